@@ -1,0 +1,72 @@
+// Time of fused attention (FlashAttention-3): one CTA per 128 rows of one head's scores.
+//
+// FLOPs. Forward: S = Q K^T and O = P V, 2 H L^2 (d_qk + d_v) for H heads and length L. Backward:
+// the five products S = Q K^T, dP = dO V^T, dV = P^T dO, dQ = dS K, dK = dS^T Q, that is
+// 2 H L^2 (3 d_qk + 2 d_v); with d_qk = d_v 2.5 times the forward. A causal mask halves both: the
+// convention of published TFLOP/s, without the masked half of the diagonal blocks.
+//
+// Forward and main backward kernel. A 128x128 block of scores takes one SM
+//   block_seconds = 2 * 128^2 * (d_qk + d_v) / (SM peak * mainloop_efficiency) + softmax_us
+// (3 d_qk + 2 d_v in the backward): the products at their own efficiency, then the part of the
+// exponentials that they do not hide. That separation is what makes one set of constants fit head
+// dimensions 128 and 256, and what V3's 192/128 needs. A tile is a row of blocks, or a column in
+// the backward, all n = ceil(L / 128) of them or on average (n + 1) / 2 with a causal mask, plus
+// tile_overhead_us * (d_qk + d_v) / 256, since the loads and stores outside the loop grow with the
+// head. Tiles are H * n:
+//   full:    ceil(tiles / SMs) * tile_seconds
+//   causal:  max(longest, work / SMs + longest / 2), the tail of tiles of unequal length that are
+//            not sorted by length across heads (sorted, the second term would vanish)
+// A kernel takes kernel_fixed_us plus that, or the time of its HBM traffic if longer. The backward
+// runs a preprocess kernel (row sums of dO * O, clearing the FP32 dQ) and a postprocess kernel (dQ
+// to BF16) around the main one; both stream through HBM.
+//
+// Constants: the 24 forward rows of FA3's H100 figure with head dimensions 128 and 256 (the H100
+// and H800 share SMs and tensor peak), median error 3 %, largest 7 %; the backward fits the five
+// rows of head dimension 128 within 3 %, with the forward's softmax_us. Not fitted: DeepSeek's H800
+// trace, 128 heads of 192/128, L = 4096, 112 SMs, where the forward is 6 % slow (1.24 ms measured)
+// and the main backward 1 % slow (3.78 ms). That cuDNN needs 132 SMs for the same forward time
+// (Megatron-Core report, 553 TFLOP/s) is thus explained by the kernel: FA3 on 132 SMs comes out at
+// 617 TFLOP/s, 74 % of the peak inside the loop; no different clock is needed.
+// Valid for head dimensions 128 to 256 and L >= 512 (64: 8 to 28 % fast). Ignored: window, variable
+// length, splits over keys (decoding), clocks.
+#pragma once
+
+#include <cstdint>
+
+#include "sim/cost/roofline.h"
+
+namespace orrery {
+
+// BF16 self-attention. Multi-query and grouped-query attention share K and V between heads, which
+// changes the traffic only.
+struct AttentionShape {
+  int64_t batch = 1;
+  int64_t heads = 0;
+  int64_t kv_heads = 0;  // 0: as many as heads
+  int64_t length = 0;
+  int64_t d_qk = 0, d_v = 0;
+  bool causal = true;
+};
+
+Flops attention_forward_flops(const AttentionShape& shape);
+Flops attention_backward_flops(const AttentionShape& shape);
+
+// HBM traffic, each operand once: of the forward (Q, K, V, O), and of the backward's preprocess
+// (O, dO, FP32 dQ), main (Q, K, V, dO, dK, dV, FP32 dQ added once) and postprocess kernel (dQ).
+// Row statistics, below 2 %, are left out.
+Bytes attention_forward_bytes(const AttentionShape& shape);
+Bytes attention_preprocess_bytes(const AttentionShape& shape);
+Bytes attention_backward_bytes(const AttentionShape& shape);
+Bytes attention_postprocess_bytes(const AttentionShape& shape);
+
+double attention_forward_seconds(const GpuSpec& gpu, const AttentionShape& shape,
+                                 const GpuShare& share);
+double attention_preprocess_seconds(const GpuSpec& gpu, const AttentionShape& shape,
+                                    const GpuShare& share);
+// The main kernel alone; a backward pass is preprocess + backward + postprocess.
+double attention_backward_seconds(const GpuSpec& gpu, const AttentionShape& shape,
+                                  const GpuShare& share);
+double attention_postprocess_seconds(const GpuSpec& gpu, const AttentionShape& shape,
+                                     const GpuShare& share);
+
+}  // namespace orrery

@@ -1,0 +1,77 @@
+// Time of one tensor-core GEMM: a persistent kernel that walks the output in tiles.
+//
+// An output tile of tile_m x tile_n takes one SM
+//   tile_seconds = ceil(k / 128) * 2 * tile_m * tile_n * 128 / (SM peak * mainloop_efficiency)
+//                + tile_overhead_us
+// and the kernel takes
+//   kernel_fixed_us + max(ceil(tiles / SMs) * tile_seconds, bytes / (HBM bandwidth * efficiency)).
+// Quantisation is the point of the model: a last wave that fills few SMs costs a whole one, and
+// rows, columns and k are rounded up to the tile.
+//
+// Tiles follow the heuristic of DeepGEMM's first release (get_best_configs, February 2025): 128
+// rows, or 64 when no group has more than 64; 128 columns, or 64 where those too fit the SMs in one
+// wave, since DeepGEMM's order (fewest waves, then fullest last wave) picks a narrower tile only
+// there. Its widths between (112, 120) are left out: the H800 table runs at the speed of 128-wide
+// tiles where the heuristic would pick them. BF16 adds the 192 and 256 columns of cuBLAS. Of these
+// the fastest by the formula is taken; time then never falls as m, n or k grows or SMs go away.
+//
+// HBM traffic is each operand once, each output once, twice if FP32 is accumulated in place. Tiles
+// read operands again through L2; the order of tiles is assumed to keep that out of HBM (50 MB of
+// L2 hold the strips that one wave of 132 tiles works on). Ignored: scale factors (3 % of FP8
+// operands), clocks below those of the fit, L2 bandwidth. The last two show: the kernels of
+// DeepSeek's H800 training trace, on 112 SMs beside all-to-alls, have a mainloop about 12 % slower
+// than the stand-alone table (o_proj, k = 16384: model 10 % fast) and a shorter epilogue (kv_up,
+// k = 512: model 11 % slow); all dense FP8 GEMMs together come out 5 % fast,
+// the grouped ones 6 %.
+//
+// Constants: gemm_fp8 fits 10 rows of DeepGEMM's H800 table (4096 rows and more) within 2 %;
+// gemm_bf16 fits cuBLAS within 12 % (m = 4096); gemm_fp8_wgrad has no stand-alone H800 measurement
+// and fits the five attention wgrads of the trace within 6 %. Valid for n >= 64 and from 64 rows up
+// (to 128 rows: 33 % off at worst, where L2 limits).
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "sim/cost/roofline.h"
+
+namespace orrery {
+
+enum class GemmKernel : uint8_t {
+  kBf16,
+  kFp8,       // 1x128 scales by 128x128 scales: fprop and dgrad
+  kFp8Wgrad,  // 1x128 scales by 1x128 scales
+};
+
+enum class GemmOutput : uint8_t { kBf16, kFp32, kFp32Accumulate };
+
+// The dimension that differs from group to group in a grouped GEMM: the rows m of fprop and dgrad,
+// the inner dimension k of wgrad.
+enum class GroupedDim : uint8_t { kM, kK };
+
+// `groups` products of [m_g, k] x [k, n] (kM) or [m, k_g] x [k_g, n] (kK) in one launch. The
+// grouped dimension of the shape counts all groups together.
+struct GemmShape {
+  GemmKernel kernel = GemmKernel::kBf16;
+  GemmOutput output = GemmOutput::kBf16;
+  int64_t m = 0, n = 0, k = 0;
+  int64_t groups = 1;
+  GroupedDim grouped = GroupedDim::kM;
+  std::span<const int64_t> group_sizes = {};  // m_g or k_g; empty: spread evenly
+};
+
+struct GemmTiling {
+  int64_t tile_m = 0, tile_n = 0;
+  int64_t tiles = 0;   // of all groups
+  int64_t waves = 0;   // ceil(tiles / SMs)
+  double seconds = 0;  // waves * tile_seconds
+};
+
+Flops gemm_flops(const GemmShape& shape);  // 2 m n k, without padding
+Bytes gemm_bytes(const GemmShape& shape);  // each operand once, output as in the comment above
+GemmTiling gemm_tiling(const GpuSpec& gpu, const GemmShape& shape, int64_t sms);
+
+// Seconds of the kernel. An empty GEMM costs kernel_fixed_us.
+double gemm_seconds(const GpuSpec& gpu, const GemmShape& shape, const GpuShare& share);
+
+}  // namespace orrery

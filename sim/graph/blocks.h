@@ -1,0 +1,70 @@
+// The block families of a transformer. Each appends the forward ops of one block and remembers in a
+// tape what its backward reads; the backward appends the input-gradient ops and leaves the operands
+// of the weight gradients, which their own segment consumes later (zero-bubble W).
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "sim/graph/stage_builder.h"
+
+namespace orrery {
+
+using WgradOperands = std::pair<TensorId, TensorId>;
+struct PendingWgrad {
+  StageBuilder::Linear linear;
+  WgradOperands operands;
+};
+
+struct AttentionTape {
+  TensorId input;   // residual stream that the norm reads
+  TensorId normed;  // kept unless norms are recomputed
+  ParamId norm, q_norm, kv_norm;
+  StageBuilder::Linear q_down, kv_down, q_up, kv_up, out;  // GQA: q_up is q, kv_up is k and v
+  TensorId q_latent, kv_latent, k_rope;    // MLA: before the latent norms
+  TensorId q_normed, kv_normed;            // MLA: after them
+  TensorId q, k, v;                        // what the core reads
+  TensorId core_stash, lse;                // 12-bit core output, and its log-sum-exp
+  std::vector<PendingWgrad> wgrads;
+};
+
+struct FfnTape {
+  TensorId input;  // residual stream that the norm reads
+  TensorId normed;
+  ParamId norm, router_weight;
+  StageBuilder::Linear gate_up, down;    // of the dense FFN or of the shared expert
+  TensorId gate_up_kept;                 // FP8 when SwiGLU is recomputed, else BF16
+  ParamId expert_gate_up, expert_down;   // of the local experts together
+  TensorId routing, layout, arrived8, expert_gate_up_kept;
+  // Operands of the experts' weight gradients.
+  TensorId grad8, activation_t, dgate_t;
+  std::vector<PendingWgrad> wgrads;
+};
+
+// The residual stream x plus the previous block's output `add` through the block; the sum is fused
+// into the norm. Returns the block's output; `x` becomes the summed residual stream.
+Addends attention_forward(StageBuilder& b, TensorId& x, const Addends& add, AttentionTape& tape);
+// dy is the gradient of the block output and, fused into the norm's backward, of the residual
+// stream. Returns the gradient of both x and add.
+TensorId attention_backward(StageBuilder& b, TensorId dy, AttentionTape& tape);
+
+TensorId mla_forward(StageBuilder& b, TensorId normed, AttentionTape& tape);
+TensorId mla_backward(StageBuilder& b, TensorId dy, AttentionTape& tape);
+TensorId gqa_forward(StageBuilder& b, TensorId normed, AttentionTape& tape);
+TensorId gqa_backward(StageBuilder& b, TensorId dy, AttentionTape& tape);
+
+// Dense FFN, in the mlp segments of its unit.
+Addends ffn_dense_forward(StageBuilder& b, TensorId& x, const Addends& add, FfnTape& tape, int unit,
+                          int layer);
+TensorId ffn_dense_backward(StageBuilder& b, TensorId dy, FfnTape& tape, int unit, int layer);
+
+// MoE FFN with its shared expert: router (in the attention segment), dispatch, experts, combine.
+Addends ffn_moe_forward(StageBuilder& b, TensorId& x, const Addends& add, FfnTape& tape, int unit,
+                        int layer);
+TensorId ffn_moe_backward(StageBuilder& b, TensorId dy, FfnTape& tape, int unit, int layer);
+
+// Weight gradients left by the backward.
+void linear_wgrads(StageBuilder& b, const std::vector<PendingWgrad>& wgrads);
+void expert_wgrads(StageBuilder& b, const FfnTape& tape);
+
+}  // namespace orrery

@@ -1,0 +1,107 @@
+// The ExecPlan: what every backend interprets. Per rank class an ordered list of calls to blocks; a
+// block is a fixed list of stream instructions (a captured CUDA graph, in the runtime's terms) and
+// a call runs it for one forward and/or one backward micro-batch.
+//
+// Semantics are CUDA's. Streams are FIFO. Record marks a point of a stream; Wait holds a stream
+// until the recorded point is reached. Alloc and Free are stream-ordered; a tensor used by several
+// streams is freed when each of them has freed it. Collectives and P2P rendezvous on
+// (communicator, sequence number): the n-th op of a communicator on each member belongs together.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "sim/graph/training_graph.h"
+#include "sim/spec/plan.h"
+
+namespace orrery {
+
+// Whose micro-batch an instruction's operand belongs to.
+enum class Role : uint8_t { kBlock, kForward, kBackward };
+
+struct Instr {
+  enum class Kind : uint8_t { kLaunch, kRecord, kWait, kAlloc, kFree };
+  Kind kind;
+  StreamKind stream;
+  Role role;     // kRecord, kWait: kBlock is an event of this call, otherwise one of the slot
+  uint8_t unused = 0;
+  uint32_t arg;  // kLaunch: PlanOp; kRecord, kWait: event; kAlloc, kFree: tensor of the role's stage
+};
+static_assert(sizeof(Instr) == 8);
+
+// Events that outlive a call, one set per (chunk, micro-batch) slot.
+enum class SlotEvent : uint32_t { kActIn, kGradIn, kForwardDone, kBackwardDone };
+constexpr int kSlotEvents = 4;
+
+enum class BlockKind : uint8_t {
+  kForward,
+  kBackward,       // input and weight gradients
+  kBackwardInput,  // input gradients only (zero bubble)
+  kWeight,         // the weight gradients left by kBackwardInput
+  kPair,           // a forward and a backward overlapped
+  kRecv,
+  kOptimizer,
+};
+constexpr int kBlockKinds = 7;
+extern const std::string_view kBlockKindNames[kBlockKinds];
+
+struct PlanOp {
+  uint16_t stage;      // whose StageGraph the op is in
+  Role role;
+  StreamKind stream;   // the op's, for the chunk that runs it
+  uint32_t graph_op;
+  int32_t communicator = -1;  // of the class, for collectives and P2P
+};
+
+struct Block {
+  BlockKind kind;
+  int16_t forward_stage = -1, backward_stage = -1;
+  std::vector<Instr> instrs;
+  uint32_t events = 0;  // events of one call
+};
+
+struct Call {
+  uint32_t block;
+  int32_t forward_slot = -1, backward_slot = -1;
+};
+
+enum class CommKind : uint8_t { kForwardP2p, kBackwardP2p, kExpert, kData, kExpertData, kWorld };
+extern const std::string_view kCommKindNames[6];
+
+// A communicator as one class sees it. Members are the ranks of all classes that list the same
+// (kind, key), split into groups: kExpert by blocks of consecutive replicas, kExpertData by equal
+// position in the expert group, P2P one per replica, kData and kWorld one group.
+struct Communicator {
+  CommKind kind;
+  uint32_t key;
+  int64_t size;  // ranks of one group
+};
+
+struct RankClass {
+  std::string name;
+  int64_t first_rank;    // rank numbering: pipeline position major, replica minor
+  int64_t multiplicity;  // replicas: ranks that do the same work
+  std::vector<int> stage_of_chunk;
+  int slots_per_chunk;   // micro-batches of one chunk
+  std::vector<Block> blocks;
+  std::vector<Call> calls;
+  std::vector<Communicator> communicators;
+  Bytes static_bytes[kBufferKinds];  // weights, gradients, optimizer states held all the time
+
+  int slots() const { return slots_per_chunk * static_cast<int>(stage_of_chunk.size()); }
+  int stage_of_slot(int slot) const {
+    return stage_of_chunk[static_cast<std::size_t>(slot / slots_per_chunk)];
+  }
+};
+
+struct ExecPlan {
+  std::vector<StageGraph> stages;  // the last one holds the optimizer ops of every class
+  std::vector<PlanOp> ops;         // indexed by the blocks of all classes
+  std::vector<RankClass> classes;
+
+  const Op& graph_op(const PlanOp& p) const { return stages[p.stage].ops[p.graph_op]; }
+  std::string op_name(uint32_t plan_op) const;  // "layer 12 mlp(B) experts down dgrad"
+};
+
+}  // namespace orrery

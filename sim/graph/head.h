@@ -1,0 +1,37 @@
+// The ends of the model: embedding, head with its loss, and multi-token-prediction modules.
+#pragma once
+
+#include "sim/graph/blocks.h"
+
+namespace orrery {
+
+struct HeadTape {
+  ParamId norm, weight;
+  TensorId input, normed, dlogits;
+};
+
+// Final norm, head GEMM in BF16 and cross-entropy, which leaves the gradient of the logits in their
+// place. `weight` is the head's matrix (shared by the MTP modules' heads).
+void head_forward(StageBuilder& b, TensorId x, const Addends& add, ParamId weight, HeadTape& tape,
+                  int unit);
+// Returns the gradient of the residual stream.
+TensorId head_backward(StageBuilder& b, HeadTape& tape, int unit);
+void head_wgrad(StageBuilder& b, const HeadTape& tape, int unit);
+
+TensorId embedding_forward(StageBuilder& b, ParamId table);
+void embedding_backward(StageBuilder& b, TensorId dx, ParamId table);
+
+// What a multi-token-prediction module puts before its transformer layer (arXiv 2412.19437, 2.2):
+// norms of the hidden state and of the next token's embedding, joined and projected from 2h to h.
+struct MtpTape {
+  ParamId hidden_norm, embedding_norm;
+  StageBuilder::Linear projection;
+  TensorId hidden, embedding, joined;
+  std::vector<PendingWgrad> wgrads;
+};
+TensorId mtp_input_forward(StageBuilder& b, TensorId hidden, ParamId embedding_table,
+                           MtpTape& tape);
+// Returns the gradient of the hidden state.
+TensorId mtp_input_backward(StageBuilder& b, TensorId dx, ParamId embedding_table, MtpTape& tape);
+
+}  // namespace orrery

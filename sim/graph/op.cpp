@@ -1,0 +1,86 @@
+#include "sim/graph/op.h"
+
+#include <array>
+
+namespace orrery {
+namespace {
+
+struct KindInfo {
+  std::string_view name;
+  Resource resource;
+  KernelClass cls;
+};
+
+using R = Resource;
+using C = KernelClass;
+constexpr std::array<KindInfo, kOpKinds> kKinds = {{
+    {"gemm_bf16", R::kCompute, C::kGemmBf16},
+    {"gemm_fp8", R::kCompute, C::kGemmDense},
+    {"gemm_fp8_wgrad", R::kCompute, C::kGemmWgrad},
+    {"attention", R::kCompute, C::kAttentionForward},
+    {"attention_backward", R::kCompute, C::kAttentionBackward},
+    {"embedding", R::kCompute, C::kElementwise},
+    {"embedding_backward", R::kCompute, C::kElementwise},
+    {"rms_norm", R::kCompute, C::kNorm},
+    {"rms_norm_backward", R::kCompute, C::kNorm},
+    {"rms_norm_reduce", R::kCompute, C::kNorm},
+    {"cast_fp8", R::kCompute, C::kQuantCast},
+    {"cast_transpose_fp8", R::kCompute, C::kQuantCast},
+    {"cast_back", R::kCompute, C::kQuantCast},
+    {"cast_e5m6", R::kCompute, C::kQuantCast},
+    {"cast_back_e5m6", R::kCompute, C::kQuantCast},
+    {"transpose_fp8", R::kCompute, C::kTranspose},
+    {"transpose_scales", R::kCompute, C::kTranspose},
+    {"rope", R::kCompute, C::kRopeCopy},
+    {"rope_backward", R::kCompute, C::kRopeCopy},
+    {"concat_heads", R::kCompute, C::kRopeCopy},
+    {"copy", R::kCompute, C::kElementwise},
+    {"reduce_heads", R::kCompute, C::kElementwise},
+    {"swiglu", R::kCompute, C::kSwiGlu},
+    {"swiglu_cast", R::kCompute, C::kQuantCast},
+    {"swiglu_cast_transpose", R::kCompute, C::kQuantCast},
+    {"swiglu_backward", R::kCompute, C::kSwiGlu},
+    {"swiglu_weight_backward", R::kCompute, C::kSwiGlu},
+    {"scale", R::kCompute, C::kElementwise},
+    {"add", R::kCompute, C::kElementwise},
+    {"permute", R::kCompute, C::kMoePermute},
+    {"unpermute", R::kCompute, C::kMoePermute},
+    {"cross_entropy", R::kCompute, C::kElementwise},
+    {"router", R::kCompute, C::kElementwise},
+    {"router_backward", R::kCompute, C::kElementwise},
+    {"expert_layout", R::kCompute, C::kMoePermute},
+    {"dispatch_layout", R::kCompute, C::kCommLayout},
+    {"grad_norm", R::kCompute, C::kOptimizer},
+    {"adamw", R::kCompute, C::kOptimizer},
+    {"zero_grad", R::kCompute, C::kOptimizer},
+    {"notify", R::kAllToAll, C::kCommNotify},
+    {"dispatch", R::kAllToAll, C::kCommDispatch},
+    {"combine", R::kAllToAll, C::kCommCombine},
+    {"send", R::kNetwork, C::kCommP2p},
+    {"recv", R::kNetwork, C::kCommP2p},
+    {"reduce_scatter", R::kNetwork, C::kCommGradient},
+    {"all_gather", R::kNetwork, C::kCommGradient},
+    {"all_reduce", R::kNetwork, C::kCommGradient},
+}};
+
+}  // namespace
+
+const std::string_view kKernelClassNames[kKernelClasses] = {
+    "gemm_dense",  "gemm_grouped",  "gemm_wgrad",  "gemm_bf16",   "attn_core_fwd", "attn_core_bwd",
+    "quant_cast",  "transpose",     "rmsnorm",     "rope_copy",   "swiglu",        "moe_permute",
+    "elementwise", "optimizer",     "comm_dispatch", "comm_combine", "comm_notify", "comm_layout",
+    "comm_p2p",    "comm_gradient"};
+
+const std::string_view kPhaseNames[kPhases] = {"forward", "backward", "weight", "optimizer"};
+
+std::string_view op_kind_name(OpKind k) { return kKinds[static_cast<std::size_t>(k)].name; }
+
+Resource op_resource(OpKind k) { return kKinds[static_cast<std::size_t>(k)].resource; }
+
+KernelClass op_class(OpKind k, int64_t groups, Phase phase) {
+  if (k == OpKind::kGemmFp8 && groups > 1) return KernelClass::kGemmGrouped;
+  if (k == OpKind::kCast && phase == Phase::kOptimizer) return KernelClass::kOptimizer;
+  return kKinds[static_cast<std::size_t>(k)].cls;
+}
+
+}  // namespace orrery

@@ -1,0 +1,224 @@
+// Assembles the graph of a stage from its units: transformer layers, then on the last stage the
+// head and the MTP modules, each with a head of its own over the shared matrix.
+#include <deque>
+#include <numeric>
+
+#include "sim/graph/head.h"
+
+namespace orrery {
+namespace {
+
+struct LayerTape {
+  AttentionTape attention;
+  FfnTape ffn;
+  MtpTape mtp;
+  bool moe = false;
+  bool has_mtp_input = false;
+};
+
+struct Unit {
+  bool head = false;
+  int layer = -1;
+  LayerTape tape;
+  HeadTape head_tape;
+};
+
+class StageAssembler {
+ public:
+  StageAssembler(const GraphConfig& config, int64_t stage)
+      : b_(config),
+        config_(config),
+        first_(stage == 0),
+        last_(stage + 1 == config.plan.pipeline_parallel) {
+    const auto& split = config.plan.layers_per_stage;
+    first_layer_ = std::accumulate(split.begin(), split.begin() + stage, int64_t{0});
+    layers_ = split[static_cast<std::size_t>(stage)];
+  }
+
+  StageGraph build() {
+    boundary_params();
+    forward();
+    backward();
+    weights();
+    transfers();
+    StageGraph g = b_.finish();
+    g.act_in = act_in_, g.act_out = act_out_, g.grad_in = grad_in_, g.grad_out = grad_out_;
+    g.units = static_cast<int>(units_.size());
+    return g;
+  }
+
+ private:
+  const ModelSpec& model() const { return config_.model; }
+  int next_unit() const { return static_cast<int>(units_.size()); }
+
+  void boundary_params() {
+    const bool mtp = last_ && model().mtp_layers > 0;
+    if (first_ || mtp)
+      embedding_ = b_.param("embedding.weight", Dtype::kBf16, model().vocab, model().hidden);
+    if (last_) {
+      head_ = model().tied_embeddings && embedding_.valid()
+                  ? embedding_
+                  : b_.param("head.weight", Dtype::kBf16, model().vocab, model().hidden);
+    }
+  }
+
+  TensorId boundary(const char* name) {
+    return b_.tensor(name, Dtype::kBf16, b_.tokens(), model().hidden, BufferKind::kCommunication);
+  }
+
+  void layer_forward(Unit& u, int index, TensorId& x, Addends& add) {
+    LayerTape& t = u.tape;
+    add = attention_forward(b_, x, add, t.attention);
+    add = t.moe ? ffn_moe_forward(b_, x, add, t.ffn, index, u.layer)
+                : ffn_dense_forward(b_, x, add, t.ffn, index, u.layer);
+  }
+
+  Unit& add_layer(int64_t layer, bool moe) {
+    units_.emplace_back();
+    units_.back().layer = static_cast<int>(layer);
+    units_.back().tape.moe = moe;
+    return units_.back();
+  }
+
+  void add_head(TensorId x, const Addends& add) {
+    const int index = next_unit();
+    units_.emplace_back();
+    units_.back().head = true;
+    head_forward(b_, x, add, head_, units_.back().head_tape, index);
+  }
+
+  void forward() {
+    TensorId x;
+    Addends add;
+    for (int64_t i = 0; i < layers_; ++i) {
+      const int64_t layer = first_layer_ + i;
+      const int index = next_unit();
+      Unit& u = add_layer(layer, model().is_moe_layer(layer));
+      b_.begin(SegmentKind::kAttnF, index, u.layer);
+      if (i == 0) x = first_ ? embedding_forward(b_, embedding_) : act_in_ = boundary("act in");
+      layer_forward(u, index, x, add);
+    }
+    if (layers_ == 0) x = first_ ? TensorId{} : act_in_ = boundary("act in");
+    if (last_) {
+      heads_and_mtp(x, add);
+    } else {
+      finish_stage(x, add);
+    }
+  }
+
+  // The last sum of the stage belongs to the stream that the combine ran on, so that the compute
+  // stream need not wait for it.
+  void finish_stage(TensorId x, const Addends& add) {
+    if (!units_.empty() && units_.back().tape.moe && config_.plan.expert_parallel > 1)
+      b_.stream(StreamKind::kAllToAll);
+    const Tensor t = b_.graph().tensors[x.v];
+    act_out_ = boundary("act out");
+    std::vector<TensorId> in = {x};
+    in.insert(in.end(), add.begin(), add.end());
+    b_.op(OpKind::kAdd, "stage output", {.m = t.rows, .n = t.cols}, std::move(in), {act_out_});
+  }
+
+  void heads_and_mtp(TensorId x, Addends add) {
+    // The MTP module reads the same residual stream as the head, before the final norm.
+    TensorId trunk = x;
+    if (model().mtp_layers > 0) trunk = b_.add("trunk output", x, add), add.clear();
+    add_head(trunk, add);
+    for (int64_t d = 0; d < model().mtp_layers; ++d) {
+      const int index = next_unit();
+      Unit& u = add_layer(model().layers + d, model().experts > 0);
+      u.tape.has_mtp_input = true;
+      b_.begin(SegmentKind::kAttnF, index, u.layer);
+      TensorId h = mtp_input_forward(b_, trunk, embedding_, u.tape.mtp);
+      Addends out;
+      layer_forward(u, index, h, out);
+      trunk = b_.add("mtp output", h, out);
+      add_head(trunk, {});
+    }
+  }
+
+  TensorId layer_backward(Unit& u, int index, TensorId dy) {
+    LayerTape& t = u.tape;
+    if (t.moe) {
+      dy = ffn_moe_backward(b_, dy, t.ffn, index, u.layer);
+    } else {
+      dy = ffn_dense_backward(b_, dy, t.ffn, index, u.layer);
+      b_.begin(SegmentKind::kAttnB, index, u.layer);
+    }
+    dy = attention_backward(b_, dy, t.attention);
+    return t.has_mtp_input ? mtp_input_backward(b_, dy, embedding_, t.mtp) : dy;
+  }
+
+  void backward() {
+    TensorId dy;
+    if (!last_) dy = grad_in_ = boundary("grad in");
+    for (int i = next_unit() - 1; i >= 0; --i) {
+      Unit& u = units_[static_cast<std::size_t>(i)];
+      if (u.head) {
+        const TensorId dx = head_backward(b_, u.head_tape, i);
+        dy = dy.valid() ? b_.add("add head grad", dx, {dy}) : dx;
+      } else {
+        dy = layer_backward(u, i, dy);
+      }
+    }
+    if (first_) {
+      embedding_backward(b_, dy, embedding_);
+    } else {
+      grad_out_ = dy;
+      b_.graph().tensors[dy.v].kind = BufferKind::kCommunication;
+    }
+  }
+
+  void weights() {
+    for (int i = next_unit() - 1; i >= 0; --i) {
+      Unit& u = units_[static_cast<std::size_t>(i)];
+      if (u.head) {
+        head_wgrad(b_, u.head_tape, i);
+        continue;
+      }
+      b_.begin(SegmentKind::kMlpW, i, u.layer);
+      linear_wgrads(b_, u.tape.ffn.wgrads);
+      if (u.tape.moe) expert_wgrads(b_, u.tape.ffn);
+      b_.begin(SegmentKind::kAttnW, i, u.layer);
+      linear_wgrads(b_, u.tape.attention.wgrads);
+      linear_wgrads(b_, u.tape.mtp.wgrads);
+    }
+  }
+
+  void transfer(SegmentKind segment, StreamKind stream, OpKind kind, const char* name, TensorId t) {
+    if (!t.valid()) return;
+    b_.begin(segment, 0, -1);
+    b_.stream(stream);
+    const Tensor& boundary = b_.graph().tensors[t.v];
+    const OpShape shape{.m = boundary.rows, .n = boundary.bytes.count() / boundary.rows};
+    const bool send = kind == OpKind::kSend;
+    b_.op(kind, name, shape, send ? std::vector{t} : std::vector<TensorId>{},
+          send ? std::vector<TensorId>{} : std::vector{t});
+  }
+
+  void transfers() {
+    transfer(SegmentKind::kRecvF, StreamKind::kRecvForward, OpKind::kRecv, "recv activations",
+             act_in_);
+    transfer(SegmentKind::kSendF, StreamKind::kSendForward, OpKind::kSend, "send activations",
+             act_out_);
+    transfer(SegmentKind::kRecvB, StreamKind::kRecvBackward, OpKind::kRecv, "recv gradients",
+             grad_in_);
+    transfer(SegmentKind::kSendB, StreamKind::kSendBackward, OpKind::kSend, "send gradients",
+             grad_out_);
+  }
+
+  StageBuilder b_;
+  const GraphConfig& config_;
+  bool first_, last_;
+  int64_t first_layer_ = 0, layers_ = 0;
+  std::deque<Unit> units_;
+  ParamId embedding_, head_;
+  TensorId act_in_, act_out_, grad_in_, grad_out_;
+};
+
+}  // namespace
+
+StageGraph build_stage(const GraphConfig& config, int64_t stage) {
+  return StageAssembler(config, stage).build();
+}
+
+}  // namespace orrery

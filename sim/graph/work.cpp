@@ -1,0 +1,123 @@
+#include "sim/graph/work.h"
+
+namespace orrery {
+namespace {
+
+double d(int64_t x) { return static_cast<double>(x); }
+
+Bytes sum_bytes(const StageGraph& g, std::span<const TensorId> ids) {
+  Bytes b{0};
+  for (TensorId t : ids) b += g.tensors[t.v].bytes;
+  return b;
+}
+
+Bytes param_bytes(const StageGraph& g, const Op& op) {
+  if (!op.param.valid()) return Bytes(0);
+  const Param& p = g.params[op.param.v];
+  return tensor_bytes(p.dtype, p.rows, p.cols);
+}
+
+AccessPattern pattern_of(OpKind k) {
+  switch (k) {
+    case OpKind::kRmsNorm:
+    case OpKind::kRmsNormBackward:
+    case OpKind::kRmsNormReduce:
+    case OpKind::kReduceHeads:
+    case OpKind::kCrossEntropy:
+      return AccessPattern::kRowReduce;
+    case OpKind::kCast:
+    case OpKind::kCastE5M6:
+    case OpKind::kCastBackE5M6:
+    case OpKind::kCastBack:
+    case OpKind::kSwiGluCast:
+      return AccessPattern::kCast;
+    case OpKind::kCastTranspose:
+    case OpKind::kSwiGluCastTranspose:
+      return AccessPattern::kCastTranspose;
+    case OpKind::kTransposeFp8:
+    case OpKind::kTransposeScales:
+      return AccessPattern::kTranspose;
+    case OpKind::kRope:
+    case OpKind::kRopeBackward:
+      return AccessPattern::kStrided;
+    case OpKind::kPermute:
+    case OpKind::kUnpermute:
+    case OpKind::kEmbedding:
+    case OpKind::kEmbeddingBackward:
+      return AccessPattern::kGather;
+    case OpKind::kSwiGlu:
+    case OpKind::kSwiGluBackward:
+    case OpKind::kSwiGluWeightBackward:
+      return AccessPattern::kGatedMap;
+    default:
+      return AccessPattern::kStream;
+  }
+}
+
+Flops attention_flops(const OpShape& s, bool backward) {
+  const double scores = d(s.m) * d(s.n) * d(s.n) * d(s.k);  // sequences x S^2 x heads
+  const double dims = backward ? d(3 * s.d_qk + 2 * s.d_v) : d(s.d_qk + s.d_v);
+  return Flops(2 * scores * dims / 2);  // causal
+}
+
+}  // namespace
+
+OpWork op_work(const StageGraph& g, const Op& op) {
+  const OpShape& s = op.shape;
+  const Bytes in = sum_bytes(g, g.inputs(op));
+  const Bytes out = sum_bytes(g, g.outputs(op));
+  OpWork w;
+  w.pattern = pattern_of(op.kind);
+  w.hbm = in + out + param_bytes(g, op);
+  switch (op.kind) {
+    case OpKind::kGemm:
+    case OpKind::kGemmFp8:
+      w.flops = Flops(2 * d(s.m) * d(s.n) * d(s.k));
+      break;
+    case OpKind::kGemmFp8Wgrad:
+      w.flops = Flops(2 * d(s.m) * d(s.n) * d(s.k));
+      w.hbm = in + Bytes(8 * s.m * s.n);
+      break;
+    case OpKind::kAttention:
+    case OpKind::kAttentionBackward:
+      w.flops = attention_flops(s, op.kind == OpKind::kAttentionBackward);
+      break;
+    case OpKind::kRope:
+    case OpKind::kRopeBackward:  // in place on m rows of n rotated elements
+      w.hbm = Bytes(4 * s.m * s.n);
+      break;
+    case OpKind::kCopy:  // reads only the slice it writes
+    case OpKind::kEmbedding:
+      w.hbm = 2 * out;
+      break;
+    case OpKind::kEmbeddingBackward:  // BF16 rows added to FP32 gradients
+      w.hbm = in + Bytes(8 * s.m * s.n);
+      break;
+    case OpKind::kTransposeFp8:
+      w.hbm = 2 * param_bytes(g, op);
+      break;
+    case OpKind::kTransposeScales:
+      w.hbm = Bytes(8 * s.m * s.n);
+      break;
+    case OpKind::kNotify:
+    case OpKind::kDispatch:
+    case OpKind::kCombine:
+    case OpKind::kSend:
+    case OpKind::kRecv:
+    case OpKind::kReduceScatter:
+    case OpKind::kAllGather:
+    case OpKind::kAllReduce:
+      w.network = Bytes(s.m * s.n);  // m rows of n bytes
+      break;
+    case OpKind::kGradNorm:
+    case OpKind::kAdamW:
+    case OpKind::kZeroGrad:
+      w.hbm = Bytes(s.m * s.n);  // m parameters of n bytes each
+      break;
+    default:
+      break;
+  }
+  return w;
+}
+
+}  // namespace orrery

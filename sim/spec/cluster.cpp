@@ -1,0 +1,113 @@
+#include "sim/spec/cluster.h"
+
+#include <fmt/format.h>
+
+namespace orrery {
+namespace {
+
+using json::Range;
+using json::Reader;
+
+// Bounds of today's and tomorrow's hardware. Their purpose is to catch a wrong unit or a total
+// given as a share: every range is narrower than the factor of 8 between a GPU and its node.
+constexpr Range kNvlinkGBps{50, 1000};
+constexpr Range kNicGBps{10, 105};  // 100 to 800 Gb/s adapters
+
+GemmKernelSpec read_gemm(Reader r) {
+  GemmKernelSpec g;
+  g.peak_TFLOPS = read_sourced(r, "peak_TFLOPS", {10, 50000});
+  g.mainloop_efficiency = read_sourced(r, "mainloop_efficiency", json::kFraction);
+  g.tile_overhead_us = read_sourced(r, "tile_overhead_us", {0, 100});
+  g.hbm_efficiency = read_sourced(r, "hbm_efficiency", json::kFraction);
+  r.finish();
+  return g;
+}
+
+AttentionKernelSpec read_attention(Reader r) {
+  AttentionKernelSpec a;
+  a.peak_TFLOPS = read_sourced(r, "peak_TFLOPS", {10, 50000});
+  a.mainloop_efficiency = read_sourced(r, "mainloop_efficiency", json::kFraction);
+  a.tile_overhead_us = read_sourced(r, "tile_overhead_us", {0, 100});
+  r.finish();
+  return a;
+}
+
+// A bandwidth outside its range is most often a node's total or a bit rate; say which fits.
+void explain_bandwidth(Reader& r, std::string_view key, const Sourced& s, Range range,
+                       int64_t sharers, std::string_view per) {
+  if (s.value <= 0 || (s.value >= range.min && s.value <= range.max)) return;
+  const auto fits = [&](double v) { return v >= range.min && v <= range.max; };
+  const double n = static_cast<double>(sharers);
+  std::string hint;
+  if (fits(s.value / n))
+    hint = fmt::format("; it looks like the node's total: did you mean {:g}?", s.value / n);
+  else if (fits(s.value * n))
+    hint = fmt::format("; it looks like a share of one {}'s: did you mean {:g}?", per, s.value * n);
+  else if (fits(s.value / 8))
+    hint = fmt::format("; it looks like Gb/s: did you mean {:g} GB/s?", s.value / 8);
+  r.fail(key, fmt::format("found {:g}, implausible per {} and direction (expected {:g} to {:g} "
+                          "GB/s){}",
+                          s.value, per, range.min, range.max, hint));
+}
+
+}  // namespace
+
+NodeSpec read_node(Reader r) {
+  NodeSpec n;
+  n.name = r.string("name");
+  n.gpu = read_gpu(r.object("gpu"));
+  n.gpus = r.integer("gpus", {1, 576});
+  n.nvlink_GBps = read_sourced(r, "nvlink_GBps", json::kPositive);
+  n.nvlink_effective_GBps = read_sourced(r, "nvlink_effective_GBps", json::kPositive);
+  n.nvlink_latency_us = read_sourced(r, "nvlink_latency_us", {0, 1000});
+  n.nics = r.integer("nics", {1, 576});
+  n.nic_GBps = read_sourced(r, "nic_GBps", json::kPositive);
+  explain_bandwidth(r, "nvlink_GBps", n.nvlink_GBps, kNvlinkGBps, n.gpus, "GPU");
+  explain_bandwidth(r, "nic_GBps", n.nic_GBps, kNicGBps, n.nics, "adapter");
+  if (n.nvlink_effective_GBps.value > n.nvlink_GBps.value)
+    r.fail("nvlink_effective_GBps", fmt::format("{:g} exceeds the line rate nvlink_GBps {:g}",
+                                                n.nvlink_effective_GBps.value,
+                                                n.nvlink_GBps.value));
+  r.finish();
+  return n;
+}
+
+ClusterSpec read_cluster(Reader r) {
+  ClusterSpec c;
+  c.name = r.string("name");
+  c.node = read_node(r.object("node"));
+  c.nodes = r.integer("nodes", {1, 131072});
+  c.nic_effective_GBps = read_sourced(r, "nic_effective_GBps", json::kPositive);
+  c.latency_us = read_sourced(r, "latency_us", {0, 1000});
+  if (c.nic_effective_GBps.value > c.node.nic_GBps.value)
+    r.fail("nic_effective_GBps", fmt::format("{:g} exceeds the adapter's line rate nic_GBps {:g}",
+                                             c.nic_effective_GBps.value, c.node.nic_GBps.value));
+  r.ignore("fabric");
+  r.finish();
+  return c;
+}
+
+GpuSpec read_gpu(Reader r) {
+  GpuSpec g;
+  g.name = r.string("name");
+  g.sm_count = read_sourced(r, "sm_count", {1, 1024});
+  g.hbm_capacity_GiB = read_sourced(r, "hbm_capacity_GiB", {1, 2048});
+  g.hbm_bandwidth_GBps = read_sourced(r, "hbm_bandwidth_GBps", {100, 30000});
+  g.bf16_dense_TFLOPS = read_sourced(r, "bf16_dense_TFLOPS", {10, 50000});
+  g.fp8_dense_TFLOPS = read_sourced(r, "fp8_dense_TFLOPS", {10, 100000});
+  g.gemm_bf16 = read_gemm(r.object("gemm_bf16"));
+  g.gemm_fp8 = read_gemm(r.object("gemm_fp8"));
+  g.gemm_fp8_wgrad = read_gemm(r.object("gemm_fp8_wgrad"));
+  g.attention_forward = read_attention(r.object("attention_forward"));
+  g.attention_backward = read_attention(r.object("attention_backward"));
+  Reader e = r.object("hbm_efficiency");
+  for (int i = 0; i < kAccessPatterns; ++i)
+    g.hbm_efficiency[i] = read_sourced(e, kAccessPatternNames[i], json::kFraction);
+  e.finish();
+  g.kernel_fixed_us = read_sourced(r, "kernel_fixed_us", {0, 100});
+  g.launch_gap_us = read_sourced(r, "launch_gap_us", {0, 100});
+  r.finish();
+  return g;
+}
+
+}  // namespace orrery

@@ -1,0 +1,42 @@
+// Nodes and clusters. Bandwidths are per direction; per GPU for NVLink, per adapter for the NICs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "sim/spec/hardware.h"
+
+namespace orrery {
+
+struct NodeSpec {
+  std::string name;
+  GpuSpec gpu;
+  int64_t gpus = 8;
+  Sourced nvlink_GBps;            // per GPU and direction, line rate
+  Sourced nvlink_effective_GBps;  // what large transfers reach
+  Sourced nvlink_latency_us;
+  int64_t nics = 8;
+  Sourced nic_GBps;  // per adapter and direction, line rate
+};
+
+struct ClusterSpec {
+  std::string name;
+  NodeSpec node;
+  int64_t nodes = 1;
+  Sourced nic_effective_GBps;  // per adapter: what large transfers reach over this fabric
+  Sourced latency_us;          // one message across the fabric, end to end
+
+  int64_t gpus() const { return nodes * node.gpus; }
+  // Inter-node bandwidth that one GPU can count on when all GPUs of its node send.
+  BytesPerSecond network_per_gpu() const {
+    return from_GBps(nic_effective_GBps.value * static_cast<double>(node.nics) /
+                     static_cast<double>(node.gpus));
+  }
+  BytesPerSecond nvlink_per_gpu() const { return from_GBps(node.nvlink_effective_GBps.value); }
+};
+
+GpuSpec read_gpu(json::Reader r);
+NodeSpec read_node(json::Reader r);
+ClusterSpec read_cluster(json::Reader r);
+
+}  // namespace orrery

@@ -1,0 +1,110 @@
+#include "sim/spec/plan.h"
+
+#include <numeric>
+
+#include <fmt/format.h>
+
+namespace orrery {
+
+const std::string_view kScheduleNames[2] = {"1f1b", "dualpipe"};
+
+PlanSpec read_plan(json::Reader r) {
+  PlanSpec p;
+  p.name = r.string("name");
+  p.pipeline_parallel = r.integer("pipeline_parallel", {1, 1024});
+  p.expert_parallel = r.integer_or("expert_parallel", 1, {1, 131072});
+  p.data_parallel = r.integer("data_parallel", {1, 131072});
+  p.micro_batch = r.integer_or("micro_batch", 1, {1, 65536});
+  p.global_batch = r.integer("global_batch", {1, 1e9});
+  p.sequence_length = r.integer("sequence_length", {1, 1 << 24});
+  p.schedule = static_cast<ScheduleKind>(r.choice("schedule", kScheduleNames));
+  p.layers_per_stage = r.integers("layers_per_stage", {0, 10000});
+  json::Reader c = r.object("recompute");
+  p.recompute.norms = c.boolean_or("norms", false);
+  p.recompute.mla_up = c.boolean_or("mla_up", false);
+  p.recompute.swiglu = c.boolean_or("swiglu", false);
+  c.finish();
+  p.zero_stage = r.integer_or("zero_stage", 1, {0, 1});
+  p.overlap_expert_parallel = r.boolean_or("overlap_expert_parallel", false);
+  p.max_nodes_per_token = r.integer_or("max_nodes_per_token", 0, {0, 131072});
+  r.ignore("note");
+  r.finish();
+  return p;
+}
+
+namespace {
+
+// Every rule names all the fields that take part in it.
+void check_sizes(const PlanSpec& p, const ClusterSpec& c, std::vector<std::string>& out) {
+  if (p.world_size() != c.gpus())
+    out.push_back(fmt::format("pipeline_parallel {} x data_parallel {} = {} ranks, but the cluster "
+                              "has nodes {} x gpus {} = {} GPUs",
+                              p.pipeline_parallel, p.data_parallel, p.world_size(), c.nodes,
+                              c.node.gpus, c.gpus()));
+  if (p.data_parallel % p.expert_parallel != 0)
+    out.push_back(fmt::format("expert_parallel {} does not divide data_parallel {}",
+                              p.expert_parallel, p.data_parallel));
+  if (p.global_batch % (p.data_parallel * p.micro_batch) != 0)
+    out.push_back(fmt::format("global_batch {} is not a multiple of data_parallel {} x micro_batch "
+                              "{} = {}",
+                              p.global_batch, p.data_parallel, p.micro_batch,
+                              p.data_parallel * p.micro_batch));
+}
+
+void check_layers(const PlanSpec& p, const ModelSpec& m, std::vector<std::string>& out) {
+  const auto stages = static_cast<int64_t>(p.layers_per_stage.size());
+  const int64_t sum =
+      std::accumulate(p.layers_per_stage.begin(), p.layers_per_stage.end(), int64_t{0});
+  if (stages != p.pipeline_parallel)
+    out.push_back(fmt::format("layers_per_stage has {} entries, but pipeline_parallel is {}",
+                              stages, p.pipeline_parallel));
+  if (sum != m.layers)
+    out.push_back(fmt::format("layers_per_stage sums to {}, but the model has {} layers "
+                              "(num_hidden_layers)",
+                              sum, m.layers));
+}
+
+void check_experts(const PlanSpec& p, const ModelSpec& m, const ClusterSpec& c,
+                   std::vector<std::string>& out) {
+  if (m.experts == 0) {
+    if (p.expert_parallel > 1)
+      out.push_back(fmt::format("expert_parallel is {}, but the model has no experts",
+                                p.expert_parallel));
+    return;
+  }
+  if (m.experts % p.expert_parallel != 0)
+    out.push_back(fmt::format("expert_parallel {} does not divide the model's {} routed experts",
+                              p.expert_parallel, m.experts));
+  const int64_t nodes = (p.expert_parallel + c.node.gpus - 1) / c.node.gpus;
+  if (p.max_nodes_per_token > nodes)
+    out.push_back(fmt::format("max_nodes_per_token {} exceeds the {} nodes that expert_parallel {} "
+                              "spans with {} GPUs a node",
+                              p.max_nodes_per_token, nodes, p.expert_parallel, c.node.gpus));
+}
+
+void check_schedule(const PlanSpec& p, std::vector<std::string>& out) {
+  if (p.schedule != ScheduleKind::kDualPipe) return;
+  if (p.pipeline_parallel % 2 != 0)
+    out.push_back(fmt::format("schedule dualpipe needs an even pipeline_parallel, found {}",
+                              p.pipeline_parallel));
+  const int64_t m = p.micro_batches();
+  if (m % 2 != 0 || m < 2 * p.pipeline_parallel)
+    out.push_back(fmt::format("schedule dualpipe needs an even number of micro-batches, at least 2 "
+                              "x pipeline_parallel = {}; found global_batch {} / (data_parallel {} "
+                              "x micro_batch {}) = {}",
+                              2 * p.pipeline_parallel, p.global_batch, p.data_parallel,
+                              p.micro_batch, m));
+}
+
+}  // namespace
+
+std::vector<std::string> check_plan(const PlanSpec& p, const ModelSpec& m, const ClusterSpec& c) {
+  std::vector<std::string> out;
+  check_sizes(p, c, out);
+  check_layers(p, m, out);
+  check_experts(p, m, c, out);
+  check_schedule(p, out);
+  return out;
+}
+
+}  // namespace orrery

@@ -1,0 +1,47 @@
+#include "sim/spec/stack.h"
+
+namespace orrery {
+namespace {
+
+using json::Reader;
+
+AllToAllSpec read_all_to_all(Reader r) {
+  AllToAllSpec a;
+  a.alone_fraction = read_sourced(r, "alone_fraction", {0.001, 1});
+  a.overlapped_fraction = read_sourced(r, "overlapped_fraction", {0.001, 1});
+  r.finish();
+  return a;
+}
+
+CompositeSpec read_composite(Reader r) {
+  CompositeSpec c;
+  c.kernels = read_sourced(r, "kernels", {1, 1000});
+  c.us = read_sourced(r, "us", {0, 1e6});
+  c.reference_tokens = read_sourced(r, "reference_tokens", {1, 1e9});
+  r.finish();
+  return c;
+}
+
+}  // namespace
+
+StackSpec read_stack(Reader r) {
+  StackSpec s;
+  s.name = r.string("name");
+  s.communication_sms = read_sourced(r, "communication_sms", {0, 1024});
+  s.dispatch = read_all_to_all(r.object("dispatch"));
+  s.cached_dispatch = read_all_to_all(r.object("cached_dispatch"));
+  s.combine = read_all_to_all(r.object("combine"));
+  s.all_to_all_barrier_us = read_sourced(r, "all_to_all_barrier_us", {0, 1e5});
+  s.expert_load_cv = read_sourced(r, "expert_load_cv", {0, 10});
+  s.router_forward = read_composite(r.object("router_forward"));
+  s.router_backward = read_composite(r.object("router_backward"));
+  s.expert_layout = read_composite(r.object("expert_layout"));
+  s.dispatch_layout = read_composite(r.object("dispatch_layout"));
+  s.cast_per_linear = r.boolean("cast_per_linear");
+  s.reserved_GiB = read_sourced(r, "reserved_GiB", {0, 1024});
+  s.ring_efficiency = read_sourced(r, "ring_efficiency", json::kFraction);
+  r.finish();
+  return s;
+}
+
+}  // namespace orrery

@@ -1,0 +1,45 @@
+// What a training software stack does and what its kernels cost beyond the hardware's limits: an
+// input like any other, because the same plan moves by tens of percent between stacks.
+#pragma once
+
+#include <string>
+
+#include "sim/spec/provenance.h"
+
+namespace orrery {
+
+// An expert-parallel all-to-all kernel: the share of the inter-node line rate that its bytes on the
+// wire reach, alone and while compute kernels share the GPU.
+struct AllToAllSpec {
+  Sourced alone_fraction;
+  Sourced overlapped_fraction;
+};
+
+// A step that the stack runs as many small kernels (router, index building): its time as measured
+// at a reference number of tokens, to which it is proportional above a floor of launches.
+struct CompositeSpec {
+  Sourced kernels;
+  Sourced us;
+  Sourced reference_tokens;
+};
+
+struct StackSpec {
+  std::string name;
+  Sourced communication_sms;   // taken from compute while an all-to-all is resident
+  AllToAllSpec dispatch;         // forward: FP8 payload and routing metadata
+  AllToAllSpec cached_dispatch;  // backward: FP8 gradients along a known layout
+  AllToAllSpec combine;          // BF16
+  Sourced all_to_all_barrier_us;  // the entry barrier of each, without skew
+  Sourced expert_load_cv;        // standard deviation over mean of a rank's expert rows
+  CompositeSpec router_forward;
+  CompositeSpec router_backward;
+  CompositeSpec expert_layout;   // counting rows per expert and building the permutation
+  CompositeSpec dispatch_layout;  // counting tokens per destination rank
+  bool cast_per_linear = false;  // each Linear casts its own input, even when two share it
+  Sourced reserved_GiB;          // CUDA context, NCCL and allocator reserve on every GPU
+  Sourced ring_efficiency;       // share of the link bandwidth that NCCL's large collectives reach
+};
+
+StackSpec read_stack(json::Reader r);
+
+}  // namespace orrery

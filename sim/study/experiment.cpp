@@ -1,0 +1,161 @@
+#include "sim/study/experiment.h"
+
+#include <array>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "sim/base/text.h"
+#include "sim/import/hf_config.h"
+
+namespace orrery {
+
+const std::string_view kPhaseBasisNames[2] = {"plan", "flops"};
+
+namespace {
+
+namespace fs = std::filesystem;
+using json::Node;
+using json::Reader;
+
+// Members that may name a file, with the member of the loaded object that may name a further one.
+struct Reference {
+  std::string_view key;
+  std::string_view nested;
+};
+constexpr std::array<Reference, 5> kReferences = {{{"model", ""},
+                                                   {"cluster", "node"},
+                                                   {"plan", ""},
+                                                   {"stack", ""},
+                                                   {"price", ""}}};
+
+std::string find_file(const std::string& name, const fs::path& beside, const fs::path& profiles,
+                      const std::string& where) {
+  for (const fs::path& base : {beside, profiles})
+    for (const char* suffix : {"", ".json"}) {
+      const fs::path p = base / (name + suffix);
+      std::error_code ignored;
+      if (fs::is_regular_file(p, ignored)) return p.string();
+    }
+  std::vector<std::string> have;
+  std::error_code ignored;
+  for (const auto& e : fs::directory_iterator((profiles / name).parent_path(), ignored))
+    have.push_back((fs::path(name).parent_path() / e.path().stem()).string());
+  const std::string near = nearest_name(name, have);
+  throw InputError({{where, fmt::format("no file \"{}\" beside this one or in hardware_profiles/{}",
+                                        name,
+                                        near.empty() ? "" : fmt::format("; did you mean \"{}\"?",
+                                                                        near))}},
+                   ExitCode::kNoInput);
+}
+
+// Replaces a string member by the content of the file it names; recurses along `nested`.
+void resolve(Node& object, std::string_view key, std::string_view nested, const fs::path& beside,
+             const fs::path& profiles, const std::string& pointer) {
+  Node* member = object.find(key);
+  if (member == nullptr) return;
+  fs::path from = beside;
+  const std::string here = fmt::format("{}/{}", pointer, key);
+  if (member->kind == Node::Kind::kString) {
+    const std::string file = find_file(member->string, beside, profiles, member->where(here));
+    *member = json::parse_json_file(file);
+    from = fs::path(file).parent_path();
+  }
+  if (nested.empty()) return;
+  resolve(*member, nested, nested == "node" ? "gpu" : "", from, profiles, here);
+}
+
+std::vector<PhaseSpec> read_phases(Reader& r, int64_t plan_sequence) {
+  std::vector<PhaseSpec> phases;
+  r.objects("phases", [&](Reader& p) {
+    PhaseSpec s;
+    s.name = p.string("name");
+    s.tokens = p.number("tokens", {1, 1e18});
+    s.sequence_length = p.integer_or("sequence_length", plan_sequence, {1, 1 << 24});
+    s.basis = static_cast<PhaseBasis>(p.choice_or("basis", 0, kPhaseBasisNames));
+    s.note = p.string_or("note", "");
+    if (s.basis == PhaseBasis::kPlan && s.sequence_length != plan_sequence)
+      p.fail("sequence_length",
+             fmt::format("found {}, but the phase's basis is \"plan\" and the plan's "
+                         "sequence_length is {}; use basis \"flops\" or another experiment",
+                         s.sequence_length, plan_sequence));
+    p.finish();
+    phases.push_back(std::move(s));
+  });
+  return phases;
+}
+
+std::vector<PublishedValue> read_published(Reader& r) {
+  std::vector<PublishedValue> published;
+  if (!r.has("published")) return published;
+  r.objects("published", [&](Reader& p) {
+    PublishedValue v;
+    v.name = p.string("name");
+    v.value = p.number("value");
+    v.reference = p.string("reference");
+    p.finish();
+    published.push_back(std::move(v));
+  });
+  return published;
+}
+
+void apply_override(Node& root, const std::string& text) {
+  const std::size_t eq = text.find('=');
+  if (eq == std::string::npos || text.empty() || text[0] != '/')
+    throw Error(ExitCode::kUsage,
+                fmt::format("--set {}: expected /json/pointer=value, for example "
+                            "--set /plan/schedule=1f1b",
+                            text));
+  json::set_at_pointer(root, std::string_view(text).substr(0, eq),
+                       std::string_view(text).substr(eq + 1));
+}
+
+StudySpec read_study(const Node& root, const std::string& path) {
+  Diagnostics diagnostics;
+  StudySpec s;
+  s.path = path;
+  Reader r(root, "", diagnostics);
+  s.name = r.string("name");
+  const Node* model = r.raw("model");
+  if (model == nullptr)
+    r.fail("", "missing key \"model\" (a Hugging Face config.json)");
+  else
+    s.model = read_hf_config(*model, "/model", s.name, diagnostics);
+  s.cluster = read_cluster(r.object("cluster"));
+  s.plan = read_plan(r.object("plan"));
+  s.stack = read_stack(r.object("stack"));
+  Reader price = r.object("price");
+  s.usd_per_gpu_hour = read_sourced(price, "usd_per_gpu_hour", {0.001, 1000});
+  price.ignore("name");
+  price.finish();
+  s.phases = read_phases(r, s.plan.sequence_length);
+  s.published = read_published(r);
+  r.ignore("note");
+  r.finish();
+  diagnostics.throw_if_any();
+  return s;
+}
+
+}  // namespace
+
+StudySpec load_study(const std::string& path, const std::vector<std::string>& overrides,
+                     const std::string& data_root) {
+  std::error_code ignored;
+  const fs::path file = fs::is_directory(path, ignored) ? fs::path(path) / "experiment.json"
+                                                        : fs::path(path);
+  Node root = json::parse_json_file(file.string());
+  const fs::path profiles = fs::path(data_root) / "hardware_profiles";
+  for (const Reference& ref : kReferences)
+    resolve(root, ref.key, ref.nested, file.parent_path(), profiles, "");
+  for (const std::string& o : overrides) apply_override(root, o);
+  StudySpec s = read_study(root, file.string());
+  const std::vector<std::string> broken = check_plan(s.plan, s.model, s.cluster);
+  if (!broken.empty()) {
+    std::string all = fmt::format("{}: the plan cannot run:", s.path);
+    for (const std::string& b : broken) all += "\n  " + b;
+    throw Infeasible(all);
+  }
+  return s;
+}
+
+}  // namespace orrery

@@ -1,0 +1,57 @@
+// An experiment: a model on a cluster under a plan and a stack, the phases to train, the price, and
+// what was published about it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sim/spec/cluster.h"
+#include "sim/spec/model.h"
+#include "sim/spec/plan.h"
+#include "sim/spec/stack.h"
+
+namespace orrery {
+
+// How the time of a phase is found: by simulating the plan, or, when the phase's layout is not
+// known, from its model FLOPs at the rate that the simulated step achieves (a lower bound).
+enum class PhaseBasis : uint8_t { kPlan, kFlops };
+extern const std::string_view kPhaseBasisNames[2];  // "plan", "flops"
+
+struct PhaseSpec {
+  std::string name;
+  double tokens = 0;
+  int64_t sequence_length = 0;
+  PhaseBasis basis = PhaseBasis::kPlan;
+  std::string note;
+};
+
+// A published figure; `name` is a field of the result ("step_time_s", "breakdown_s/bubble",
+// "phases/pre-training/gpu_hours").
+struct PublishedValue {
+  std::string name;
+  double value = 0;
+  std::string reference;
+};
+
+struct StudySpec {
+  std::string name;
+  std::string path;  // of the experiment file
+  ModelSpec model;
+  ClusterSpec cluster;
+  PlanSpec plan;
+  StackSpec stack;
+  Sourced usd_per_gpu_hour;
+  std::vector<PhaseSpec> phases;
+  std::vector<PublishedValue> published;
+};
+
+// Reads `path` (an experiment.json or the folder that holds one). A member that is a string names
+// a file, looked for beside the file that names it and then under `data_root`/hardware_profiles,
+// with or without ".json"; its content takes the member's place, so that every value has one JSON
+// pointer. Then applies `overrides` ("/plan/schedule=1f1b") in order, reads and checks everything.
+// Throws InputError with all findings, or Infeasible when the plan cannot run on the cluster.
+StudySpec load_study(const std::string& path, const std::vector<std::string>& overrides,
+                     const std::string& data_root);
+
+}  // namespace orrery
