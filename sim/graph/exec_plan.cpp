@@ -7,9 +7,6 @@ namespace orrery {
 const std::string_view kBlockKindNames[kBlockKinds] = {
     "forward", "backward", "backward input", "weight", "forward+backward", "recv", "optimizer"};
 
-const std::string_view kCommKindNames[6] = {"pipeline forward", "pipeline backward", "expert",
-                                            "data", "expert-data", "world"};
-
 std::string ExecPlan::op_name(uint32_t plan_op) const {
   const Op& op = graph_op(ops[plan_op]);
   const std::string_view segment = kSegmentNames[static_cast<std::size_t>(op.segment)];

@@ -51,7 +51,8 @@ struct PlanOp {
   Role role;
   StreamKind stream;   // the op's, for the chunk that runs it
   uint32_t graph_op;
-  int32_t communicator = -1;  // of the class, for collectives and P2P
+  int16_t chunk = 0;
+  int16_t communicator = -1;  // of the class, for collectives and P2P
 };
 
 struct Block {
@@ -65,9 +66,6 @@ struct Call {
   uint32_t block;
   int32_t forward_slot = -1, backward_slot = -1;
 };
-
-enum class CommKind : uint8_t { kForwardP2p, kBackwardP2p, kExpert, kData, kExpertData, kWorld };
-extern const std::string_view kCommKindNames[6];
 
 // A communicator as one class sees it. Members are the ranks of all classes that list the same
 // (kind, key), split into groups: kExpert by blocks of consecutive replicas, kExpertData by equal

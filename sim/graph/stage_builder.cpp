@@ -82,6 +82,24 @@ Phase phase_of(SegmentKind s) {
 
 }  // namespace
 
+namespace {
+
+CommKind comm_of(OpKind k, Phase phase) {
+  switch (k) {
+    case OpKind::kNotify:
+    case OpKind::kDispatch:
+    case OpKind::kCombine:
+      return CommKind::kExpert;
+    case OpKind::kSend:
+    case OpKind::kRecv:
+      return phase == Phase::kForward ? CommKind::kForwardP2p : CommKind::kBackwardP2p;
+    default:
+      return CommKind::kNone;
+  }
+}
+
+}  // namespace
+
 void StageBuilder::op(OpKind kind, std::string name, OpShape shape, std::vector<TensorId> inputs,
                       std::vector<TensorId> outputs, ParamId param) {
   Op op;
@@ -100,6 +118,7 @@ void StageBuilder::op(OpKind kind, std::string name, OpShape shape, std::vector<
   op.outputs = static_cast<uint16_t>(outputs.size());
   graph_.operands.insert(graph_.operands.end(), inputs.begin(), inputs.end());
   graph_.operands.insert(graph_.operands.end(), outputs.begin(), outputs.end());
+  op.comm = comm_of(kind, op.phase);
   op.work = op_work(graph_, op);
   graph_.ops.push_back(std::move(op));
 }
@@ -205,6 +224,7 @@ TensorId StageBuilder::rms_norm_backward(const std::string& name, TensorId dy, T
 StageGraph StageBuilder::finish() {
   if (!graph_.segments.empty())
     graph_.segments.back().end_op = static_cast<uint32_t>(graph_.ops.size());
+  graph_.index_readers();
   return std::move(graph_);
 }
 

@@ -35,6 +35,9 @@ struct Tensor {
   BufferKind kind = BufferKind::kActivations;
   int64_t rows = 0, cols = 0;
   Bytes bytes{0};
+  Phase last_use = Phase::kForward;  // after whose last reader it is freed
+  uint8_t readers = 0;               // streams that read it in that phase: each frees it once
+  bool is_read = false;              // by any op; else its writer frees it
 };
 
 struct Param {
@@ -70,11 +73,25 @@ enum class StreamKind : uint8_t {
 constexpr int kStreams = static_cast<int>(StreamKind::kGradient) + 1;
 extern const std::string_view kStreamNames[kStreams];
 
+// Which ranks take part in a collective or transfer.
+enum class CommKind : uint8_t {
+  kNone,
+  kForwardP2p,
+  kBackwardP2p,
+  kExpert,      // expert-parallel group
+  kData,        // every replica of a stage's dense weights
+  kExpertData,  // every replica of a shard of its experts
+  kWorld,
+};
+constexpr int kCommKinds = 7;
+extern const std::string_view kCommKindNames[kCommKinds];
+
 struct Op {
   OpKind kind = OpKind::kCopy;
   Phase phase = Phase::kForward;
   SegmentKind segment = SegmentKind::kAttnF;
   StreamKind stream = StreamKind::kCompute;
+  CommKind comm = CommKind::kNone;
   // Work grows with the rows that this rank's experts receive, so it varies between ranks.
   bool row_proportional = false;
   int16_t unit = 0;    // position of the layer or head in its stage
@@ -112,6 +129,8 @@ struct StageGraph {
   // The segment, or nullptr when the unit has none of that kind.
   const Segment* find(SegmentKind kind, int unit) const;
   int64_t param_count(bool expert) const;
+  // Fills Tensor::last_use and readers from the ops.
+  void index_readers();
 };
 
 }  // namespace orrery

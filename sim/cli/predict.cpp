@@ -1,0 +1,52 @@
+#include <memory>
+
+#include <fmt/format.h>
+
+#include "sim/base/file.h"
+#include "sim/base/progress.h"
+#include "sim/cli/verbs.h"
+#include "sim/report/json.h"
+#include "sim/report/perfetto.h"
+#include "sim/report/text.h"
+
+namespace orrery {
+namespace {
+
+struct PredictArguments {
+  std::string experiment;
+  std::vector<std::string> overrides;
+  std::string trace;
+  bool json = false, unfold = false, allow_oom = false;
+};
+
+void predict_verb(const PredictArguments& a) {
+  const StudySpec study = load_study(a.experiment, a.overrides, data_root());
+  PredictOptions options;
+  options.folding = a.unfold ? Folding::kUnfolded : Folding::kFolded;
+  options.allow_oom = a.allow_oom;
+  options.record = !a.trace.empty();
+  const Prediction p = predict(study, options);
+  if (!a.trace.empty()) write_file_atomically(a.trace, chrome_trace(p));
+  fmt::print("{}", a.json ? json_report(p) : text_report(p));
+}
+
+}  // namespace
+
+void add_predict(CLI::App& app) {
+  auto a = std::make_shared<PredictArguments>();
+  CLI::App* verb = app.add_subcommand(
+      "predict", "Simulate one training step and print what the whole training costs");
+  verb->add_option("experiment", a->experiment, "folder with an experiment.json, or the file")
+      ->required();
+  verb->add_option("--set", a->overrides, "change a value: /json/pointer=value (repeatable)");
+  verb->add_flag("--json", a->json, "one JSON object instead of text");
+  verb->add_option("--trace", a->trace,
+                   "write a Chrome/Perfetto trace of the step (one process per rank class)");
+  verb->add_flag("--unfold", a->unfold, "simulate every rank instead of one per class");
+  verb->add_flag("--allow-oom", a->allow_oom, "report a plan that does not fit in memory");
+  verb->footer("Example: orrery predict experiments/deepseek_v3 "
+               "--set /cluster/node/gpu/hbm_bandwidth_GBps=4800");
+  verb->callback([a] { predict_verb(*a); });
+}
+
+}  // namespace orrery

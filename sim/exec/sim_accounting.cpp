@@ -1,0 +1,96 @@
+// Memory and the breakdown of a rank's time, kept while the engine runs.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "sim/base/error.h"
+#include "sim/exec/sim_engine.h"
+
+namespace orrery {
+
+const SimEngine::TensorInfo& SimEngine::tensor(const Actor& a, int stream, Role role,
+                                               uint32_t tensor) const {
+  const StreamProgram& p = programs_[a.program];
+  const Block& b = plan_.classes[a.program].blocks[p.call[a.streams[stream].call].block];
+  const int stage = role == Role::kForward ? b.forward_stage : b.backward_stage;
+  return tensors_[static_cast<std::size_t>(stage)][tensor];
+}
+
+uint8_t* SimEngine::reads_left(Actor& a, int stream, Role role, uint32_t tensor) {
+  const StreamProgram& p = programs_[a.program];
+  const Call& c = p.call[a.streams[stream].call];
+  const int slot = role == Role::kForward ? c.forward_slot : c.backward_slot;
+  const int row = slot < 0 ? plan_.classes[a.program].slots() : slot;
+  return &a.reads_left[static_cast<std::size_t>(row) * tensor_stride_ + tensor];
+}
+
+void SimEngine::allocate(uint32_t actor, int stream, const StreamInstr& i) {
+  Actor& a = actors_[actor];
+  const TensorInfo& t = tensor(a, stream, i.role, i.arg);
+  if (t.readers > 1) *reads_left(a, stream, i.role, i.arg) = t.readers;
+  a.held += Bytes(t.bytes);
+  a.by_kind[t.kind] += Bytes(t.bytes);
+  ClassMemory& m = trace_.memory[a.program];
+  if (a.held > m.peak) {
+    m.peak = a.held;
+    std::copy(std::begin(a.by_kind), std::end(a.by_kind), std::begin(m.by_kind));
+    m.peak_op = a.last_launched;
+  }
+  if (options_.record) trace_.memory_timeline[a.program].push_back({now_, a.held});
+}
+
+void SimEngine::release(Actor& a, int stream, const StreamInstr& i) {
+  const TensorInfo& t = tensor(a, stream, i.role, i.arg);
+  if (t.readers > 1 && --*reads_left(a, stream, i.role, i.arg) > 0) return;
+  a.held -= Bytes(t.bytes);
+  a.by_kind[t.kind] -= Bytes(t.bytes);
+  if (options_.record) trace_.memory_timeline[a.program].push_back({now_, a.held});
+}
+
+// A gap on the compute stream inside a call is exposed communication when an all-to-all ended it.
+// Before a call's first op it is the pipeline's bubble up to the start of the call's own
+// communication, and exposed from there on.
+void SimEngine::account(Actor& a, const Flight& f) {
+  ClassTime& time = trace_.time[a.program];
+  const Stream& s = a.streams[static_cast<int>(StreamKind::kCompute)];
+  const RankClass& c = plan_.classes[a.program];
+  const auto kind = static_cast<std::size_t>(c.blocks[programs_[a.program].call[s.call].block].kind);
+  Picos gap = f.start - a.compute_until;
+  const bool first_of_call = a.compute_call != s.call;
+  const bool by_comm = a.woken_by == static_cast<int>(StreamKind::kAllToAll) ||
+                       a.woken_by == static_cast<int>(StreamKind::kGradient);
+  if (gap > Picos(0) && first_of_call) {
+    const bool own = by_comm && a.comm_call == s.call;
+    const Picos bubble = own ? std::clamp(a.comm_since - a.compute_until, Picos(0), gap) : gap;
+    time.bubble += bubble;
+    gap -= bubble;
+  }
+  if (gap > Picos(0) && by_comm) {
+    const uint32_t op = a.streams[a.woken_by].last_op;
+    const Op& waited = plan_.graph_op(plan_.ops[op]);
+    time.exposed[kind][static_cast<std::size_t>(
+        op_class(waited.kind, waited.shape.groups, waited.phase))] += gap;
+  }
+  time.block[kind] += gap + (now_ - f.start);
+  a.compute_until = now_;
+  a.compute_call = s.call;
+  a.woken_by = -1;
+}
+
+void SimEngine::account_tail(Actor& a) {
+  trace_.time[a.program].bubble += now_ - a.compute_until;
+  a.compute_until = now_;
+}
+
+void SimEngine::report_stuck() const {
+  for (const Actor& a : actors_)
+    for (int s = 0; s < kStreams; ++s)
+      if (!a.streams[s].done)
+        throw Infeasible(fmt::format(
+            "the plan deadlocks: {} stream \"{}\" never gets past {}", plan_.classes[a.program].name,
+            kStreamNames[s],
+            a.streams[s].last_op == UINT32_MAX ? "its start" : plan_.op_name(a.streams[s].last_op)));
+  throw Infeasible("the plan deadlocks");
+}
+
+}  // namespace orrery

@@ -1,0 +1,29 @@
+// Runs an ExecPlan in simulated time.
+#pragma once
+
+#include "sim/exec/sim_timing.h"
+#include "sim/exec/trace.h"
+
+namespace orrery {
+
+enum class Folding : uint8_t {
+  kFolded,    // one rank stands for its class
+  kUnfolded,  // every rank runs
+};
+
+struct SimOptions {
+  Folding folding = Folding::kFolded;
+  bool record = false;  // keep OpRecords and memory timelines (of each class's first rank)
+  // Slot events that nobody in the plan records count as reached (for a pair on its own).
+  bool assume_inputs = false;
+  Bytes reserved{0};  // held on every GPU beside the plan's buffers
+  int64_t gpus_per_node = 8;
+  int64_t expert_parallel = 1;
+};
+
+// O(ops instances · log of nothing): each op is one event of a radix queue. Throws Infeasible when
+// the ranks deadlock (verify the plan first for a message that names the cycle).
+StepTrace simulate(const ExecPlan& plan, const std::vector<OpTiming>& timing,
+                   const SimOptions& options);
+
+}  // namespace orrery

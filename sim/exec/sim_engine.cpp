@@ -1,0 +1,320 @@
+#include "sim/exec/sim_engine.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <map>
+
+
+namespace orrery {
+namespace {
+
+constexpr int kCompute = static_cast<int>(StreamKind::kCompute);
+constexpr int kAllToAll = static_cast<int>(StreamKind::kAllToAll);
+constexpr int kGradient = static_cast<int>(StreamKind::kGradient);
+
+}  // namespace
+
+SimEngine::SimEngine(const ExecPlan& plan, const std::vector<OpTiming>& timing,
+                     const SimOptions& options)
+    : plan_(plan), timing_(timing), options_(options) {
+  for (std::size_t c = 0; c < plan.classes.size(); ++c) programs_.push_back(stream_program(plan, c));
+  index_tensors();
+  make_actors();
+  make_rendezvous();
+  flights_.resize(actors_.size() * kStreams);
+  trace_.time.resize(plan.classes.size());
+  trace_.memory.resize(plan.classes.size());
+  if (options.record) trace_.memory_timeline.resize(plan.classes.size());
+}
+
+void SimEngine::index_tensors() {
+  for (const StageGraph& g : plan_.stages) {
+    std::vector<TensorInfo> info;
+    for (const Tensor& t : g.tensors)
+      info.push_back({t.bytes.count(), static_cast<uint8_t>(t.kind), t.readers});
+    tensor_stride_ = std::max(tensor_stride_, static_cast<uint32_t>(info.size()));
+    tensors_.push_back(std::move(info));
+  }
+}
+
+void SimEngine::make_actors() {
+  for (uint32_t c = 0; c < plan_.classes.size(); ++c) {
+    const RankClass& cls = plan_.classes[c];
+    const int64_t ranks = options_.folding == Folding::kFolded ? 1 : cls.multiplicity;
+    for (int64_t r = 0; r < ranks; ++r) {
+      Actor a;
+      a.program = c;
+      a.replica = r;
+      a.first_of_class = r == 0;
+      a.events.assign(programs_[c].events, 0);
+      if (options_.assume_inputs)
+        std::fill(a.events.begin() + programs_[c].slot_event_base, a.events.end(), kReached);
+      // One slot more for the optimizer's tensors.
+      a.reads_left.assign((static_cast<std::size_t>(cls.slots()) + 1) * tensor_stride_, 0);
+      for (int k = 0; k < kBufferKinds; ++k) a.by_kind[k] = cls.static_bytes[k];
+      a.by_kind[static_cast<int>(BufferKind::kWorkspace)] += options_.reserved;
+      for (Bytes b : a.by_kind) a.held += b;
+      actors_.push_back(std::move(a));
+    }
+  }
+}
+
+// Members of one communicator group share a rendezvous.
+void SimEngine::make_rendezvous() {
+  std::map<std::tuple<CommKind, uint32_t, int64_t>, int32_t> groups;
+  for (const Actor& a : actors_) {
+    rendezvous_base_.push_back(static_cast<uint32_t>(rendezvous_of_.size()));
+    for (const Communicator& c : plan_.classes[a.program].communicators) {
+      int64_t group = 0;
+      if (options_.folding == Folding::kUnfolded) {
+        if (c.kind == CommKind::kExpert) group = a.replica / options_.expert_parallel;
+        if (c.kind == CommKind::kExpertData) group = a.replica % options_.expert_parallel;
+        if (c.kind == CommKind::kForwardP2p || c.kind == CommKind::kBackwardP2p) group = a.replica;
+      }
+      const auto [it, fresh] =
+          groups.try_emplace({c.kind, c.key, group}, static_cast<int32_t>(rendezvous_.size()));
+      if (fresh) rendezvous_.emplace_back();
+      ++rendezvous_[static_cast<std::size_t>(it->second)].expected;
+      rendezvous_of_.push_back(it->second);
+    }
+  }
+}
+
+StepTrace SimEngine::run() {
+  for (uint32_t a = 0; a < actors_.size(); ++a)
+    for (int s = 0; s < kStreams; ++s) advance(a, s);
+  flush();
+  while (!queue_.empty()) {
+    do {
+      const auto e = queue_.pop();
+      now_ = Picos(e.time);
+      if (flights_[e.payload.flight].epoch != e.payload.epoch) continue;
+      ++trace_.events;
+      land(e.payload.flight);
+    } while (queue_.has_event_now());
+    flush();
+  }
+  for (const Actor& a : actors_)
+    for (const Stream& s : a.streams)
+      if (!s.done) report_stuck();
+  trace_.step = now_;
+  for (Actor& a : actors_)
+    if (accounts(a)) account_tail(a);
+  return std::move(trace_);
+}
+
+bool SimEngine::next_call(Actor& a, int stream) {
+  const StreamProgram& p = programs_[a.program];
+  Stream& s = a.streams[stream];
+  const auto& calls = p.calls[stream];
+  if (s.next_call == calls.size()) {
+    s.done = true;
+    return false;
+  }
+  s.call = calls[s.next_call++];
+  const StreamProgram::Range r =
+      p.ranges[p.call[s.call].block * kStreams + static_cast<uint32_t>(stream)];
+  s.pos = r.begin;
+  s.end = r.end;
+  return true;
+}
+
+// Runs the stream's instructions up to its next op or unreached event.
+void SimEngine::advance(uint32_t actor, int stream) {
+  Actor& a = actors_[actor];
+  const StreamProgram& p = programs_[a.program];
+  Stream& s = a.streams[stream];
+  for (;;) {
+    if (s.pos == s.end && !next_call(a, stream)) return;
+    const StreamInstr& i = p.instrs[s.pos];
+    switch (i.kind) {
+      case Instr::Kind::kLaunch:
+        ++s.pos;
+        launch(actor, stream, i.arg);
+        return;
+      case Instr::Kind::kRecord:
+        ++s.pos;
+        reach(actor, p.event(s.call, i.role, i.arg), stream);
+        break;
+      case Instr::Kind::kWait: {
+        uint16_t& e = a.events[p.event(s.call, i.role, i.arg)];
+        if ((e & kReached) == 0) {
+          e = static_cast<uint16_t>(e | (1u << stream));
+          return;
+        }
+        ++s.pos;
+        break;
+      }
+      case Instr::Kind::kAlloc:
+        ++s.pos;
+        if (accounts(a)) allocate(actor, stream, i);
+        break;
+      case Instr::Kind::kFree:
+        ++s.pos;
+        if (accounts(a)) release(a, stream, i);
+        break;
+    }
+  }
+}
+
+void SimEngine::reach(uint32_t actor, uint32_t event, int by) {
+  Actor& a = actors_[actor];
+  uint16_t waiting = a.events[event];
+  a.events[event] = kReached;
+  while (waiting != 0) {
+    const int s = std::countr_zero(waiting);
+    waiting = static_cast<uint16_t>(waiting & (waiting - 1));
+    if (s == kCompute) a.woken_by = by;
+    advance(actor, s);
+  }
+}
+
+void SimEngine::launch(uint32_t actor, int stream, uint32_t op) {
+  Actor& a = actors_[actor];
+  const int16_t comm = plan_.ops[op].communicator;
+  a.last_launched = op;
+  if (stream == kAllToAll || stream == kGradient) {
+    const Stream& s = a.streams[stream];
+    if (a.comm_call != s.call) a.comm_call = s.call, a.comm_since = now_;
+  }
+  if (comm < 0) {
+    take_off(actor, stream, op, -1);
+    return;
+  }
+  const int32_t r = rendezvous_of_[rendezvous_base_[actor] + static_cast<uint32_t>(comm)];
+  Rendezvous& group = rendezvous_[static_cast<std::size_t>(r)];
+  group.here.push_back({actor, static_cast<uint8_t>(stream)});
+  // The streams of the others hold their own op; they are told when it lands.
+  a.streams[stream].last_op = op;
+  if (group.here.size() == group.expected) take_off(actor, stream, op, r);
+}
+
+void SimEngine::take_off(uint32_t actor, int stream, uint32_t op, int32_t rendezvous) {
+  const uint32_t index = actor * kStreams + static_cast<uint32_t>(stream);
+  Flight& f = flights_[index];
+  f.start = now_;
+  f.op = op;
+  f.rendezvous = rendezvous;
+  const auto join = [&](uint32_t who, int on, uint32_t its_op) {
+    Actor& a = actors_[who];
+    a.streams[on].last_op = its_op;
+    a.in_flight = static_cast<uint16_t>(a.in_flight | (1u << on));
+    a.flight[on] = index;
+    count(a, its_op, 1);
+    mark(who);
+  };
+  if (rendezvous < 0) {
+    join(actor, stream, op);
+  } else {
+    for (const Participant& p : rendezvous_[static_cast<std::size_t>(rendezvous)].here)
+      join(p.actor, p.stream, actors_[p.actor].streams[p.stream].last_op);
+  }
+  started_.push_back(index);
+}
+
+void SimEngine::count(Actor& a, uint32_t op, int delta) {
+  const auto add = [delta](uint8_t& n) { n = static_cast<uint8_t>(n + delta); };
+  switch (timing_[op].resource) {
+    case Resource::kCompute:
+      return add(a.compute);
+    case Resource::kAllToAll:
+      return add(a.all_to_all);
+    case Resource::kNetwork: {
+      const OpKind k = plan_.graph_op(plan_.ops[op]).kind;
+      if (k != OpKind::kRecv) add(a.sends);
+      if (k != OpKind::kSend) add(a.recvs);
+      return;
+    }
+  }
+}
+
+unsigned SimEngine::beside(const Actor& a, const OpTiming& t) const {
+  switch (t.resource) {
+    case Resource::kCompute:
+      return (a.all_to_all > 0 ? kBesideOther : 0) | (a.compute > 1 ? kBesideSame : 0);
+    case Resource::kAllToAll:
+      return (a.compute > 0 ? kBesideOther : 0) | (a.sends + a.recvs > 0 ? kBesideSame : 0);
+    case Resource::kNetwork:
+      return (a.all_to_all > 0 ? kBesideOther : 0) |
+             (a.sends > 1 || a.recvs > 1 ? kBesideSame : 0);
+  }
+  return 0;
+}
+
+unsigned SimEngine::beside(uint32_t flight) const {
+  const Flight& f = flights_[flight];
+  if (f.rendezvous < 0) return beside(actors_[flight / kStreams], timing_[f.op]);
+  unsigned any = 0;
+  for (const Participant& p : rendezvous_[static_cast<std::size_t>(f.rendezvous)].here)
+    any |= beside(actors_[p.actor], timing_[f.op]);
+  return any;
+}
+
+// Looks at what changed during this time stamp: new ops get a finish time, running ones whose
+// surroundings changed keep the share of their work that is left.
+void SimEngine::flush() {
+  for (uint32_t index : started_) {
+    Flight& f = flights_[index];
+    f.beside = static_cast<uint8_t>(beside(index));
+    f.finish = now_ + timing_[f.op].duration[f.beside];
+    queue_.push(f.finish.count(), {index, ++f.epoch});
+  }
+  for (uint32_t actor : dirty_) {
+    Actor& a = actors_[actor];
+    a.dirty = false;
+    for (uint16_t left = a.in_flight; left != 0; left = static_cast<uint16_t>(left & (left - 1)))
+      set_rate(a.flight[std::countr_zero(left)]);
+  }
+  started_.clear();
+  dirty_.clear();
+}
+
+void SimEngine::set_rate(uint32_t index) {
+  Flight& f = flights_[index];
+  const unsigned state = beside(index);
+  if (state == f.beside) return;
+  const auto& duration = timing_[f.op].duration;
+  const double left = static_cast<double>((f.finish - now_).count());
+  f.finish = now_ + Picos(std::llround(left * static_cast<double>(duration[state].count()) /
+                                       static_cast<double>(duration[f.beside].count())));
+  f.beside = static_cast<uint8_t>(state);
+  queue_.push(f.finish.count(), {index, ++f.epoch});
+}
+
+void SimEngine::land(uint32_t flight) {
+  const Flight f = flights_[flight];
+  ++flights_[flight].epoch;
+  if (f.rendezvous < 0) {
+    land_on(flight / kStreams, static_cast<int>(flight % kStreams), f);
+    return;
+  }
+  std::vector<Participant> here;
+  here.swap(rendezvous_[static_cast<std::size_t>(f.rendezvous)].here);
+  for (const Participant& p : here) land_on(p.actor, p.stream, f);
+  // Give the storage back when nobody has arrived for the next op yet.
+  auto& next = rendezvous_[static_cast<std::size_t>(f.rendezvous)].here;
+  if (next.empty()) here.clear(), next.swap(here);
+}
+
+void SimEngine::land_on(uint32_t actor, int stream, const Flight& f) {
+  Actor& a = actors_[actor];
+  Stream& s = a.streams[stream];
+  a.in_flight = static_cast<uint16_t>(a.in_flight & ~(1u << stream));
+  count(a, s.last_op, -1);
+  mark(actor);
+  if (accounts(a)) {
+    if (stream == kCompute) account(a, f);
+    if (options_.record)
+      trace_.records.push_back({f.start, now_, s.last_op, s.call, static_cast<uint16_t>(a.program),
+                                static_cast<StreamKind>(stream)});
+  }
+  advance(actor, stream);
+}
+
+StepTrace simulate(const ExecPlan& plan, const std::vector<OpTiming>& timing,
+                   const SimOptions& options) {
+  return SimEngine(plan, timing, options).run();
+}
+
+}  // namespace orrery

@@ -1,0 +1,124 @@
+// The event loop: ranks ("actors") walk their stream programs; ops in flight have a finish event in a
+// radix queue and are rescaled when what runs beside them changes. All events of one time stamp are
+// drained before rates are looked at, so results do not depend on the order within it, nor on
+// folding.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "sim/des/radix_queue.h"
+#include "sim/exec/sim_backend.h"
+#include "sim/exec/stream_program.h"
+
+namespace orrery {
+
+class SimEngine {
+ public:
+  SimEngine(const ExecPlan& plan, const std::vector<OpTiming>& timing, const SimOptions& options);
+  StepTrace run();
+
+ private:
+  struct Stream {
+    uint32_t next_call = 0;  // position in StreamProgram::calls
+    uint32_t call = 0;       // index of the current call
+    uint32_t pos = 0, end = 0;
+    uint32_t last_op = UINT32_MAX;
+    Picos last_start;
+    bool blocked = false, done = false;
+  };
+  // Per rank.
+  struct Actor {
+    uint32_t program = 0;  // and class
+    int64_t replica = 0;
+    bool first_of_class = false;
+    bool dirty = false;
+    uint16_t in_flight = 0;  // streams
+    uint8_t compute = 0, all_to_all = 0, sends = 0, recvs = 0;  // ops in flight
+    Stream streams[kStreams];
+    uint32_t flight[kStreams];       // of the op that runs on a stream
+    std::vector<uint16_t> events;    // kReached, and the streams that wait
+    std::vector<uint8_t> reads_left; // of tensors with several reading streams, [slot, tensor]
+    // Accounting of the compute stream.
+    Picos compute_until;
+    uint32_t compute_call = UINT32_MAX;
+    int woken_by = -1;               // stream whose event ended the last wait
+    uint32_t comm_call = UINT32_MAX; // last call that used the all-to-all or gradient stream, and
+    Picos comm_since;                // when its first op there started
+    Bytes held, by_kind[kBufferKinds];
+    uint32_t last_launched = UINT32_MAX;
+  };
+  // An op in flight, kept at the (actor, stream) that completed its rendezvous.
+  struct Flight {
+    Picos start, finish;
+    uint32_t op = 0;
+    uint32_t epoch = 0;
+    int32_t rendezvous = -1;  // participants; -1: the leader alone
+    uint8_t beside = 0;
+  };
+  struct Participant {
+    uint32_t actor;
+    uint8_t stream;
+  };
+  struct Rendezvous {
+    uint32_t expected = 0;
+    std::vector<Participant> here;
+  };
+  struct Finish {
+    uint32_t flight;
+    uint32_t epoch;
+  };
+  struct TensorInfo {
+    int64_t bytes;
+    uint8_t kind, readers;
+  };
+  static constexpr uint16_t kReached = 1u << 15;
+
+  void make_actors();
+  void make_rendezvous();
+  void index_tensors();
+
+  void advance(uint32_t actor, int stream);
+  bool next_call(Actor& a, int stream);
+  void reach(uint32_t actor, uint32_t event, int by);
+  void launch(uint32_t actor, int stream, uint32_t op);
+  void take_off(uint32_t actor, int stream, uint32_t op, int32_t rendezvous);
+  void land(uint32_t flight);
+  void land_on(uint32_t actor, int stream, const Flight& f);
+  void flush();
+  void set_rate(uint32_t flight);
+  void count(Actor& a, uint32_t op, int delta);
+  unsigned beside(const Actor& a, const OpTiming& t) const;
+  unsigned beside(uint32_t flight) const;
+
+  uint8_t* reads_left(Actor& a, int stream, Role role, uint32_t tensor);
+  const TensorInfo& tensor(const Actor& a, int stream, Role role, uint32_t tensor) const;
+  void allocate(uint32_t actor, int stream, const StreamInstr& i);
+  void release(Actor& a, int stream, const StreamInstr& i);
+  void account(Actor& a, const Flight& f);
+  void account_tail(Actor& a);
+  [[noreturn]] void report_stuck() const;
+
+  bool accounts(const Actor& a) const { return a.first_of_class; }
+  void mark(uint32_t actor) {
+    if (!actors_[actor].dirty) actors_[actor].dirty = true, dirty_.push_back(actor);
+  }
+
+  const ExecPlan& plan_;
+  const std::vector<OpTiming>& timing_;
+  SimOptions options_;
+  std::vector<StreamProgram> programs_;
+  std::vector<Actor> actors_;
+  std::vector<Flight> flights_;           // [actor * kStreams + stream]
+  std::vector<Rendezvous> rendezvous_;
+  std::vector<int32_t> rendezvous_of_;    // [rendezvous_base_[actor] + communicator]
+  std::vector<uint32_t> rendezvous_base_;
+  std::vector<std::vector<TensorInfo>> tensors_;  // per stage
+  uint32_t tensor_stride_ = 0;
+  RadixQueue<Finish> queue_;
+  std::vector<uint32_t> dirty_, started_;
+  Picos now_;
+  StepTrace trace_;
+};
+
+}  // namespace orrery

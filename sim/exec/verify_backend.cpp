@@ -1,0 +1,252 @@
+#include "sim/exec/verify_backend.h"
+
+#include <bit>
+#include <map>
+
+#include <fmt/format.h>
+
+#include "sim/base/error.h"
+#include "sim/exec/stream_program.h"
+
+namespace orrery {
+namespace {
+
+constexpr uint16_t kReached = 1u << 15;
+
+// One rank of each class; streams advance as far as events and rendezvous allow.
+class Verifier {
+ public:
+  explicit Verifier(const ExecPlan& plan) : plan_(plan) {
+    for (const StageGraph& g : plan.stages)
+      stride_ = std::max(stride_, static_cast<uint32_t>(g.tensors.size()));
+    for (uint32_t c = 0; c < plan.classes.size(); ++c) {
+      Rank r;
+      r.program = stream_program(plan, c);
+      r.events.assign(r.program.events, 0);
+      r.tensors.assign((static_cast<std::size_t>(plan.classes[c].slots()) + 1) * stride_, kUnborn);
+      for (const Communicator& m : plan.classes[c].communicators) {
+        Group& g = groups_[{m.kind, m.key}];
+        ++g.expected;
+        r.groups.push_back(&g);
+      }
+      ranks_.push_back(std::move(r));
+    }
+  }
+
+  std::vector<std::string> run() {
+    for (uint32_t r = 0; r < ranks_.size(); ++r)
+      for (int s = 0; s < kStreams; ++s) advance(r, s);
+    report_stuck();
+    if (findings_.empty()) report_leaks();
+    return std::move(findings_);
+  }
+
+ private:
+  // Tensor states: unborn, live with the readers left, freed.
+  static constexpr uint8_t kUnborn = 0, kFreed = 255;
+  struct Stream {
+    uint32_t next_call = 0, call = 0, pos = 0, end = 0;
+    bool done = false, in_group = false;
+  };
+  struct Group {
+    uint32_t expected = 0;
+    struct Member {
+      uint32_t rank;
+      int stream;
+      uint32_t op;
+    };
+    std::vector<Member> here;
+  };
+  struct Rank {
+    StreamProgram program;
+    Stream streams[kStreams];
+    std::vector<uint16_t> events;
+    std::vector<uint8_t> tensors;
+    std::vector<Group*> groups;
+  };
+
+  void find(std::string text) {
+    if (findings_.size() < kMaxDiagnostics) findings_.push_back(std::move(text));
+  }
+
+  void advance(uint32_t rank, int stream) {
+    Rank& r = ranks_[rank];
+    Stream& s = r.streams[stream];
+    while (!s.in_group) {
+      if (s.pos == s.end) {
+        const auto& calls = r.program.calls[stream];
+        if (s.next_call == calls.size()) {
+          s.done = true;
+          return;
+        }
+        s.call = calls[s.next_call++];
+        const auto range = r.program.ranges[r.program.call[s.call].block * kStreams +
+                                            static_cast<uint32_t>(stream)];
+        s.pos = range.begin, s.end = range.end;
+      }
+      const StreamInstr& i = r.program.instrs[s.pos];
+      if (i.kind == Instr::Kind::kWait) {
+        uint16_t& e = r.events[r.program.event(s.call, i.role, i.arg)];
+        if ((e & kReached) == 0) {
+          e = static_cast<uint16_t>(e | (1u << stream));
+          return;
+        }
+      }
+      ++s.pos;
+      step(rank, stream, i);
+    }
+  }
+
+  void step(uint32_t rank, int stream, const StreamInstr& i) {
+    Rank& r = ranks_[rank];
+    const uint32_t call = r.streams[stream].call;
+    switch (i.kind) {
+      case Instr::Kind::kRecord: {
+        uint16_t& e = r.events[r.program.event(call, i.role, i.arg)];
+        uint16_t waiting = static_cast<uint16_t>(e & ~kReached);
+        e = kReached;
+        for (; waiting != 0; waiting = static_cast<uint16_t>(waiting & (waiting - 1)))
+          advance(rank, std::countr_zero(waiting));
+        return;
+      }
+      case Instr::Kind::kAlloc: {
+        uint8_t& t = tensor(rank, call, i.role, i.arg);
+        if (t != kUnborn && t != kFreed)
+          find(fmt::format("{}: \"{}\" is allocated twice", where(rank),
+                           info(rank, call, i.role, i.arg).name));
+        t = std::max<uint8_t>(1, info(rank, call, i.role, i.arg).readers);
+        return;
+      }
+      case Instr::Kind::kFree: {
+        uint8_t& t = tensor(rank, call, i.role, i.arg);
+        if (t == kUnborn || t == kFreed) {
+          find(fmt::format("{}: \"{}\" is freed but not held", where(rank),
+                           info(rank, call, i.role, i.arg).name));
+          return;
+        }
+        if (--t == 0) t = kFreed;
+        return;
+      }
+      case Instr::Kind::kLaunch:
+        launch(rank, stream, i.arg);
+        return;
+      case Instr::Kind::kWait:
+        return;
+    }
+  }
+
+  void launch(uint32_t rank, int stream, uint32_t op) {
+    const PlanOp& p = plan_.ops[op];
+    const StageGraph& g = plan_.stages[p.stage];
+    const uint32_t call = ranks_[rank].streams[stream].call;
+    const auto use = [&](TensorId t) {
+      const uint8_t state = tensor(rank, call, p.role, t.v);
+      if (state == kUnborn || state == kFreed)
+        find(fmt::format("{}: {} uses \"{}\" {}", where(rank), plan_.op_name(op),
+                         g.tensors[t.v].name,
+                         state == kFreed ? "after it is freed" : "before it is written"));
+    };
+    for (TensorId t : g.inputs(g.ops[p.graph_op])) use(t);
+    for (TensorId t : g.outputs(g.ops[p.graph_op])) use(t);
+    if (p.communicator < 0) return;
+    Group& group = *ranks_[rank].groups[static_cast<std::size_t>(p.communicator)];
+    group.here.push_back({rank, stream, op});
+    ranks_[rank].streams[stream].in_group = true;
+    if (group.here.size() == group.expected) complete(group);
+  }
+
+  void complete(Group& group) {
+    const auto members = std::move(group.here);
+    group.here.clear();
+    check_match(members);
+    for (const auto& m : members) ranks_[m.rank].streams[m.stream].in_group = false;
+    for (const auto& m : members)
+      // The first member is still inside its own advance() when it completed the group alone.
+      if (&m != &members.back()) advance(m.rank, m.stream);
+  }
+
+  // All members run the same collective over the same bytes; a transfer pairs a send and a receive.
+  void check_match(const std::vector<Group::Member>& members) {
+    const auto op = [&](const Group::Member& m) -> const Op& {
+      return plan_.graph_op(plan_.ops[m.op]);
+    };
+    const Op& first = op(members.front());
+    const bool p2p = first.kind == OpKind::kSend || first.kind == OpKind::kRecv;
+    for (std::size_t i = 1; i < members.size(); ++i) {
+      const Op& other = op(members[i]);
+      const bool same = p2p ? first.kind != other.kind : first.kind == other.kind;
+      if (same && first.work.network == other.work.network) continue;
+      find(fmt::format("{} runs {} ({} bytes) where {} runs {} ({} bytes)",
+                       where(members.front().rank), plan_.op_name(members.front().op),
+                       first.work.network.count(), where(members[i].rank),
+                       plan_.op_name(members[i].op), other.work.network.count()));
+    }
+  }
+
+  void report_stuck() {
+    for (uint32_t r = 0; r < ranks_.size(); ++r)
+      for (int s = 0; s < kStreams; ++s) {
+        const Stream& st = ranks_[r].streams[s];
+        if (st.done) continue;
+        find(fmt::format("deadlock: {} stream \"{}\" waits forever {}", where(r), kStreamNames[s],
+                         blocked_at(ranks_[r], st)));
+      }
+  }
+
+  std::string blocked_at(const Rank& r, const Stream& s) const {
+    const uint32_t at = s.in_group ? s.pos - 1 : s.pos;
+    if (s.in_group) return fmt::format("for the peers of {}", plan_.op_name(r.program.instrs[at].arg));
+    for (uint32_t i = at; i < s.end; ++i)
+      if (r.program.instrs[i].kind == Instr::Kind::kLaunch)
+        return fmt::format("before {}", plan_.op_name(r.program.instrs[i].arg));
+    return "for an event";
+  }
+
+  void report_leaks() {
+    for (uint32_t r = 0; r < ranks_.size(); ++r)
+      for (std::size_t i = 0; i < ranks_[r].tensors.size(); ++i) {
+        const uint8_t t = ranks_[r].tensors[i];
+        if (t == kUnborn || t == kFreed) continue;
+        const int slot = static_cast<int>(i / stride_);
+        const RankClass& c = plan_.classes[r];
+        if (slot >= c.slots()) continue;
+        const StageGraph& g = plan_.stages[static_cast<std::size_t>(c.stage_of_slot(slot))];
+        find(fmt::format("{}: \"{}\" of micro-batch slot {} is never freed", where(r),
+                         g.tensors[i % stride_].name, slot));
+      }
+  }
+
+  std::string where(uint32_t rank) const { return plan_.classes[rank].name; }
+
+  const Tensor& info(uint32_t rank, uint32_t call, Role role, uint32_t t) const {
+    const Block& b = plan_.classes[rank].blocks[ranks_[rank].program.call[call].block];
+    const int stage = role == Role::kForward ? b.forward_stage : b.backward_stage;
+    return plan_.stages[static_cast<std::size_t>(stage)].tensors[t];
+  }
+  uint8_t& tensor(uint32_t rank, uint32_t call, Role role, uint32_t t) {
+    const Call& c = ranks_[rank].program.call[call];
+    const int slot = role == Role::kForward ? c.forward_slot : c.backward_slot;
+    const int row = slot < 0 ? plan_.classes[rank].slots() : slot;
+    return ranks_[rank].tensors[static_cast<std::size_t>(row) * stride_ + t];
+  }
+
+  const ExecPlan& plan_;
+  uint32_t stride_ = 0;
+  std::map<std::pair<CommKind, uint32_t>, Group> groups_;
+  std::vector<Rank> ranks_;
+  std::vector<std::string> findings_;
+};
+
+}  // namespace
+
+std::vector<std::string> verify(const ExecPlan& plan) { return Verifier(plan).run(); }
+
+void verify_or_throw(const ExecPlan& plan) {
+  const std::vector<std::string> findings = verify(plan);
+  if (findings.empty()) return;
+  std::string all = "the plan is not sound:";
+  for (const std::string& f : findings) all += "\n  " + f;
+  throw Infeasible(all);
+}
+
+}  // namespace orrery

@@ -1,0 +1,117 @@
+#include "sim/report/json.h"
+
+#include <nlohmann/json.hpp>
+
+namespace orrery {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json breakdown_json(const Breakdown& b) {
+  Json j;
+  j["forward"] = seconds(b.forward);
+  j["backward"] = seconds(b.backward);
+  j["backward_input"] = seconds(b.backward_input);
+  j["weight"] = seconds(b.weight);
+  j["overlapped_pairs"] = seconds(b.overlapped_pairs);
+  j["bubble"] = seconds(b.bubble);
+  j["optimizer"] = seconds(b.optimizer);
+  Json& exposed = j["exposed_communication"] = Json::object();
+  for (int c = 0; c < kKernelClasses; ++c)
+    if (b.exposed[c] > Picos(0)) exposed[std::string(kKernelClassNames[c])] = seconds(b.exposed[c]);
+  return j;
+}
+
+Json memory_json(const StageMemory& m) {
+  Json j;
+  j["pipeline_rank"] = m.rank;
+  j["stages"] = m.stages;
+  j["peak_GiB"] = gib(m.memory.peak);
+  for (int k = 0; k < kBufferKinds; ++k)
+    j["by_kind_GiB"][std::string(kBufferKindNames[k])] = gib(m.memory.by_kind[k]);
+  j["peak_at"] = m.peak_op;
+  return j;
+}
+
+Json phase_json(const PhaseCost& c) {
+  return {{"name", c.name},           {"tokens", c.tokens},     {"gpu_hours", c.gpu_hours},
+          {"days", c.days},           {"cost_usd", c.cost_usd}, {"confidence", c.confidence},
+          {"note", c.note}};
+}
+
+Json result_json(const Prediction& p) {
+  const ParameterCount& n = p.parameters;
+  Json j;
+  j["schema_version"] = kSchemaVersion;
+  j["experiment"] = p.study.name;
+  j["model"] = {{"family", p.study.model.family},
+                {"parameters", n.total()},
+                {"mtp_parameters", n.mtp},
+                {"gflop_per_token",
+                 {{"causal", p.flops_per_token.causal / 1e9},
+                  {"non_causal", p.flops_per_token.non_causal / 1e9}}},
+                {"defaulted_keys", p.study.model.defaulted}};
+  j["cluster"] = p.study.cluster.name;
+  j["gpus"] = p.study.cluster.gpus();
+  j["plan"] = p.study.plan.name;
+  j["schedule"] = kScheduleNames[static_cast<std::size_t>(p.study.plan.schedule)];
+  j["stack"] = p.study.stack.name;
+  j["step_time_s"] = p.step_time_s;
+  j["tokens_per_s_per_gpu"] = p.tokens_per_s_per_gpu;
+  j["tokens_per_day_B"] = p.tokens_per_day_B;
+  j["tflops_per_gpu"] = {{"causal", p.tflops_per_gpu.causal},
+                         {"non_causal", p.tflops_per_gpu.non_causal}};
+  j["mfu"] = {{"causal", p.mfu.causal}, {"non_causal", p.mfu.non_causal}};
+  j["breakdown_s"] = breakdown_json(p.breakdown);
+  for (const Breakdown& b : p.per_rank) j["breakdown_per_rank_s"].push_back(breakdown_json(b));
+  for (const StageMemory& m : p.memory) j["peak_memory_GiB"].push_back(memory_json(m));
+  for (const PhaseCost& c : p.phases) j["phases"].push_back(phase_json(c));
+  j["gpu_hours"] = p.gpu_hours;
+  j["days"] = p.days;
+  j["cost_usd"] = p.cost_usd;
+  j["usd_per_gpu_hour"] = p.study.usd_per_gpu_hour.value;
+  j["events"] = p.trace.events;
+  return j;
+}
+
+}  // namespace
+
+bool result_value(const Prediction& p, const std::string& name, double& value) {
+  const std::size_t phase = name.find("phases/");
+  if (phase == 0) {
+    const std::size_t slash = name.rfind('/');
+    for (const PhaseCost& c : p.phases) {
+      if (name.substr(7, slash - 7) != c.name) continue;
+      const Json j = phase_json(c);
+      const auto it = j.find(name.substr(slash + 1));
+      if (it == j.end() || !it->is_number()) return false;
+      value = it->get<double>();
+      return true;
+    }
+    return false;
+  }
+  const Json j = result_json(p);
+  const Json::json_pointer at("/" + name);
+  if (!j.contains(at) || !j.at(at).is_number()) return false;
+  value = j.at(at).get<double>();
+  return true;
+}
+
+std::string json_report(const Prediction& p) {
+  Json j = result_json(p);
+  Json published = Json::array();
+  for (const PublishedValue& v : p.study.published) {
+    double predicted = 0;
+    if (!result_value(p, v.name, predicted)) continue;
+    published.push_back({{"name", v.name},
+                         {"published", v.value},
+                         {"predicted", predicted},
+                         {"error_fraction", predicted / v.value - 1},
+                         {"reference", v.reference}});
+  }
+  j["published"] = std::move(published);
+  j["warnings"] = p.warnings;
+  return j.dump(2) + "\n";
+}
+
+}  // namespace orrery

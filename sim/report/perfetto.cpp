@@ -1,0 +1,90 @@
+#include "sim/report/perfetto.h"
+
+#include <iterator>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace orrery {
+namespace {
+
+std::string quoted(const std::string& text) { return nlohmann::json(text).dump(); }
+
+// Exact microseconds from picoseconds, without going through floating point.
+std::string us(Picos t) { return fmt::format("{}.{:06}", t.count() / 1000000, t.count() % 1000000); }
+
+class Writer {
+ public:
+  explicit Writer(const Prediction& p) : p_(p), plan_(p.plan) {}
+
+  std::string write() {
+    text_ = fmt::format(
+        R"({{"schemaVersion":1,"displayTimeUnit":"ms","deviceProperties":[{{"id":0,"name":{},)"
+        R"("numSms":{:g}}}],"traceName":{},"traceEvents":[)",
+        quoted(p_.study.cluster.node.gpu.name), p_.study.cluster.node.gpu.sm_count.value,
+        quoted(p_.study.name));
+    names();
+    for (const OpRecord& r : p_.trace.records) slice(r);
+    memory();
+    return std::move(text_) + "\n]}\n";
+  }
+
+ private:
+  template <class... Args>
+  void event(fmt::format_string<Args...> f, Args&&... args) {
+    text_ += first_ ? "\n" : ",\n";
+    first_ = false;
+    fmt::format_to(std::back_inserter(text_), f, std::forward<Args>(args)...);
+  }
+
+  void names() {
+    for (std::size_t c = 0; c < plan_.classes.size(); ++c) {
+      event(R"({{"ph":"M","name":"process_name","pid":{},"args":{{"name":{}}}}})", c,
+            quoted(fmt::format("{} (stands for {} ranks)", plan_.classes[c].name,
+                               plan_.classes[c].multiplicity)));
+      for (int s = 0; s < kStreams; ++s)
+        event(R"({{"ph":"M","name":"thread_name","pid":{},"tid":{},"args":{{"name":{}}}}})", c, s,
+              quoted(std::string(kStreamNames[s])));
+    }
+  }
+
+  void slice(const OpRecord& r) {
+    const Op& op = plan_.graph_op(plan_.ops[r.op]);
+    const RankClass& c = plan_.classes[r.rank_class];
+    const Call& call = c.calls[r.call];
+    const int slot = plan_.ops[r.op].role == Role::kForward ? call.forward_slot : call.backward_slot;
+    event(R"({{"ph":"X","cat":"kernel","name":{},"pid":{},"tid":{},"ts":{},"dur":{},"args":{{)"
+          R"("stream":{},"device":{},"layer":{},"segment":"{}","kind":"{}","block":"{}",)"
+          R"("chunk":{},"micro_batch":{}}}}})",
+          quoted(op.name), r.rank_class, static_cast<int>(r.stream), us(r.start), us(r.end - r.start),
+          static_cast<int>(r.stream), r.rank_class, op.layer,
+          kSegmentNames[static_cast<std::size_t>(op.segment)], op_kind_name(op.kind),
+          kBlockKindNames[static_cast<std::size_t>(c.blocks[call.block].kind)],
+          slot < 0 ? -1 : slot / c.slots_per_chunk, slot < 0 ? -1 : slot % c.slots_per_chunk);
+  }
+
+  void memory() {
+    for (std::size_t c = 0; c < p_.trace.memory_timeline.size(); ++c) {
+      // Samples closer than this say nothing more on screen.
+      constexpr Picos kStep(1000000000);
+      Picos next(0);
+      for (const MemorySample& s : p_.trace.memory_timeline[c]) {
+        if (s.time < next) continue;
+        next = s.time + kStep;
+        event(R"({{"ph":"C","name":"memory","pid":{},"tid":0,"ts":{},"args":{{"GiB":{:.3f}}}}})", c,
+              us(s.time), gib(s.total));
+      }
+    }
+  }
+
+  const Prediction& p_;
+  const ExecPlan& plan_;
+  std::string text_;
+  bool first_ = true;
+};
+
+}  // namespace
+
+std::string chrome_trace(const Prediction& p) { return Writer(p).write(); }
+
+}  // namespace orrery

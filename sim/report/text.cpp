@@ -1,0 +1,148 @@
+#include "sim/report/text.h"
+
+#include <fmt/format.h>
+
+#include "sim/base/text.h"
+#include "sim/report/json.h"
+
+namespace orrery {
+namespace {
+
+std::string rounded(double v) {
+  if (v >= 1e5 || v <= -1e5) return with_commas(static_cast<long long>(v + 0.5));
+  if (v >= 100) return fmt::format("{:.1f}", v);
+  return v >= 10 ? fmt::format("{:.2f}", v) : fmt::format("{:.3f}", v);
+}
+
+std::string share(Picos part, Picos whole) {
+  return fmt::format("{:5.1f} %", 100 * seconds(part) / seconds(whole));
+}
+
+std::string header(const Prediction& p) {
+  const StudySpec& s = p.study;
+  std::string out = fmt::format(
+      "{}: {} parameters (+ {} in MTP), {} GPUs of {}\n", s.name,
+      fmt::format("{:.1f}B", static_cast<double>(p.parameters.total()) / 1e9),
+      fmt::format("{:.1f}B", static_cast<double>(p.parameters.mtp) / 1e9), s.cluster.gpus(),
+      s.cluster.name);
+  out += fmt::format(
+      "plan {}: PP{} EP{} DP{}, schedule {}, ZeRO-{}, {} sequences of {} a step in {} micro-batches "
+      "per pipeline; stack {}\n",
+      s.plan.name, s.plan.pipeline_parallel, s.plan.expert_parallel, s.plan.data_parallel,
+      kScheduleNames[static_cast<std::size_t>(s.plan.schedule)], s.plan.zero_stage,
+      with_commas(s.plan.global_batch), s.plan.sequence_length, s.plan.micro_batches(),
+      s.stack.name);
+  std::string split;
+  for (int64_t n : s.plan.layers_per_stage) split += fmt::format(" {}", n);
+  out += fmt::format("layers per stage:{} (embedding on the first, head and MTP on the last)\n",
+                     split);
+  if (!s.model.defaulted.empty()) {
+    std::string keys;
+    for (const std::string& k : s.model.defaulted) keys += (keys.empty() ? "" : ", ") + k;
+    out += fmt::format("model keys left to the family's defaults: {}\n", keys);
+  }
+  return out;
+}
+
+std::string step_section(const Prediction& p) {
+  Table t;
+  t.row({"step time", fmt::format("{:.3f} s", p.step_time_s)});
+  t.row({"tokens per second per GPU", fmt::format("{:.1f}", p.tokens_per_s_per_gpu)});
+  t.row({"tokens per day", fmt::format("{:.1f} B", p.tokens_per_day_B)});
+  t.row({"TFLOPS per GPU, causal / non-causal",
+         fmt::format("{:.1f} / {:.1f}", p.tflops_per_gpu.causal, p.tflops_per_gpu.non_causal)});
+  t.row({"MFU, causal / non-causal",
+         fmt::format("{:.2f} % / {:.2f} %", 100 * p.mfu.causal, 100 * p.mfu.non_causal)});
+  return "\nStep\n" + t.str() +
+         fmt::format("  MFU: model FLOPs (forward + backward, no recompute, no MTP: {:.1f} / {:.1f} "
+                     "GFLOP per token) over {:g} TFLOPS BF16 dense\n",
+                     p.flops_per_token.causal / 1e9, p.flops_per_token.non_causal / 1e9,
+                     p.study.cluster.node.gpu.bf16_dense_TFLOPS.value);
+}
+
+std::string breakdown_section(const Prediction& p) {
+  const Breakdown& b = p.breakdown;
+  Table t;
+  t.row({"", "s", "share"});
+  const auto row = [&](const char* name, Picos v) {
+    if (v != Picos(0)) t.row({name, fmt::format("{:.3f}", seconds(v)), share(v, p.trace.step)});
+  };
+  row("forward", b.forward);
+  row("backward (input and weight)", b.backward);
+  row("backward, input only", b.backward_input);
+  row("weight gradients", b.weight);
+  row("overlapped forward + backward", b.overlapped_pairs);
+  row("bubble", b.bubble);
+  row("optimizer", b.optimizer);
+  t.rule();
+  row("step", p.trace.step);
+  std::string out = "\nWhere the step goes (mean over pipeline ranks)\n" + t.str();
+  Table e;
+  for (int c = 0; c < kKernelClasses; ++c)
+    if (b.exposed[c] > Picos(0))
+      e.row({fmt::format("waiting for {}", kKernelClassNames[c]),
+             fmt::format("{:.3f}", seconds(b.exposed[c])), share(b.exposed[c], p.trace.step)});
+  const std::string exposed = e.str();
+  if (!exposed.empty()) out += "  of which exposed communication\n" + e.str("    ");
+  return out;
+}
+
+std::string memory_section(const Prediction& p) {
+  Table t;
+  std::vector<std::string> head = {"PP rank (stages)", "peak"};
+  for (std::string_view k : kBufferKindNames) head.emplace_back(k);
+  t.row(head);
+  for (const StageMemory& m : p.memory) {
+    std::string stages;
+    for (int s : m.stages) stages += fmt::format("{}{}", stages.empty() ? "" : ", ", s);
+    std::vector<std::string> row = {fmt::format("{} ({})", m.rank, stages),
+                                    fmt::format("{:.1f}", gib(m.memory.peak))};
+    for (Bytes b : m.memory.by_kind) row.push_back(fmt::format("{:.1f}", gib(b)));
+    t.row(row);
+  }
+  return fmt::format("\nPeak memory per GPU, GiB (capacity {:g})\n",
+                     p.study.cluster.node.gpu.hbm_capacity_GiB.value) +
+         t.str();
+}
+
+std::string cost_section(const Prediction& p) {
+  Table t;
+  t.row({"phase", "tokens", "GPU-hours", "days", "cost", "confidence"});
+  for (const PhaseCost& c : p.phases)
+    t.row({c.name, fmt::format("{:.4g} T", c.tokens / 1e12),
+           with_commas(static_cast<long long>(c.gpu_hours + 0.5)), fmt::format("{:.1f}", c.days),
+           fmt::format("${:.3f}M", c.cost_usd / 1e6), c.confidence});
+  t.rule();
+  t.row({"total", "", with_commas(static_cast<long long>(p.gpu_hours + 0.5)),
+         fmt::format("{:.1f}", p.days), fmt::format("${:.3f}M", p.cost_usd / 1e6), ""});
+  return fmt::format("\nTraining cost at ${:g} per GPU-hour\n", p.study.usd_per_gpu_hour.value) +
+         t.str();
+}
+
+std::string published_section(const Prediction& p) {
+  if (p.study.published.empty()) return "";
+  Table t;
+  t.row({"", "predicted", "published", "error"});
+  for (const PublishedValue& v : p.study.published) {
+    double predicted = 0;
+    if (!result_value(p, v.name, predicted)) {
+      t.row({v.name, "-", rounded(v.value), "not predicted"});
+      continue;
+    }
+    t.row({v.name, rounded(predicted), rounded(v.value),
+           fmt::format("{:+.1f} %", 100 * (predicted / v.value - 1))});
+  }
+  return "\nBeside the published record\n" + t.str();
+}
+
+}  // namespace
+
+std::string text_report(const Prediction& p) {
+  std::string out = header(p) + step_section(p) + breakdown_section(p) + memory_section(p) +
+                    cost_section(p) + published_section(p);
+  for (const std::string& w : p.warnings) out += "\nwarning: " + w;
+  if (!p.warnings.empty()) out += "\n";
+  return out;
+}
+
+}  // namespace orrery

@@ -1,0 +1,162 @@
+#include "sim/schedule/block_emitter.h"
+
+#include <algorithm>
+
+namespace orrery {
+namespace {
+
+std::size_t at(StreamKind s) { return static_cast<std::size_t>(s); }
+
+// The pipeline streams of the second chunk follow those of the first.
+StreamKind chunk_stream(StreamKind s, int chunk) {
+  if (chunk == 0 || s < StreamKind::kSendForward || s > StreamKind::kRecvBackward) return s;
+  return static_cast<StreamKind>(static_cast<int>(s) + 4);
+}
+
+}  // namespace
+
+void BlockEmitter::add(Role role, int stage, int chunk, SegmentKind segment, int unit) {
+  const StageGraph& g = plan_.stages[static_cast<std::size_t>(stage)];
+  (role == Role::kForward ? block_.forward_stage : block_.backward_stage) =
+      static_cast<int16_t>(stage);
+  const Segment* s = g.find(segment, unit);
+  if (s == nullptr) return;
+  for (uint32_t i = s->first_op; i < s->end_op; ++i) {
+    const StreamKind stream = chunk_stream(g.ops[i].stream, chunk);
+    plan_.ops.push_back({static_cast<uint16_t>(stage), role, stream, i, static_cast<int16_t>(chunk)});
+    items_.push_back({static_cast<uint32_t>(plan_.ops.size() - 1), stream});
+  }
+}
+
+BlockEmitter::TensorState& BlockEmitter::state(Role role, TensorId t) {
+  auto& v = tensors_[role == Role::kForward ? 0 : 1];
+  if (t.v >= v.size()) v.resize(t.v + 1);
+  return v[t.v];
+}
+
+// First pass: who writes and who reads last on each stream, and which items need an event.
+void BlockEmitter::scan() {
+  event_of_item_.assign(items_.size(), -1);
+  for (int i = 0; i < static_cast<int>(items_.size()); ++i) {
+    const PlanOp& p = plan_.ops[items_[static_cast<std::size_t>(i)].plan_op];
+    const StageGraph& g = plan_.stages[p.stage];
+    const Op& o = g.ops[p.graph_op];
+    const auto touch = [&](TensorId t) {
+      if (g.tensors[t.v].last_use != o.phase) return;
+      std::vector<int>& last = state(p.role, t).last_readers;
+      std::erase_if(last, [&](int j) {
+        return items_[static_cast<std::size_t>(j)].stream == p.stream;
+      });
+      last.push_back(i);
+    };
+    for (TensorId t : g.inputs(o)) {
+      const int w = state(p.role, t).writer;
+      if (w >= 0 && items_[static_cast<std::size_t>(w)].stream != p.stream)
+        event_of_item_[static_cast<std::size_t>(w)] = 0;
+      touch(t);
+    }
+    for (TensorId t : g.outputs(o)) {
+      TensorState& s = state(p.role, t);
+      s.writer = i;
+      if (s.first_writer < 0) s.first_writer = i;
+      if (!g.tensors[t.v].is_read) touch(t);  // freed by its writer
+    }
+  }
+  for (int& e : event_of_item_)
+    if (e == 0) e = static_cast<int>(block_.events++);
+}
+
+void BlockEmitter::instr(Instr::Kind kind, StreamKind s, Role role, uint32_t arg) {
+  block_.instrs.push_back({kind, s, role, 0, arg});
+}
+
+void BlockEmitter::wait_slot(StreamKind s, Role role, SlotEvent e) {
+  bool& done = slot_waited_[at(s)][static_cast<std::size_t>(role)][static_cast<std::size_t>(e)];
+  if (done) return;
+  done = true;
+  instr(Instr::Kind::kWait, s, role, static_cast<uint32_t>(e));
+}
+
+void BlockEmitter::emit_waits(int index, Role role, TensorId input) {
+  const Item& item = items_[static_cast<std::size_t>(index)];
+  const StageGraph& g = plan_.stages[plan_.ops[item.plan_op].stage];
+  const int w = state(role, input).writer;
+  if (w >= 0) {
+    const StreamKind from = items_[static_cast<std::size_t>(w)].stream;
+    int& waited = waited_[at(item.stream)][at(from)];
+    if (from == item.stream || waited >= w) return;
+    waited = w;
+    instr(Instr::Kind::kWait, item.stream, Role::kBlock,
+          static_cast<uint32_t>(event_of_item_[static_cast<std::size_t>(w)]));
+    return;
+  }
+  // Written in an earlier call.
+  if (input == g.act_in) {
+    wait_slot(item.stream, role, SlotEvent::kActIn);
+  } else if (input == g.grad_in) {
+    wait_slot(item.stream, role, SlotEvent::kGradIn);
+  } else if (item.stream != StreamKind::kCompute) {
+    wait_slot(item.stream, role, op(item).phase == Phase::kWeight ? SlotEvent::kBackwardDone
+                                                                  : SlotEvent::kForwardDone);
+  }
+}
+
+void BlockEmitter::emit_item(int index) {
+  const Item& item = items_[static_cast<std::size_t>(index)];
+  const PlanOp& p = plan_.ops[item.plan_op];
+  const StageGraph& g = plan_.stages[p.stage];
+  const Op& o = g.ops[p.graph_op];
+  for (TensorId t : g.inputs(o)) emit_waits(index, p.role, t);
+  for (TensorId t : g.outputs(o))
+    if (state(p.role, t).first_writer == index)
+      instr(Instr::Kind::kAlloc, item.stream, p.role, t.v);
+  instr(Instr::Kind::kLaunch, item.stream, p.role, item.plan_op);
+  if (const int e = event_of_item_[static_cast<std::size_t>(index)]; e >= 0)
+    instr(Instr::Kind::kRecord, item.stream, Role::kBlock, static_cast<uint32_t>(e));
+  if (o.kind == OpKind::kRecv)
+    instr(Instr::Kind::kRecord, item.stream, p.role,
+          static_cast<uint32_t>(p.role == Role::kForward ? SlotEvent::kActIn : SlotEvent::kGradIn));
+  const auto free_if_last = [&](TensorId t) {
+    std::vector<int>& last = state(p.role, t).last_readers;
+    const auto it = std::find(last.begin(), last.end(), index);
+    if (it == last.end()) return;
+    last.erase(it);
+    instr(Instr::Kind::kFree, item.stream, p.role, t.v);
+  };
+  for (TensorId t : g.inputs(o)) free_if_last(t);
+  for (TensorId t : g.outputs(o)) free_if_last(t);
+}
+
+// The compute stream ends the block after the second compute stream, and marks what later calls
+// may rely on.
+void BlockEmitter::emit_tail() {
+  const bool aux = std::any_of(items_.begin(), items_.end(), [](const Item& i) {
+    return i.stream == StreamKind::kComputeAux;
+  });
+  if (aux) {
+    instr(Instr::Kind::kRecord, StreamKind::kComputeAux, Role::kBlock, block_.events);
+    instr(Instr::Kind::kWait, StreamKind::kCompute, Role::kBlock, block_.events++);
+  }
+  if (block_.kind == BlockKind::kForward || block_.kind == BlockKind::kPair)
+    instr(Instr::Kind::kRecord, StreamKind::kCompute, Role::kForward,
+          static_cast<uint32_t>(SlotEvent::kForwardDone));
+  if (block_.kind == BlockKind::kBackward || block_.kind == BlockKind::kBackwardInput ||
+      block_.kind == BlockKind::kPair)
+    instr(Instr::Kind::kRecord, StreamKind::kCompute, Role::kBackward,
+          static_cast<uint32_t>(SlotEvent::kBackwardDone));
+}
+
+Block BlockEmitter::finish() {
+  scan();
+  for (auto& row : waited_) std::fill(std::begin(row), std::end(row), -1);
+  if (!gated_.empty()) {
+    instr(Instr::Kind::kRecord, StreamKind::kCompute, Role::kBlock, block_.events);
+    for (StreamKind s : gated_) instr(Instr::Kind::kWait, s, Role::kBlock, block_.events);
+    ++block_.events;
+  }
+  for (int i = 0; i < static_cast<int>(items_.size()); ++i) emit_item(i);
+  if (block_.kind != BlockKind::kRecv) emit_tail();
+  return std::move(block_);
+}
+
+}  // namespace orrery

@@ -1,0 +1,53 @@
+// Turns an ordered list of graph ops into the instructions of a block: launches on streams, events
+// where a tensor crosses streams, allocations before the first writer and frees after the last
+// readers.
+#pragma once
+
+#include <vector>
+
+#include "sim/graph/exec_plan.h"
+
+namespace orrery {
+
+class BlockEmitter {
+ public:
+  BlockEmitter(ExecPlan& plan, BlockKind kind) : plan_(plan) { block_.kind = kind; }
+
+  // Appends the ops of one segment (nothing when the stage has none), for the chunk that holds the
+  // stage on this rank.
+  void add(Role role, int stage, int chunk, SegmentKind segment, int unit);
+  // Holds stream `s` until the compute stream reaches the start of the block.
+  void gate(StreamKind s) { gated_.push_back(s); }
+  Block finish();
+
+ private:
+  struct Item {
+    uint32_t plan_op;
+    StreamKind stream;
+  };
+  struct TensorState {
+    int writer = -1;       // last item that writes it
+    int first_writer = -1;
+    std::vector<int> last_readers;  // per stream, items that free it
+  };
+
+  const Op& op(const Item& i) const { return plan_.graph_op(plan_.ops[i.plan_op]); }
+  TensorState& state(Role role, TensorId t);
+  void scan();
+  void emit_item(int index);
+  void emit_waits(int index, Role role, TensorId input);
+  void emit_tail();
+  void instr(Instr::Kind kind, StreamKind s, Role role, uint32_t arg);
+  void wait_slot(StreamKind s, Role role, SlotEvent e);
+
+  ExecPlan& plan_;
+  Block block_;
+  std::vector<Item> items_;
+  std::vector<StreamKind> gated_;
+  std::vector<TensorState> tensors_[2];  // by role: forward, backward
+  std::vector<int> event_of_item_;       // -1: nobody waits for it
+  int waited_[kStreams][kStreams];       // [waiter][writer]: last item already waited for
+  bool slot_waited_[kStreams][3][kSlotEvents] = {};
+};
+
+}  // namespace orrery

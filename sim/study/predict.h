@@ -1,0 +1,85 @@
+// From an experiment to its predicted cost.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "sim/exec/sim_backend.h"
+#include "sim/study/experiment.h"
+
+namespace orrery {
+
+// A number per way of counting attention FLOPs.
+struct PerMask {
+  double causal = 0;
+  double non_causal = 0;
+};
+
+// Where the step goes, mean over the pipeline ranks, in picoseconds. Parts sum to the step exactly
+// (the remainder of the division is in the bubble).
+struct Breakdown {
+  Picos forward, backward, backward_input, weight, overlapped_pairs, bubble, optimizer;
+  // Parts of the above in which the compute stream waits for communication, by kernel class.
+  Picos exposed[kKernelClasses];
+};
+
+struct StageMemory {
+  int rank = 0;               // pipeline rank
+  std::vector<int> stages;
+  ClassMemory memory;
+  std::string peak_op;
+};
+
+struct PhaseCost {
+  std::string name;
+  double tokens = 0;
+  double gpu_hours = 0;
+  double days = 0;
+  double cost_usd = 0;
+  std::string confidence;  // "simulated" or "extrapolated"
+  std::string note;
+};
+
+struct Prediction {
+  StudySpec study;
+  ParameterCount parameters;
+  ModelFlops flops_per_token;
+  ExecPlan plan;
+  StepTrace trace;
+  Breakdown breakdown;
+  std::vector<Breakdown> per_rank;
+  std::vector<StageMemory> memory;
+  double step_time_s = 0;
+  double tokens_per_step = 0;
+  double tokens_per_s_per_gpu = 0;
+  double tokens_per_day_B = 0;
+  PerMask tflops_per_gpu;
+  PerMask mfu;  // tflops_per_gpu over the BF16 dense peak
+  std::vector<PhaseCost> phases;
+  double gpu_hours = 0;
+  double days = 0;
+  double cost_usd = 0;
+  std::vector<std::string> warnings;
+  int64_t ops = 0;  // op instances of one step over the rank classes
+};
+
+struct PredictOptions {
+  Folding folding = Folding::kFolded;
+  bool record = false;
+  bool allow_oom = false;  // report a plan that does not fit instead of refusing it
+};
+
+// Compiles, verifies and simulates one step and prices the phases. Throws Infeasible when the plan
+// deadlocks or does not fit in memory (naming rank, op at the peak and what to change).
+Prediction predict(const StudySpec& study, const PredictOptions& options);
+
+// The plan of a study and its timing, for callers that simulate parts of it.
+struct CompiledStudy {
+  GraphConfig graph;
+  ExecPlan plan;
+  std::vector<OpTiming> timing;
+};
+CompiledStudy compile_study(const StudySpec& study);
+SimOptions sim_options(const StudySpec& study);
+
+}  // namespace orrery
