@@ -160,7 +160,7 @@ void SimEngine::advance(uint32_t actor, int stream) {
 
 void SimEngine::reach(uint32_t actor, uint32_t event, int by) {
   Actor& a = actors_[actor];
-  uint16_t waiting = a.events[event];
+  uint16_t waiting = static_cast<uint16_t>(a.events[event] & ~kReached);
   a.events[event] = kReached;
   while (waiting != 0) {
     const int s = std::countr_zero(waiting);

@@ -51,10 +51,12 @@ void add_weight(BlockEmitter& e, const ExecPlan& plan, int stage, int chunk) {
       e.add(Role::kBackward, stage, chunk, s, u);
 }
 
+enum class Transfers : uint8_t { kPipeline, kNone };
+
 // The overlapped pair (arXiv 2412.19437, figure 4, and the order seen in deepseek-ai/profile-data):
 // unit by unit, the forward of the one micro-batch hides the all-to-alls of the other's backward.
 void add_pair(BlockEmitter& e, const ExecPlan& plan, int forward_stage, int forward_chunk,
-              int backward_stage, int backward_chunk) {
+              int backward_stage, int backward_chunk, Transfers transfers) {
   const int forward_units = plan.stages[static_cast<std::size_t>(forward_stage)].units;
   const int backward_units = plan.stages[static_cast<std::size_t>(backward_stage)].units;
   for (int i = 0; i < std::max(forward_units, backward_units); ++i) {
@@ -77,6 +79,10 @@ void add_pair(BlockEmitter& e, const ExecPlan& plan, int forward_stage, int forw
     backward(SegmentKind::kAttnB);
     forward(SegmentKind::kCombineF);
     forward(SegmentKind::kHeadF);
+    if (transfers == Transfers::kNone) {
+      backward(SegmentKind::kAttnW);
+      continue;
+    }
     if (b == 0) e.add(Role::kBackward, backward_stage, backward_chunk, SegmentKind::kSendB, 0);
     if (f == forward_units - 1)
       e.add(Role::kForward, forward_stage, forward_chunk, SegmentKind::kSendF, 0);
@@ -106,7 +112,7 @@ class PlanCompiler {
     RankClass& c = begin_class(0, {forward_stage, backward_stage}, 1);
     const auto first_op = plan_.ops.size();
     BlockEmitter e(plan_, BlockKind::kPair);
-    add_pair(e, plan_, forward_stage, 0, backward_stage, 1);
+    add_pair(e, plan_, forward_stage, 0, backward_stage, 1, Transfers::kNone);
     c.blocks.push_back(e.finish());
     c.calls.push_back({0, 0, 1});
     bind_communicators(c, first_op);
@@ -196,7 +202,7 @@ class PlanCompiler {
         break;
       case BlockKind::kPair:
         if (config_.plan.overlap_expert_parallel) {
-          add_pair(e, plan_, f, s.forward_chunk, b, s.backward_chunk);
+          add_pair(e, plan_, f, s.forward_chunk, b, s.backward_chunk, Transfers::kPipeline);
         } else {
           add_forward(e, plan_, f, s.forward_chunk);
           add_backward(e, plan_, b, s.backward_chunk, Weights::kNow);
