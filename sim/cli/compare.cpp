@@ -1,11 +1,12 @@
-#include <memory>
+#include "sim/report/compare.h"
 
 #include <fmt/format.h>
+
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "sim/base/text.h"
 #include "sim/cli/verbs.h"
-#include "sim/report/compare.h"
 
 namespace orrery {
 namespace {
@@ -21,9 +22,10 @@ struct CompareArguments {
 void compare_verb(const CompareArguments& a) {
   const StudySpec study = load_study(a.experiment, a.overrides, data_root());
   if (a.stage >= study.plan.pipeline_parallel)
-    throw Error(ExitCode::kUsage,
-                fmt::format("--stage {}: the plan has pipeline_parallel {} stages, 0 to {}", a.stage,
-                            study.plan.pipeline_parallel, study.plan.pipeline_parallel - 1));
+    throw Error(
+        ExitCode::kUsage,
+        fmt::format("--stage {}: the plan has pipeline_parallel {} stages, 0 to {}", a.stage,
+                    study.plan.pipeline_parallel, study.plan.pipeline_parallel - 1));
   const Comparison c = compare_pair(study, a.stage, read_kineto(a.trace));
   fmt::print("{}", a.json ? comparison_json(c) : comparison_text(c));
   if (a.max_error >= 0 && std::abs(c.total.error()) * 100 > a.max_error)

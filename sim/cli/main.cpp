@@ -1,8 +1,8 @@
-#include <cstdio>
-#include <exception>
+#include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
+#include <cstdio>
+#include <exception>
 
 #include "sim/cli/verbs.h"
 
@@ -13,10 +13,11 @@ int run(int argc, char** argv) {
                "orrery"};
   app.set_version_flag("--version", "orrery " ORRERY_VERSION);
   app.require_subcommand(1);
-  app.footer("Examples:\n"
-             "  orrery predict experiments/deepseek_v3\n"
-             "  orrery predict experiments/deepseek_v3 --set /plan/schedule=1f1b --allow-oom\n"
-             "  orrery compare experiments/deepseek_v3 experiments/deepseek_v3/profile/train.json");
+  app.footer(
+      "Examples:\n"
+      "  orrery predict experiments/deepseek_v3\n"
+      "  orrery predict experiments/deepseek_v3 --set /plan/schedule=1f1b --allow-oom\n"
+      "  orrery compare experiments/deepseek_v3 experiments/deepseek_v3/profile/train.json");
   orrery::add_predict(app);
   orrery::add_compare(app);
   try {

@@ -1,6 +1,6 @@
-#include <memory>
-
 #include <fmt/format.h>
+
+#include <memory>
 
 #include "sim/base/file.h"
 #include "sim/base/progress.h"
@@ -44,8 +44,9 @@ void add_predict(CLI::App& app) {
                    "write a Chrome/Perfetto trace of the step (one process per rank class)");
   verb->add_flag("--unfold", a->unfold, "simulate every rank instead of one per class");
   verb->add_flag("--allow-oom", a->allow_oom, "report a plan that does not fit in memory");
-  verb->footer("Example: orrery predict experiments/deepseek_v3 "
-               "--set /cluster/node/gpu/hbm_bandwidth_GBps=4800");
+  verb->footer(
+      "Example: orrery predict experiments/deepseek_v3 "
+      "--set /cluster/node/gpu/hbm_bandwidth_GBps=4800");
   verb->callback([a] { predict_verb(*a); });
 }
 

@@ -1,9 +1,8 @@
 // The subcommands. Each adds itself to the application and does its work in its callback.
 #pragma once
 
-#include <string>
-
 #include <CLI/CLI.hpp>
+#include <string>
 
 #include "sim/base/error.h"
 
@@ -12,8 +11,8 @@ namespace orrery {
 void add_predict(CLI::App& app);
 void add_compare(CLI::App& app);
 
-// The folder that holds hardware_profiles/: $ORRERY_DATA, else beside the installed binary, else the
-// source tree that the binary was built from.
+// The folder that holds hardware_profiles/: $ORRERY_DATA, else beside the installed binary, else
+// the source tree that the binary was built from.
 std::string data_root();
 
 }  // namespace orrery

@@ -1,6 +1,6 @@
-// The one interpreter of an ExecPlan: it walks the program of a rank class and tells a backend, once
-// per block what the block does, then which blocks to call. The simulator, the verifier and the
-// runtimes are backends; a block is what a CUDA runtime captures as a graph.
+// The one interpreter of an ExecPlan: it walks the program of a rank class and tells a backend,
+// once per block what the block does, then which blocks to call. The simulator, the verifier and
+// the runtimes are backends; a block is what a CUDA runtime captures as a graph.
 #pragma once
 
 #include <concepts>
@@ -31,11 +31,21 @@ void run_program(B& backend, const ExecPlan& plan, std::size_t self) {
   for (uint32_t i = 0; i < c.blocks.size(); ++i) {
     backend.begin_block(i);
     for (const Instr& x : c.blocks[i].instrs) switch (x.kind) {
-        case Instr::Kind::kLaunch: backend.launch(x.arg, x.stream); break;
-        case Instr::Kind::kRecord: backend.record(x.arg, x.stream, x.role); break;
-        case Instr::Kind::kWait: backend.wait(x.arg, x.stream, x.role); break;
-        case Instr::Kind::kAlloc: backend.alloc(x.arg, x.stream, x.role); break;
-        case Instr::Kind::kFree: backend.free(x.arg, x.stream, x.role); break;
+        case Instr::Kind::kLaunch:
+          backend.launch(x.arg, x.stream);
+          break;
+        case Instr::Kind::kRecord:
+          backend.record(x.arg, x.stream, x.role);
+          break;
+        case Instr::Kind::kWait:
+          backend.wait(x.arg, x.stream, x.role);
+          break;
+        case Instr::Kind::kAlloc:
+          backend.alloc(x.arg, x.stream, x.role);
+          break;
+        case Instr::Kind::kFree:
+          backend.free(x.arg, x.stream, x.role);
+          break;
       }
     backend.end_block();
   }

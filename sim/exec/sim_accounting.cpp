@@ -1,7 +1,7 @@
 // Memory and the breakdown of a rank's time, kept while the engine runs.
-#include <algorithm>
-
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "sim/base/error.h"
 #include "sim/exec/sim_engine.h"
@@ -54,7 +54,8 @@ void SimEngine::account(Actor& a, const Flight& f) {
   ClassTime& time = trace_.time[a.program];
   const Stream& s = a.streams[static_cast<int>(StreamKind::kCompute)];
   const RankClass& c = plan_.classes[a.program];
-  const auto kind = static_cast<std::size_t>(c.blocks[programs_[a.program].call[s.call].block].kind);
+  const auto kind =
+      static_cast<std::size_t>(c.blocks[programs_[a.program].call[s.call].block].kind);
   Picos gap = f.start - a.compute_until;
   const bool first_of_call = a.compute_call != s.call;
   const bool by_comm = a.woken_by == static_cast<int>(StreamKind::kAllToAll) ||
@@ -86,10 +87,11 @@ void SimEngine::report_stuck() const {
   for (const Actor& a : actors_)
     for (int s = 0; s < kStreams; ++s)
       if (!a.streams[s].done)
-        throw Infeasible(fmt::format(
-            "the plan deadlocks: {} stream \"{}\" never gets past {}", plan_.classes[a.program].name,
-            kStreamNames[s],
-            a.streams[s].last_op == UINT32_MAX ? "its start" : plan_.op_name(a.streams[s].last_op)));
+        throw Infeasible(fmt::format("the plan deadlocks: {} stream \"{}\" never gets past {}",
+                                     plan_.classes[a.program].name, kStreamNames[s],
+                                     a.streams[s].last_op == UINT32_MAX
+                                         ? "its start"
+                                         : plan_.op_name(a.streams[s].last_op)));
   throw Infeasible("the plan deadlocks");
 }
 

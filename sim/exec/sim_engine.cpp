@@ -4,12 +4,13 @@
 #include <bit>
 #include <cmath>
 #include <map>
-
+#include <utility>
 
 namespace orrery {
 namespace {
 
 constexpr int kCompute = static_cast<int>(StreamKind::kCompute);
+constexpr int kComputeAux = static_cast<int>(StreamKind::kComputeAux);
 constexpr int kAllToAll = static_cast<int>(StreamKind::kAllToAll);
 constexpr int kGradient = static_cast<int>(StreamKind::kGradient);
 
@@ -18,7 +19,8 @@ constexpr int kGradient = static_cast<int>(StreamKind::kGradient);
 SimEngine::SimEngine(const ExecPlan& plan, const std::vector<OpTiming>& timing,
                      const SimOptions& options)
     : plan_(plan), timing_(timing), options_(options) {
-  for (std::size_t c = 0; c < plan.classes.size(); ++c) programs_.push_back(stream_program(plan, c));
+  for (std::size_t c = 0; c < plan.classes.size(); ++c)
+    programs_.push_back(stream_program(plan, c));
   index_tensors();
   make_actors();
   make_rendezvous();
@@ -179,7 +181,7 @@ void SimEngine::launch(uint32_t actor, int stream, uint32_t op) {
     if (a.comm_call != s.call) a.comm_call = s.call, a.comm_since = now_;
   }
   if (comm < 0) {
-    take_off(actor, stream, op, -1);
+    if (!queue_for_sms(a, stream, op)) take_off(actor, stream, op, -1);
     return;
   }
   const int32_t r = rendezvous_of_[rendezvous_base_[actor] + static_cast<uint32_t>(comm)];
@@ -188,6 +190,17 @@ void SimEngine::launch(uint32_t actor, int stream, uint32_t op) {
   // The streams of the others hold their own op; they are told when it lands.
   a.streams[stream].last_op = op;
   if (group.here.size() == group.expected) take_off(actor, stream, op, r);
+}
+
+// A kernel of one compute stream fills the SMs; one of the other stream starts when it ends. (Two
+// persistent kernels with one CTA per SM are never resident together.)
+bool SimEngine::queue_for_sms(Actor& a, int stream, uint32_t op) {
+  if (stream != kCompute && stream != kComputeAux) return false;
+  const int other = stream == kCompute ? kComputeAux : kCompute;
+  if ((a.in_flight & (1u << other)) == 0) return false;
+  a.queued_stream = stream;
+  a.queued_op = op;
+  return true;
 }
 
 void SimEngine::take_off(uint32_t actor, int stream, uint32_t op, int32_t rendezvous) {
@@ -236,8 +249,7 @@ unsigned SimEngine::beside(const Actor& a, const OpTiming& t) const {
     case Resource::kAllToAll:
       return (a.compute > 0 ? kBesideOther : 0) | (a.sends + a.recvs > 0 ? kBesideSame : 0);
     case Resource::kNetwork:
-      return (a.all_to_all > 0 ? kBesideOther : 0) |
-             (a.sends > 1 || a.recvs > 1 ? kBesideSame : 0);
+      return (a.all_to_all > 0 ? kBesideOther : 0) | (a.sends > 1 || a.recvs > 1 ? kBesideSame : 0);
   }
   return 0;
 }
@@ -309,6 +321,8 @@ void SimEngine::land_on(uint32_t actor, int stream, const Flight& f) {
       trace_.records.push_back({f.start, now_, s.last_op, s.call, static_cast<uint16_t>(a.program),
                                 static_cast<StreamKind>(stream)});
   }
+  if (a.queued_stream >= 0 && (stream == kCompute || stream == kComputeAux))
+    take_off(actor, std::exchange(a.queued_stream, -1), a.queued_op, -1);
   advance(actor, stream);
 }
 

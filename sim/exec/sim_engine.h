@@ -1,6 +1,6 @@
-// The event loop: ranks ("actors") walk their stream programs; ops in flight have a finish event in a
-// radix queue and are rescaled when what runs beside them changes. All events of one time stamp are
-// drained before rates are looked at, so results do not depend on the order within it, nor on
+// The event loop: ranks ("actors") walk their stream programs; ops in flight have a finish event in
+// a radix queue and are rescaled when what runs beside them changes. All events of one time stamp
+// are drained before rates are looked at, so results do not depend on the order within it, nor on
 // folding.
 #pragma once
 
@@ -33,20 +33,23 @@ class SimEngine {
     int64_t replica = 0;
     bool first_of_class = false;
     bool dirty = false;
-    uint16_t in_flight = 0;  // streams
+    uint16_t in_flight = 0;                                     // streams
     uint8_t compute = 0, all_to_all = 0, sends = 0, recvs = 0;  // ops in flight
     Stream streams[kStreams];
-    uint32_t flight[kStreams];       // of the op that runs on a stream
-    std::vector<uint16_t> events;    // kReached, and the streams that wait
-    std::vector<uint8_t> reads_left; // of tensors with several reading streams, [slot, tensor]
+    uint32_t flight[kStreams];        // of the op that runs on a stream
+    std::vector<uint16_t> events;     // kReached, and the streams that wait
+    std::vector<uint8_t> reads_left;  // of tensors with several reading streams, [slot, tensor]
     // Accounting of the compute stream.
     Picos compute_until;
     uint32_t compute_call = UINT32_MAX;
-    int woken_by = -1;               // stream whose event ended the last wait
-    uint32_t comm_call = UINT32_MAX; // last call that used the all-to-all or gradient stream, and
-    Picos comm_since;                // when its first op there started
+    int woken_by = -1;                // stream whose event ended the last wait
+    uint32_t comm_call = UINT32_MAX;  // last call that used the all-to-all or gradient stream, and
+    Picos comm_since;                 // when its first op there started
     Bytes held, by_kind[kBufferKinds];
     uint32_t last_launched = UINT32_MAX;
+    // The op of the other compute stream that waits for the SMs, and its stream; -1: none.
+    int queued_stream = -1;
+    uint32_t queued_op = 0;
   };
   // An op in flight, kept at the (actor, stream) that completed its rendezvous.
   struct Flight {
@@ -82,6 +85,7 @@ class SimEngine {
   bool next_call(Actor& a, int stream);
   void reach(uint32_t actor, uint32_t event, int by);
   void launch(uint32_t actor, int stream, uint32_t op);
+  bool queue_for_sms(Actor& a, int stream, uint32_t op);
   void take_off(uint32_t actor, int stream, uint32_t op, int32_t rendezvous);
   void land(uint32_t flight);
   void land_on(uint32_t actor, int stream, const Flight& f);
@@ -109,9 +113,9 @@ class SimEngine {
   SimOptions options_;
   std::vector<StreamProgram> programs_;
   std::vector<Actor> actors_;
-  std::vector<Flight> flights_;           // [actor * kStreams + stream]
+  std::vector<Flight> flights_;  // [actor * kStreams + stream]
   std::vector<Rendezvous> rendezvous_;
-  std::vector<int32_t> rendezvous_of_;    // [rendezvous_base_[actor] + communicator]
+  std::vector<int32_t> rendezvous_of_;  // [rendezvous_base_[actor] + communicator]
   std::vector<uint32_t> rendezvous_base_;
   std::vector<std::vector<TensorInfo>> tensors_;  // per stage
   uint32_t tensor_stride_ = 0;

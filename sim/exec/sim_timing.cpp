@@ -22,7 +22,8 @@ double gemm_op_seconds(const Op& op, const GpuSpec& gpu, const GpuShare& share) 
   if (op.kind == OpKind::kGemmFp8) s.kernel = GemmKernel::kFp8;
   if (op.kind == OpKind::kGemmFp8Wgrad)
     s.kernel = GemmKernel::kFp8Wgrad, s.output = GemmOutput::kFp32Accumulate;
-  if (op.kind == OpKind::kGemm && op.phase == Phase::kWeight) s.output = GemmOutput::kFp32Accumulate;
+  if (op.kind == OpKind::kGemm && op.phase == Phase::kWeight)
+    s.output = GemmOutput::kFp32Accumulate;
   return gemm_seconds(gpu, s, share);
 }
 
@@ -34,6 +35,10 @@ AttentionShape attention_shape(const Op& op, const ModelSpec& m) {
           .d_qk = op.shape.d_qk,
           .d_v = op.shape.d_v,
           .causal = true};
+}
+
+bool is_gemm(OpKind k) {
+  return k == OpKind::kGemm || k == OpKind::kGemmFp8 || k == OpKind::kGemmFp8Wgrad;
 }
 
 double composite_seconds(const CompositeSpec& c, int64_t tokens) {
@@ -54,6 +59,7 @@ class Timer {
     for (const RankClass& c : plan_.classes)
       for (const Block& b : c.blocks) {
         row_seconds_[0] = row_seconds_[1] = 0;
+        pair_ = b.kind == BlockKind::kPair && in_.graph.plan.overlap_expert_parallel;
         for (const Instr& i : b.instrs)
           if (i.kind == Instr::Kind::kLaunch) out[i.arg] = time(c, plan_.ops[i.arg]);
       }
@@ -87,7 +93,9 @@ class Timer {
   }
 
   double compute(const Op& op, unsigned beside) const {
-    const int64_t sms = (beside & kBesideOther) != 0 ? left_sms_ : all_sms_;
+    // Persistent GEMM kernels of an overlapped pair leave the communication SMs alone throughout.
+    const bool fewer = (beside & kBesideOther) != 0 || (pair_ && is_gemm(op.kind));
+    const int64_t sms = fewer ? left_sms_ : all_sms_;
     const bool shared = (beside & kBesideSame) != 0;
     return compute_op_seconds(op, in_, shared ? std::max<int64_t>(1, sms / 2) : sms,
                               shared ? 0.5 : 1.0);
@@ -106,7 +114,7 @@ class Timer {
       return s.all_to_all_barrier_us.value * 1e-6 +
              s.expert_load_cv.value * expected_max_normal(in_.graph.plan.expert_parallel) * spread;
     }
-    const AllToAllSpec& kernel = op.kind == OpKind::kCombine      ? s.combine
+    const AllToAllSpec& kernel = op.kind == OpKind::kCombine   ? s.combine
                                  : op.phase == Phase::kForward ? s.dispatch
                                                                : s.cached_dispatch;
     const ExpertRows rows = expert_rows(in_.graph);
@@ -134,6 +142,7 @@ class Timer {
   const TimingInput& in_;
   int64_t all_sms_ = 0, left_sms_ = 0;
   double gap_ = 0;
+  bool pair_ = false;
   double row_seconds_[2] = {0, 0};
 };
 
@@ -176,9 +185,9 @@ std::vector<OpTiming> time_ops(const ExecPlan& plan, const TimingInput& in) {
 
 double expected_max_normal(int64_t n) {
   // n = 2^0, 2^1, ... 2^17: integral of x·n·φ(x)·Φ(x)^(n-1).
-  static constexpr std::array<double, 18> kTable = {
-      0,      0.5642, 1.0294, 1.4236, 1.7660, 2.0697, 2.3437, 2.5946, 2.8269,
-      3.0439, 3.2482, 3.4418, 3.6261, 3.8023, 3.9714, 4.1341, 4.2911, 4.4430};
+  static constexpr std::array<double, 18> kTable = {0,      0.5642, 1.0294, 1.4236, 1.7660, 2.0697,
+                                                    2.3437, 2.5946, 2.8269, 3.0439, 3.2482, 3.4418,
+                                                    3.6261, 3.8023, 3.9714, 4.1341, 4.2911, 4.4430};
   if (n <= 1) return 0;
   const auto floor_log = static_cast<std::size_t>(std::bit_width(static_cast<uint64_t>(n)) - 1);
   if (floor_log + 1 >= kTable.size()) return kTable.back();

@@ -31,9 +31,9 @@ struct TimingInput {
   const ClusterSpec& cluster;
 };
 
-// Indexed like plan.ops. The notify op of an all-to-all lasts its barrier plus the mean wait for the
-// slowest member: expert_load_cv · E[max of n normals] · (row-proportional compute since the last
-// notify of the block), the spread of the expert rows that the ranks received.
+// Indexed like plan.ops. The notify op of an all-to-all lasts its barrier plus the mean wait for
+// the slowest member: expert_load_cv · E[max of n normals] · (row-proportional compute since the
+// last notify of the block), the spread of the expert rows that the ranks received.
 std::vector<OpTiming> time_ops(const ExecPlan& plan, const TimingInput& in);
 
 // The kernel time of a compute op alone on `sms` SMs, without the launch gap. Seconds.

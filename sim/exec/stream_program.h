@@ -22,9 +22,9 @@ struct StreamProgram {
   std::vector<Range> ranges;              // [block * kStreams + stream]
   std::vector<uint32_t> calls[kStreams];  // indices of the calls that have work for the stream
   std::vector<Call> call;
-  std::vector<uint32_t> event_base;       // per call
-  uint32_t slot_event_base = 0;           // of the slots' events, after those of the calls
-  uint32_t events = 0;                    // in all
+  std::vector<uint32_t> event_base;  // per call
+  uint32_t slot_event_base = 0;      // of the slots' events, after those of the calls
+  uint32_t events = 0;               // in all
 
   uint32_t event(uint32_t call_index, Role role, uint32_t arg) const {
     if (role == Role::kBlock) return event_base[call_index] + arg;

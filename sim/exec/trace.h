@@ -23,24 +23,24 @@ struct MemorySample {
 
 // Where the time of a class's compute stream goes. The parts sum to the step exactly.
 struct ClassTime {
-  Picos block[kBlockKinds];            // from first to last kernel of the calls of a kind
-  Picos bubble;                        // waiting between calls
+  Picos block[kBlockKinds];  // from first to last kernel of the calls of a kind
+  Picos bubble;              // waiting between calls
   // Part of `block`: the compute stream waits inside a call, by what it waits for.
   Picos exposed[kBlockKinds][kKernelClasses];
 };
 
 struct ClassMemory {
-  Bytes peak;                       // static and dynamic together
-  Bytes by_kind[kBufferKinds];      // at the peak
-  uint32_t peak_op = UINT32_MAX;    // last op launched before the peak
+  Bytes peak;                     // static and dynamic together
+  Bytes by_kind[kBufferKinds];    // at the peak
+  uint32_t peak_op = UINT32_MAX;  // last op launched before the peak
 };
 
 struct StepTrace {
   Picos step;
-  int64_t events = 0;  // processed by the event loop
-  std::vector<ClassTime> time;      // per class (of its first rank)
+  int64_t events = 0;           // processed by the event loop
+  std::vector<ClassTime> time;  // per class (of its first rank)
   std::vector<ClassMemory> memory;
-  std::vector<OpRecord> records;    // when asked for
+  std::vector<OpRecord> records;                           // when asked for
   std::vector<std::vector<MemorySample>> memory_timeline;  // per class, when asked for
 };
 

@@ -1,9 +1,9 @@
 #include "sim/exec/verify_backend.h"
 
+#include <fmt/format.h>
+
 #include <bit>
 #include <map>
-
-#include <fmt/format.h>
 
 #include "sim/base/error.h"
 #include "sim/exec/stream_program.h"
@@ -80,8 +80,9 @@ class Verifier {
           return;
         }
         s.call = calls[s.next_call++];
-        const auto range = r.program.ranges[r.program.call[s.call].block * kStreams +
-                                            static_cast<uint32_t>(stream)];
+        const auto range =
+            r.program
+                .ranges[r.program.call[s.call].block * kStreams + static_cast<uint32_t>(stream)];
         s.pos = range.begin, s.end = range.end;
       }
       const StreamInstr& i = r.program.instrs[s.pos];
@@ -195,7 +196,8 @@ class Verifier {
 
   std::string blocked_at(const Rank& r, const Stream& s) const {
     const uint32_t at = s.in_group ? s.pos - 1 : s.pos;
-    if (s.in_group) return fmt::format("for the peers of {}", plan_.op_name(r.program.instrs[at].arg));
+    if (s.in_group)
+      return fmt::format("for the peers of {}", plan_.op_name(r.program.instrs[at].arg));
     for (uint32_t i = at; i < s.end; ++i)
       if (r.program.instrs[i].kind == Instr::Kind::kLaunch)
         return fmt::format("before {}", plan_.op_name(r.program.instrs[i].arg));

@@ -12,8 +12,8 @@ Addends attention_forward(StageBuilder& b, TensorId& x, const Addends& add, Atte
 }
 
 TensorId attention_backward(StageBuilder& b, TensorId dy, AttentionTape& t) {
-  const TensorId dnormed = b.model().attention == AttentionKind::kMla ? mla_backward(b, dy, t)
-                                                                      : gqa_backward(b, dy, t);
+  const TensorId dnormed =
+      b.model().attention == AttentionKind::kMla ? mla_backward(b, dy, t) : gqa_backward(b, dy, t);
   return b.rms_norm_backward("attn_norm", dnormed, t.input, t.norm, dy);
 }
 

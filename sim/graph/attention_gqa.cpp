@@ -6,8 +6,11 @@ namespace {
 
 OpShape core_shape(const StageBuilder& b) {
   const ModelSpec& m = b.model();
-  return {.m = b.config().plan.micro_batch, .n = b.config().plan.sequence_length, .k = m.heads,
-          .d_qk = m.qk_dim(), .d_v = m.v_dim};
+  return {.m = b.config().plan.micro_batch,
+          .n = b.config().plan.sequence_length,
+          .k = m.heads,
+          .d_qk = m.qk_dim(),
+          .d_v = m.v_dim};
 }
 
 }  // namespace

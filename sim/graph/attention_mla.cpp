@@ -14,8 +14,8 @@ void up_project(StageBuilder& b, AttentionTape& t, TensorId q_normed, TensorId k
   const TensorId q = b.linear_forward(t.q_up, q_normed, role);
   const TensorId kv = b.linear_forward(t.kv_up, kv_normed, role);
   b.op(OpKind::kRope, "rope k", {.m = rows, .n = m.qk_rope_dim}, {t.k_rope}, {});
-  t.k = b.map(OpKind::kConcatHeads, "concat k", {t.k_rope}, Dtype::kBf16, rows,
-              m.heads * m.qk_dim());
+  t.k =
+      b.map(OpKind::kConcatHeads, "concat k", {t.k_rope}, Dtype::kBf16, rows, m.heads * m.qk_dim());
   // The kernel reads the keys' half of kv beside the rotary part; count those bytes too.
   b.graph().ops.back().work.hbm += Bytes(2 * rows * m.heads * m.qk_nope_dim);
   t.v = b.map(OpKind::kCopy, "copy v", {kv}, Dtype::kBf16, rows, m.heads * m.v_dim);
@@ -24,8 +24,9 @@ void up_project(StageBuilder& b, AttentionTape& t, TensorId q_normed, TensorId k
 }
 
 TensorId latent_norms(StageBuilder& b, const AttentionTape& t, TensorId& kv_normed) {
+  const TensorId q_normed = b.rms_norm("q_norm", t.q_latent, t.q_norm);
   kv_normed = b.rms_norm("kv_norm", t.kv_latent, t.kv_norm);
-  return b.rms_norm("q_norm", t.q_latent, t.q_norm);
+  return q_normed;
 }
 
 }  // namespace
@@ -55,8 +56,11 @@ TensorId mla_forward(StageBuilder& b, TensorId normed, AttentionTape& t) {
   const TensorId core = b.tensor("attention out", Dtype::kBf16, rows, m.heads * m.v_dim);
   t.lse = b.tensor("log-sum-exp", Dtype::kFp32, rows, m.heads);
   b.op(OpKind::kAttention, "attention core fwd",
-       {.m = b.config().plan.micro_batch, .n = b.config().plan.sequence_length, .k = m.heads,
-        .d_qk = m.qk_dim(), .d_v = m.v_dim},
+       {.m = b.config().plan.micro_batch,
+        .n = b.config().plan.sequence_length,
+        .k = m.heads,
+        .d_qk = m.qk_dim(),
+        .d_v = m.v_dim},
        {t.q, t.k, t.v}, {core, t.lse});
   t.core_stash = b.map(OpKind::kCastE5M6, "attention out to 12 bit", {core}, Dtype::kE5M6, rows,
                        m.heads * m.v_dim);
@@ -80,19 +84,21 @@ TensorId mla_backward(StageBuilder& b, TensorId dy, AttentionTape& t) {
   const TensorId dk = b.tensor("dk", Dtype::kBf16, rows, m.heads * m.qk_dim());
   const TensorId dv = b.tensor("dv", Dtype::kBf16, rows, m.heads * m.v_dim);
   b.op(OpKind::kAttentionBackward, "attention core bwd",
-       {.m = b.config().plan.micro_batch, .n = b.config().plan.sequence_length, .k = m.heads,
-        .d_qk = m.qk_dim(), .d_v = m.v_dim},
+       {.m = b.config().plan.micro_batch,
+        .n = b.config().plan.sequence_length,
+        .k = m.heads,
+        .d_qk = m.qk_dim(),
+        .d_v = m.v_dim},
        {t.q, t.k, t.v, core, dcore, t.lse}, {dq, dk, dv});
   b.op(OpKind::kRopeBackward, "rope q bwd", {.m = rows * m.heads, .n = m.qk_rope_dim}, {dq}, {});
   const TensorId dq_normed = b.linear_dgrad(t.q_up, dq);
 
-  const TensorId dk_rope = b.map(OpKind::kReduceHeads, "sum k rope grad", {dk}, Dtype::kBf16, rows,
-                                 m.qk_rope_dim);
+  const TensorId dk_rope =
+      b.map(OpKind::kReduceHeads, "sum k rope grad", {dk}, Dtype::kBf16, rows, m.qk_rope_dim);
   // Of dk the reduction reads only the rotary columns.
   b.graph().ops.back().work.hbm = Bytes(2 * rows * m.qk_rope_dim * (m.heads + 1));
   b.op(OpKind::kRopeBackward, "rope k bwd", {.m = rows, .n = m.qk_rope_dim}, {dk_rope}, {});
-  const TensorId dkv =
-      b.tensor("dkv", Dtype::kBf16, rows, m.heads * (m.qk_nope_dim + m.v_dim));
+  const TensorId dkv = b.tensor("dkv", Dtype::kBf16, rows, m.heads * (m.qk_nope_dim + m.v_dim));
   for (const auto& [from, width] : {std::pair{dk, m.qk_nope_dim}, std::pair{dv, m.v_dim}}) {
     b.op(OpKind::kConcatHeads, from == dk ? "split dk" : "split dv",
          {.m = rows, .n = m.heads * width}, {from}, {dkv});

@@ -21,10 +21,10 @@ struct AttentionTape {
   TensorId normed;  // kept unless norms are recomputed
   ParamId norm, q_norm, kv_norm;
   StageBuilder::Linear q_down, kv_down, q_up, kv_up, out;  // GQA: q_up is q, kv_up is k and v
-  TensorId q_latent, kv_latent, k_rope;    // MLA: before the latent norms
-  TensorId q_normed, kv_normed;            // MLA: after them
-  TensorId q, k, v;                        // what the core reads
-  TensorId core_stash, lse;                // 12-bit core output, and its log-sum-exp
+  TensorId q_latent, kv_latent, k_rope;                    // MLA: before the latent norms
+  TensorId q_normed, kv_normed;                            // MLA: after them
+  TensorId q, k, v;                                        // what the core reads
+  TensorId core_stash, lse;  // 12-bit core output, and its log-sum-exp
   std::vector<PendingWgrad> wgrads;
 };
 
@@ -32,9 +32,9 @@ struct FfnTape {
   TensorId input;  // residual stream that the norm reads
   TensorId normed;
   ParamId norm, router_weight;
-  StageBuilder::Linear gate_up, down;    // of the dense FFN or of the shared expert
-  TensorId gate_up_kept;                 // FP8 when SwiGLU is recomputed, else BF16
-  ParamId expert_gate_up, expert_down;   // of the local experts together
+  StageBuilder::Linear gate_up, down;   // of the dense FFN or of the shared expert
+  TensorId gate_up_kept;                // FP8 when SwiGLU is recomputed, else BF16
+  ParamId expert_gate_up, expert_down;  // of the local experts together
   TensorId routing, layout, arrived8, expert_gate_up_kept;
   // Operands of the experts' weight gradients.
   TensorId grad8, activation_t, dgate_t;

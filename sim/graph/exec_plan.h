@@ -24,9 +24,10 @@ struct Instr {
   enum class Kind : uint8_t { kLaunch, kRecord, kWait, kAlloc, kFree };
   Kind kind;
   StreamKind stream;
-  Role role;     // kRecord, kWait: kBlock is an event of this call, otherwise one of the slot
+  Role role;  // kRecord, kWait: kBlock is an event of this call, otherwise one of the slot
   uint8_t unused = 0;
-  uint32_t arg;  // kLaunch: PlanOp; kRecord, kWait: event; kAlloc, kFree: tensor of the role's stage
+  uint32_t
+      arg;  // kLaunch: PlanOp; kRecord, kWait: event; kAlloc, kFree: tensor of the role's stage
 };
 static_assert(sizeof(Instr) == 8);
 
@@ -47,9 +48,9 @@ constexpr int kBlockKinds = 7;
 extern const std::string_view kBlockKindNames[kBlockKinds];
 
 struct PlanOp {
-  uint16_t stage;      // whose StageGraph the op is in
+  uint16_t stage;  // whose StageGraph the op is in
   Role role;
-  StreamKind stream;   // the op's, for the chunk that runs it
+  StreamKind stream;  // the op's, for the chunk that runs it
   uint32_t graph_op;
   int16_t chunk = 0;
   int16_t communicator = -1;  // of the class, for collectives and P2P
@@ -81,7 +82,7 @@ struct RankClass {
   int64_t first_rank;    // rank numbering: pipeline position major, replica minor
   int64_t multiplicity;  // replicas: ranks that do the same work
   std::vector<int> stage_of_chunk;
-  int slots_per_chunk;   // micro-batches of one chunk
+  int slots_per_chunk;  // micro-batches of one chunk
   std::vector<Block> blocks;
   std::vector<Call> calls;
   std::vector<Communicator> communicators;

@@ -24,8 +24,8 @@ TensorId swiglu_backward(StageBuilder& b, TensorId dy, FfnTape& t) {
   const int64_t rows = b.tokens();
   TensorId gate_up = t.gate_up_kept;
   if (b.config().plan.recompute.swiglu)
-    gate_up = b.map(OpKind::kCastBack, t.gate_up.name + " cast back", {gate_up}, Dtype::kBf16,
-                    rows, 2 * width);
+    gate_up = b.map(OpKind::kCastBack, t.gate_up.name + " cast back", {gate_up}, Dtype::kBf16, rows,
+                    2 * width);
   const TensorId dact = b.linear_dgrad(t.down, dy);
   const TensorId dyt = b.map(OpKind::kCastTranspose, t.down.name + " grad^T", {dy}, Dtype::kFp8Row,
                              t.down.out, rows);

@@ -16,11 +16,11 @@ int64_t row_bytes(const StageBuilder& b, Dtype dtype) {
 // The entry barrier and the payload of an all-to-all. Logical bytes: every token to each of its
 // nodes, the own node included; the network model subtracts what stays.
 void all_to_all(StageBuilder& b, OpKind kind, const std::string& name, Dtype dtype,
-                TensorId in, TensorId out) {
+                std::vector<TensorId> in, TensorId out) {
   b.stream(StreamKind::kAllToAll);
-  b.op(OpKind::kNotify, name + " notify", {}, {in}, {});
-  b.op(kind, name, {.m = b.tokens() * b.rows().nodes_per_token, .n = row_bytes(b, dtype)}, {in},
-       {out});
+  b.op(OpKind::kNotify, name + " notify", {}, in, {});
+  b.op(kind, name, {.m = b.tokens() * b.rows().nodes_per_token, .n = row_bytes(b, dtype)},
+       std::move(in), {out});
 }
 
 // Products of the local experts as one grouped GEMM over the expanded rows.
@@ -59,16 +59,15 @@ TensorId experts_forward(StageBuilder& b, FfnTape& t) {
   copy_scales(b, "experts gate_up", x8, m.hidden);
   const TensorId gate_up =
       grouped_gemm(b, "experts gate_up fwd", x8, m.hidden, 2 * m.expert_ffn, t.expert_gate_up);
-  const TensorId act8 = b.map(OpKind::kSwiGluCast, "experts swiglu+cast", {gate_up},
-                              Dtype::kFp8Row, r.expanded, m.expert_ffn);
+  const TensorId act8 = b.map(OpKind::kSwiGluCast, "experts swiglu+cast", {gate_up}, Dtype::kFp8Row,
+                              r.expanded, m.expert_ffn);
   transpose_experts(b, "experts down", t.expert_down);
   copy_scales(b, "experts down", act8, m.expert_ffn);
   const TensorId y =
       grouped_gemm(b, "experts down fwd", act8, m.expert_ffn, m.hidden, t.expert_down);
   const TensorId out = b.map(OpKind::kUnpermute, "unpermute tokens", {y, t.layout, t.routing},
                              Dtype::kBf16, r.arrived, m.hidden);
-  t.expert_gate_up_kept =
-      b.config().plan.recompute.swiglu ? b.cast("experts gate_up keep", gate_up) : gate_up;
+  t.expert_gate_up_kept = gate_up;
   b.row_proportional(false);
   return out;
 }
@@ -85,11 +84,11 @@ TensorId experts_backward(StageBuilder& b, TensorId dy8_arrived, FfnTape& t) {
   t.grad8 = b.map(OpKind::kPermute, "permute grads", {dy8_arrived, t.layout}, Dtype::kFp8Row,
                   r.expanded, m.hidden);
   copy_scales(b, "experts down grad", t.grad8, m.hidden);
-  const TensorId dact = grouped_gemm(b, "experts down dgrad", t.grad8, m.hidden, m.expert_ffn,
-                                     t.expert_down);
+  const TensorId dact =
+      grouped_gemm(b, "experts down dgrad", t.grad8, m.hidden, m.expert_ffn, t.expert_down);
   const TensorId act = b.tensor("experts activation", Dtype::kBf16, r.expanded, m.expert_ffn);
-  const TensorId dgate = b.tensor("experts gate_up grad", Dtype::kBf16, r.expanded,
-                                  2 * m.expert_ffn);
+  const TensorId dgate =
+      b.tensor("experts gate_up grad", Dtype::kBf16, r.expanded, 2 * m.expert_ffn);
   b.op(OpKind::kSwiGluBackward, "experts swiglu fwd+bwd", {.m = r.expanded, .n = m.expert_ffn},
        {gate_up, dact, t.routing}, {act, dgate});
   b.op(OpKind::kSwiGluWeightBackward, "experts routing weight grad",
@@ -140,7 +139,7 @@ Addends ffn_moe_forward(StageBuilder& b, TensorId& x, const Addends& add, FfnTap
     b.stream(StreamKind::kAllToAll);
     b.op(OpKind::kDispatchLayout, "dispatch layout", {.m = tokens, .n = 1}, {t.routing}, {});
     t.arrived8 = b.tensor("arrived tokens", Dtype::kFp8Row, r.arrived, m.hidden);
-    all_to_all(b, OpKind::kDispatch, "dispatch tokens", Dtype::kFp8Row, normed8, t.arrived8);
+    all_to_all(b, OpKind::kDispatch, "dispatch tokens", Dtype::kFp8Row, {normed8}, t.arrived8);
   }
 
   b.begin(SegmentKind::kMlpF, unit, layer);
@@ -152,15 +151,20 @@ Addends ffn_moe_forward(StageBuilder& b, TensorId& x, const Addends& add, FfnTap
   const TensorId out = experts_forward(b, t);
   TensorId shared;
   if (m.shared_experts > 0) shared = swiglu_forward(b, t, gate_up);
+  if (b.config().plan.recompute.swiglu) {
+    b.row_proportional(true);
+    t.expert_gate_up_kept = b.cast("experts gate_up keep", t.expert_gate_up_kept);
+    b.row_proportional(false);
+  }
 
   b.begin(SegmentKind::kCombineF, unit, layer);
-  TensorId combined = out;
-  if (b.config().plan.expert_parallel > 1) {
-    combined = b.tensor("combined tokens", Dtype::kBf16, tokens, m.hidden);
-    all_to_all(b, OpKind::kCombine, "combine tokens", Dtype::kBf16, out, combined);
-  }
-  if (!shared.valid()) return {combined};
-  return {combined, shared};
+  Addends parts = {out};
+  if (shared.valid()) parts.push_back(shared);
+  if (b.config().plan.expert_parallel == 1) return parts;
+  // The combine kernel adds the shared expert's output to what it sums.
+  const TensorId combined = b.tensor("combined tokens", Dtype::kBf16, tokens, m.hidden);
+  all_to_all(b, OpKind::kCombine, "combine tokens", Dtype::kBf16, std::move(parts), combined);
+  return {combined};
 }
 
 TensorId ffn_moe_backward(StageBuilder& b, TensorId dy, FfnTape& t, int unit, int layer) {
@@ -173,7 +177,7 @@ TensorId ffn_moe_backward(StageBuilder& b, TensorId dy, FfnTape& t, int unit, in
   TensorId arrived = dy8;
   if (b.config().plan.expert_parallel > 1) {
     arrived = b.tensor("arrived grads", Dtype::kFp8Row, r.arrived, m.hidden);
-    all_to_all(b, OpKind::kDispatch, "dispatch grads", Dtype::kFp8Row, dy8, arrived);
+    all_to_all(b, OpKind::kDispatch, "dispatch grads", Dtype::kFp8Row, {dy8}, arrived);
   }
 
   b.begin(SegmentKind::kMlpB, unit, layer);
@@ -192,12 +196,12 @@ TensorId ffn_moe_backward(StageBuilder& b, TensorId dy, FfnTape& t, int unit, in
   TensorId dnormed = dexperts;
   if (b.config().plan.expert_parallel > 1) {
     dnormed = b.tensor("combined grads", Dtype::kBf16, tokens, m.hidden);
-    all_to_all(b, OpKind::kCombine, "combine grads", Dtype::kBf16, dexperts, dnormed);
+    all_to_all(b, OpKind::kCombine, "combine grads", Dtype::kBf16, {dexperts}, dnormed);
   }
 
   b.begin(SegmentKind::kAttnB, unit, layer);
-  const TensorId dlogits = b.map(OpKind::kRouterBackward, "router bwd", {t.routing}, Dtype::kFp32,
-                                 tokens, m.experts);
+  const TensorId dlogits =
+      b.map(OpKind::kRouterBackward, "router bwd", {t.routing}, Dtype::kFp32, tokens, m.experts);
   const TensorId drouter = b.tensor("router dgrad out", Dtype::kBf16, tokens, m.hidden);
   b.op(OpKind::kGemm, "router dgrad", {.m = tokens, .n = m.hidden, .k = m.experts}, {dlogits},
        {drouter}, t.router_weight);

@@ -57,8 +57,8 @@ TensorId mtp_input_forward(StageBuilder& b, TensorId hidden, ParamId embedding_t
   t.embedding = embedding_forward(b, embedding_table);
   const TensorId h = b.rms_norm("mtp hidden_norm", hidden, t.hidden_norm);
   const TensorId e = b.rms_norm("mtp embedding_norm", t.embedding, t.embedding_norm);
-  t.joined = b.map(OpKind::kConcatHeads, "mtp concat", {h, e}, Dtype::kBf16, b.tokens(),
-                   2 * m.hidden);
+  t.joined =
+      b.map(OpKind::kConcatHeads, "mtp concat", {h, e}, Dtype::kBf16, b.tokens(), 2 * m.hidden);
   return b.linear_forward(t.projection, t.joined);
 }
 

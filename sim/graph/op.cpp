@@ -66,10 +66,10 @@ constexpr std::array<KindInfo, kOpKinds> kKinds = {{
 }  // namespace
 
 const std::string_view kKernelClassNames[kKernelClasses] = {
-    "gemm_dense",  "gemm_grouped",  "gemm_wgrad",  "gemm_bf16",   "attn_core_fwd", "attn_core_bwd",
-    "quant_cast",  "transpose",     "rmsnorm",     "rope_copy",   "swiglu",        "moe_permute",
-    "elementwise", "optimizer",     "comm_dispatch", "comm_combine", "comm_notify", "comm_layout",
-    "comm_p2p",    "comm_gradient"};
+    "gemm_dense",    "gemm_grouped", "gemm_wgrad",  "gemm_bf16", "attn_core_fwd",
+    "attn_core_bwd", "quant_cast",   "transpose",   "rmsnorm",   "rope_copy",
+    "swiglu",        "moe_permute",  "elementwise", "optimizer", "comm_dispatch",
+    "comm_combine",  "comm_notify",  "comm_layout", "comm_p2p",  "comm_gradient"};
 
 const std::string_view kPhaseNames[kPhases] = {"forward", "backward", "weight", "optimizer"};
 

@@ -12,9 +12,9 @@ namespace orrery {
 
 enum class OpKind : uint8_t {
   // Tensor-core matrix products.
-  kGemm,         // BF16
-  kGemmFp8,      // 1x128 activations by 128x128 weights: fprop and dgrad
-  kGemmFp8Wgrad, // 1x128 by 1x128 scales, FP32 accumulated into the gradient
+  kGemm,          // BF16
+  kGemmFp8,       // 1x128 activations by 128x128 weights: fprop and dgrad
+  kGemmFp8Wgrad,  // 1x128 by 1x128 scales, FP32 accumulated into the gradient
   kAttention,
   kAttentionBackward,
   // Memory-bound maps.
@@ -22,29 +22,29 @@ enum class OpKind : uint8_t {
   kEmbeddingBackward,
   kRmsNorm,
   kRmsNormBackward,
-  kRmsNormReduce,   // column sums of the norm's weight gradient
-  kCast,            // BF16 -> FP8 1x128
-  kCastTranspose,   // -> FP8 128x1 transposed, for wgrad
-  kCastBack,        // FP8 -> BF16
-  kCastE5M6,        // BF16 -> 12-bit stash
+  kRmsNormReduce,  // column sums of the norm's weight gradient
+  kCast,           // BF16 -> FP8 1x128
+  kCastTranspose,  // -> FP8 128x1 transposed, for wgrad
+  kCastBack,       // FP8 -> BF16
+  kCastE5M6,       // BF16 -> 12-bit stash
   kCastBackE5M6,
-  kTransposeFp8,    // weight transpose for dgrad
-  kTransposeScales, // scale factors to the layout that the GEMM reads
+  kTransposeFp8,     // weight transpose for dgrad
+  kTransposeScales,  // scale factors to the layout that the GEMM reads
   kRope,
   kRopeBackward,
-  kConcatHeads,     // k_nope and the shared k_rope into [tokens, heads, qk_dim]; split in backward
-  kCopy,            // strided slice to a contiguous tensor
-  kReduceHeads,     // gradient of the shared k_rope summed over heads
+  kConcatHeads,  // k_nope and the shared k_rope into [tokens, heads, qk_dim]; split in backward
+  kCopy,         // strided slice to a contiguous tensor
+  kReduceHeads,  // gradient of the shared k_rope summed over heads
   kSwiGlu,
-  kSwiGluCast,      // SwiGLU fused with the 1x128 cast
+  kSwiGluCast,  // SwiGLU fused with the 1x128 cast
   kSwiGluCastTranspose,
   kSwiGluBackward,
   kSwiGluWeightBackward,  // gradient of the routing weights
   kScale,
   kAdd,
-  kPermute,         // arrived rows expanded to one row per (token, local expert)
-  kUnpermute,       // weighted sum back to one row per arrived token
-  kCrossEntropy,    // forward and the gradient of the logits in place
+  kPermute,       // arrived rows expanded to one row per (token, local expert)
+  kUnpermute,     // weighted sum back to one row per arrived token
+  kCrossEntropy,  // forward and the gradient of the logits in place
   // Routing, as the stack implements it (StackSpec composites).
   kRouter,
   kRouterBackward,
@@ -55,9 +55,9 @@ enum class OpKind : uint8_t {
   kAdamW,
   kZeroGrad,
   // Communication.
-  kNotify,       // entry barrier of an all-to-all, with the exchange of counts
-  kDispatch,     // tokens to the ranks of their experts
-  kCombine,      // expert outputs back, summed per token
+  kNotify,    // entry barrier of an all-to-all, with the exchange of counts
+  kDispatch,  // tokens to the ranks of their experts
+  kCombine,   // expert outputs back, summed per token
   kSend,
   kRecv,
   kReduceScatter,
@@ -69,9 +69,26 @@ std::string_view op_kind_name(OpKind k);  // "gemm_fp8", ...
 
 // The classes in which kernels are totalled and compared with measured traces.
 enum class KernelClass : uint8_t {
-  kGemmDense, kGemmGrouped, kGemmWgrad, kGemmBf16, kAttentionForward, kAttentionBackward,
-  kQuantCast, kTranspose, kNorm, kRopeCopy, kSwiGlu, kMoePermute, kElementwise, kOptimizer,
-  kCommDispatch, kCommCombine, kCommNotify, kCommLayout, kCommP2p, kCommGradient,
+  kGemmDense,
+  kGemmGrouped,
+  kGemmWgrad,
+  kGemmBf16,
+  kAttentionForward,
+  kAttentionBackward,
+  kQuantCast,
+  kTranspose,
+  kNorm,
+  kRopeCopy,
+  kSwiGlu,
+  kMoePermute,
+  kElementwise,
+  kOptimizer,
+  kCommDispatch,
+  kCommCombine,
+  kCommNotify,
+  kCommLayout,
+  kCommP2p,
+  kCommGradient,
 };
 constexpr int kKernelClasses = static_cast<int>(KernelClass::kCommGradient) + 1;
 extern const std::string_view kKernelClassNames[kKernelClasses];
@@ -90,8 +107,8 @@ Resource op_resource(OpKind k);
 KernelClass op_class(OpKind k, int64_t groups, Phase phase);
 
 // Shape of an op. GEMM: `groups` products of [m, k] x [k, n], m being the rows of all groups
-// together. Attention: m = sequences, n = sequence length, k = heads, with d_qk and d_v. Memory-bound:
-// m rows of n elements. Communication: `bytes` of OpWork.
+// together. Attention: m = sequences, n = sequence length, k = heads, with d_qk and d_v.
+// Memory-bound: m rows of n elements. Communication: `bytes` of OpWork.
 struct OpShape {
   int64_t m = 0, n = 0, k = 0;
   int64_t groups = 1;

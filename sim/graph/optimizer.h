@@ -1,5 +1,5 @@
-// The optimizer step of a rank: gradient reduction over the replicas of each weight, clipping by the
-// global norm, AdamW on the owned shard (ZeRO-1), gathering of the new weights.
+// The optimizer step of a rank: gradient reduction over the replicas of each weight, clipping by
+// the global norm, AdamW on the owned shard (ZeRO-1), gathering of the new weights.
 #pragma once
 
 #include <vector>

@@ -18,10 +18,10 @@ ExpertRows expert_rows(const GraphConfig& c) {
   const int64_t reachable = m.experts / m.expert_groups * m.top_groups;
   double miss = 1;  // that a given rank among them holds none of the k chosen experts
   for (int64_t i = 0; i < r.local_experts; ++i)
-    miss *= std::max(0.0, 1.0 - static_cast<double>(m.experts_per_token) /
-                                    static_cast<double>(reachable - i));
-  const double distinct = static_cast<double>(reachable) /
-                          static_cast<double>(r.local_experts) * (1 - miss);
+    miss *= std::max(
+        0.0, 1.0 - static_cast<double>(m.experts_per_token) / static_cast<double>(reachable - i));
+  const double distinct =
+      static_cast<double>(reachable) / static_cast<double>(r.local_experts) * (1 - miss);
   r.arrived = static_cast<int64_t>(static_cast<double>(tokens) * distinct + 0.5);
   const int64_t nodes = (ranks + c.gpus_per_node - 1) / c.gpus_per_node;
   r.nodes_per_token = std::min(nodes, m.experts_per_token);
@@ -123,8 +123,8 @@ void StageBuilder::op(OpKind kind, std::string name, OpShape shape, std::vector<
   graph_.ops.push_back(std::move(op));
 }
 
-TensorId StageBuilder::map(OpKind kind, std::string name, std::vector<TensorId> inputs,
-                           Dtype dtype, int64_t rows, int64_t cols, ParamId param) {
+TensorId StageBuilder::map(OpKind kind, std::string name, std::vector<TensorId> inputs, Dtype dtype,
+                           int64_t rows, int64_t cols, ParamId param) {
   const TensorId out = tensor(name, dtype, rows, cols);
   op(kind, std::move(name), {.m = rows, .n = cols}, std::move(inputs), {out}, param);
   return out;
@@ -168,10 +168,10 @@ TensorId StageBuilder::linear_dgrad(const Linear& l, TensorId dy) {
 std::pair<TensorId, TensorId> StageBuilder::prepare_wgrad(const Linear& l, TensorId x,
                                                           TensorId dy) {
   const int64_t rows = graph_.tensors[x.v].rows;
-  const TensorId dyt =
-      map(OpKind::kCastTranspose, l.name + " grad^T", {dy}, Dtype::kFp8Row, l.out, rows);
   const TensorId xt =
       map(OpKind::kCastTranspose, l.name + " input^T", {x}, Dtype::kFp8Row, l.in, rows);
+  const TensorId dyt =
+      map(OpKind::kCastTranspose, l.name + " grad^T", {dy}, Dtype::kFp8Row, l.out, rows);
   return {xt, dyt};
 }
 
@@ -210,8 +210,8 @@ TensorId StageBuilder::add(const std::string& name, TensorId x, const Addends& a
 TensorId StageBuilder::rms_norm_backward(const std::string& name, TensorId dy, TensorId x,
                                          ParamId weight, TensorId residual_grad) {
   const Tensor t = graph_.tensors[x.v];
-  const TensorId partial = tensor(name + " partial", Dtype::kFp32, 132, t.cols,
-                                  BufferKind::kWorkspace);
+  const TensorId partial =
+      tensor(name + " partial", Dtype::kFp32, 132, t.cols, BufferKind::kWorkspace);
   const TensorId dx = tensor(name + " dx", Dtype::kBf16, t.rows, t.cols);
   std::vector<TensorId> in = {dy, x};
   if (residual_grad.valid()) in.push_back(residual_grad);

@@ -1,8 +1,8 @@
 // The training graph of one pipeline stage for one micro-batch: forward, backward and
 // weight-gradient ops with the tensors between them, and of the optimizer step.
 //
-// Structure of arrays: ops, tensors and parameters are indexed by id; an op's operands are ranges of
-// one shared index array. Ops are stored in program order, grouped into segments, the units that
+// Structure of arrays: ops, tensors and parameters are indexed by id; an op's operands are ranges
+// of one shared index array. Ops are stored in program order, grouped into segments, the units that
 // schedules place (attention forward of a layer, dispatch of its tokens...).
 #pragma once
 
@@ -49,13 +49,26 @@ struct Param {
 };
 
 // The schedulable parts of a unit (a layer, or the head), named by their autograd role as in
-// DeepSeek's profile: combine(B) moves gradients with a dispatch kernel, dispatch(B) with a combine.
+// DeepSeek's profile: combine(B) moves gradients with a dispatch kernel, dispatch(B) with a
+// combine.
 enum class SegmentKind : uint8_t {
-  kAttnF, kDispatchF, kMlpF, kCombineF,
-  kCombineB, kMlpB, kDispatchB, kAttnB,
-  kMlpW, kAttnW,
-  kHeadF, kHeadB, kHeadW,
-  kRecvF, kSendF, kRecvB, kSendB,
+  kAttnF,
+  kDispatchF,
+  kMlpF,
+  kCombineF,
+  kCombineB,
+  kMlpB,
+  kDispatchB,
+  kAttnB,
+  kMlpW,
+  kAttnW,
+  kHeadF,
+  kHeadB,
+  kHeadW,
+  kRecvF,
+  kSendF,
+  kRecvB,
+  kSendB,
   kOptimizer,
 };
 constexpr int kSegmentKinds = static_cast<int>(SegmentKind::kOptimizer) + 1;
@@ -65,9 +78,17 @@ extern const std::string_view kSegmentNames[kSegmentKinds];  // "attn(F)", ...
 // pipeline boundary has a stream and a communicator of its own, so that no transfer waits behind
 // one for another peer.
 enum class StreamKind : uint8_t {
-  kCompute, kComputeAux, kAllToAll,
-  kSendForward, kRecvForward, kSendBackward, kRecvBackward,      // chunk 0
-  kSendForward1, kRecvForward1, kSendBackward1, kRecvBackward1,  // chunk 1 (DualPipe)
+  kCompute,
+  kComputeAux,
+  kAllToAll,
+  kSendForward,
+  kRecvForward,
+  kSendBackward,
+  kRecvBackward,  // chunk 0
+  kSendForward1,
+  kRecvForward1,
+  kSendBackward1,
+  kRecvBackward1,  // chunk 1 (DualPipe)
   kGradient,
 };
 constexpr int kStreams = static_cast<int>(StreamKind::kGradient) + 1;

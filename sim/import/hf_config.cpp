@@ -1,8 +1,8 @@
 #include "sim/import/hf_config.h"
 
-#include <array>
-
 #include <fmt/format.h>
+
+#include <array>
 
 namespace orrery {
 namespace {
@@ -62,8 +62,9 @@ void read_deepseek_v3(Reader& r, ModelSpec& m) {
   m.mtp_layers = c.get("num_nextn_predict_layers", 1, kCountOrZero);
   m.tied_embeddings = c.get_bool("tie_word_embeddings", false);
   if (r.integer_or("moe_layer_freq", 1) != 1)
-    r.fail("moe_layer_freq", "found a value other than 1; only models in which every layer after "
-                             "the dense ones is MoE are supported");
+    r.fail("moe_layer_freq",
+           "found a value other than 1; only models in which every layer after "
+           "the dense ones is MoE are supported");
 }
 
 // The names of DeepSeek's own inference/configs/config_671B.json; defaults of its ModelArgs do not

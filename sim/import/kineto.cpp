@@ -1,10 +1,10 @@
 #include "sim/import/kineto.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <map>
-
-#include <fmt/format.h>
 
 #include "sim/base/json_reader.h"
 
@@ -71,9 +71,7 @@ class TraceReader {
   }
 
  private:
-  [[noreturn]] void fail(const std::string& message) const {
-    throw InputError({{path_, message}});
-  }
+  [[noreturn]] void fail(const std::string& message) const { throw InputError({{path_, message}}); }
   double number(const Node& e, std::string_view key) const {
     const Node* n = e.find(key);
     if (n == nullptr || (n->kind != Node::Kind::kNumber && n->kind != Node::Kind::kInteger))
@@ -105,8 +103,8 @@ class TraceReader {
     } else if (cat == "cuda_runtime" || cat == "cuda_driver") {
       launch_[argument(e, "correlation")] = number(e, "ts");
     } else if (cat == "user_annotation") {
-      annotations_.push_back({text(e, "name"), number(e, "ts"), number(e, "ts") + number(e, "dur"),
-                              0});
+      annotations_.push_back(
+          {text(e, "name"), number(e, "ts"), number(e, "ts") + number(e, "dur"), 0});
     }
   }
 

@@ -1,6 +1,6 @@
 // Collectives and transfers limited by the ports of one GPU: its share of the node's NICs and its
-// NVLink. No contention inside the fabric (a full-bisection fat tree); what shares a port is decided
-// by the engine (sim/exec/sim_timing.h).
+// NVLink. No contention inside the fabric (a full-bisection fat tree); what shares a port is
+// decided by the engine (sim/exec/sim_timing.h).
 #pragma once
 
 #include "sim/base/units.h"

@@ -1,6 +1,7 @@
 #include "sim/report/compare.h"
 
 #include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 #include "sim/base/text.h"
@@ -27,11 +28,9 @@ Json rows_json(const std::vector<ComparedRow>& rows) {
 }
 
 void add_row(Table& t, const ComparedRow& r, bool counts) {
-  std::vector<std::string> cells = {r.name, fmt::format("{:.0f}", r.predicted_us),
-                                    fmt::format("{:.0f}", r.measured_us),
-                                    r.measured_us > 0 && r.predicted_us > 0
-                                        ? fmt::format("{:+.1f} %", 100 * r.error())
-                                        : "-"};
+  std::vector<std::string> cells = {
+      r.name, fmt::format("{:.0f}", r.predicted_us), fmt::format("{:.0f}", r.measured_us),
+      r.measured_us > 0 && r.predicted_us > 0 ? fmt::format("{:+.1f} %", 100 * r.error()) : "-"};
   if (counts) cells.push_back(fmt::format("{} / {}", r.predicted_count, r.measured_count));
   t.row(std::move(cells));
 }
@@ -46,16 +45,17 @@ std::string section(const std::string& title, const std::vector<ComparedRow>& ro
 }  // namespace
 
 std::string comparison_text(const Comparison& c) {
-  std::string out = fmt::format("forward + backward pair: predicted {:.1f} ms, measured {:.1f} ms, "
-                                "error {:+.1f} %\n",
-                                c.total.predicted_us / 1000, c.total.measured_us / 1000,
-                                100 * c.total.error());
+  std::string out = fmt::format(
+      "forward + backward pair: predicted {:.1f} ms, measured {:.1f} ms, "
+      "error {:+.1f} %\n",
+      c.total.predicted_us / 1000, c.total.measured_us / 1000, 100 * c.total.error());
   out += section("Kernel time by segment", c.segments, true);
   out += section("Kernel time by class", c.classes, true);
   out += section("Op by op, summed over layers", c.ops, false);
-  out += fmt::format("\n{} of {} simulated ops joined one to one with the {} measured kernels (same "
-                     "segment, layer, class and position); the others are compared by class.\n",
-                     c.joined, c.simulated_ops, c.measured_kernels);
+  out += fmt::format(
+      "\n{} of {} simulated ops joined one to one with the {} measured kernels (same "
+      "segment, layer, class and position); the others are compared by class.\n",
+      c.joined, c.simulated_ops, c.measured_kernels);
   return out;
 }
 

@@ -34,8 +34,8 @@ Json memory_json(const StageMemory& m) {
 }
 
 Json phase_json(const PhaseCost& c) {
-  return {{"name", c.name},           {"tokens", c.tokens},     {"gpu_hours", c.gpu_hours},
-          {"days", c.days},           {"cost_usd", c.cost_usd}, {"confidence", c.confidence},
+  return {{"name", c.name}, {"tokens", c.tokens},     {"gpu_hours", c.gpu_hours},
+          {"days", c.days}, {"cost_usd", c.cost_usd}, {"confidence", c.confidence},
           {"note", c.note}};
 }
 

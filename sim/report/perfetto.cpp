@@ -1,8 +1,8 @@
 #include "sim/report/perfetto.h"
 
-#include <iterator>
-
 #include <fmt/format.h>
+
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 namespace orrery {
@@ -11,7 +11,9 @@ namespace {
 std::string quoted(const std::string& text) { return nlohmann::json(text).dump(); }
 
 // Exact microseconds from picoseconds, without going through floating point.
-std::string us(Picos t) { return fmt::format("{}.{:06}", t.count() / 1000000, t.count() % 1000000); }
+std::string us(Picos t) {
+  return fmt::format("{}.{:06}", t.count() / 1000000, t.count() % 1000000);
+}
 
 class Writer {
  public:
@@ -52,12 +54,13 @@ class Writer {
     const Op& op = plan_.graph_op(plan_.ops[r.op]);
     const RankClass& c = plan_.classes[r.rank_class];
     const Call& call = c.calls[r.call];
-    const int slot = plan_.ops[r.op].role == Role::kForward ? call.forward_slot : call.backward_slot;
+    const int slot =
+        plan_.ops[r.op].role == Role::kForward ? call.forward_slot : call.backward_slot;
     event(R"({{"ph":"X","cat":"kernel","name":{},"pid":{},"tid":{},"ts":{},"dur":{},"args":{{)"
           R"("stream":{},"device":{},"layer":{},"segment":"{}","kind":"{}","block":"{}",)"
           R"("chunk":{},"micro_batch":{}}}}})",
-          quoted(op.name), r.rank_class, static_cast<int>(r.stream), us(r.start), us(r.end - r.start),
-          static_cast<int>(r.stream), r.rank_class, op.layer,
+          quoted(op.name), r.rank_class, static_cast<int>(r.stream), us(r.start),
+          us(r.end - r.start), static_cast<int>(r.stream), r.rank_class, op.layer,
           kSegmentNames[static_cast<std::size_t>(op.segment)], op_kind_name(op.kind),
           kBlockKindNames[static_cast<std::size_t>(c.blocks[call.block].kind)],
           slot < 0 ? -1 : slot / c.slots_per_chunk, slot < 0 ? -1 : slot % c.slots_per_chunk);

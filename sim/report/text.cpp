@@ -20,13 +20,14 @@ std::string share(Picos part, Picos whole) {
 
 std::string header(const Prediction& p) {
   const StudySpec& s = p.study;
-  std::string out = fmt::format(
-      "{}: {} parameters (+ {} in MTP), {} GPUs of {}\n", s.name,
-      fmt::format("{:.1f}B", static_cast<double>(p.parameters.total()) / 1e9),
-      fmt::format("{:.1f}B", static_cast<double>(p.parameters.mtp) / 1e9), s.cluster.gpus(),
-      s.cluster.name);
+  std::string out =
+      fmt::format("{}: {} parameters (+ {} in MTP), {} GPUs of {}\n", s.name,
+                  fmt::format("{:.1f}B", static_cast<double>(p.parameters.total()) / 1e9),
+                  fmt::format("{:.1f}B", static_cast<double>(p.parameters.mtp) / 1e9),
+                  s.cluster.gpus(), s.cluster.name);
   out += fmt::format(
-      "plan {}: PP{} EP{} DP{}, schedule {}, ZeRO-{}, {} sequences of {} a step in {} micro-batches "
+      "plan {}: PP{} EP{} DP{}, schedule {}, ZeRO-{}, {} sequences of {} a step in {} "
+      "micro-batches "
       "per pipeline; stack {}\n",
       s.plan.name, s.plan.pipeline_parallel, s.plan.expert_parallel, s.plan.data_parallel,
       kScheduleNames[static_cast<std::size_t>(s.plan.schedule)], s.plan.zero_stage,
@@ -54,10 +55,11 @@ std::string step_section(const Prediction& p) {
   t.row({"MFU, causal / non-causal",
          fmt::format("{:.2f} % / {:.2f} %", 100 * p.mfu.causal, 100 * p.mfu.non_causal)});
   return "\nStep\n" + t.str() +
-         fmt::format("  MFU: model FLOPs (forward + backward, no recompute, no MTP: {:.1f} / {:.1f} "
-                     "GFLOP per token) over {:g} TFLOPS BF16 dense\n",
-                     p.flops_per_token.causal / 1e9, p.flops_per_token.non_causal / 1e9,
-                     p.study.cluster.node.gpu.bf16_dense_TFLOPS.value);
+         fmt::format(
+             "  MFU: model FLOPs (forward + backward, no recompute, no MTP: {:.1f} / {:.1f} "
+             "GFLOP per token) over {:g} TFLOPS BF16 dense\n",
+             p.flops_per_token.causal / 1e9, p.flops_per_token.non_causal / 1e9,
+             p.study.cluster.node.gpu.bf16_dense_TFLOPS.value);
 }
 
 std::string breakdown_section(const Prediction& p) {

@@ -23,7 +23,8 @@ void BlockEmitter::add(Role role, int stage, int chunk, SegmentKind segment, int
   if (s == nullptr) return;
   for (uint32_t i = s->first_op; i < s->end_op; ++i) {
     const StreamKind stream = chunk_stream(g.ops[i].stream, chunk);
-    plan_.ops.push_back({static_cast<uint16_t>(stage), role, stream, i, static_cast<int16_t>(chunk)});
+    plan_.ops.push_back(
+        {static_cast<uint16_t>(stage), role, stream, i, static_cast<int16_t>(chunk)});
     items_.push_back({static_cast<uint32_t>(plan_.ops.size() - 1), stream});
   }
 }
@@ -44,9 +45,8 @@ void BlockEmitter::scan() {
     const auto touch = [&](TensorId t) {
       if (g.tensors[t.v].last_use != o.phase) return;
       std::vector<int>& last = state(p.role, t).last_readers;
-      std::erase_if(last, [&](int j) {
-        return items_[static_cast<std::size_t>(j)].stream == p.stream;
-      });
+      std::erase_if(last,
+                    [&](int j) { return items_[static_cast<std::size_t>(j)].stream == p.stream; });
       last.push_back(i);
     };
     for (TensorId t : g.inputs(o)) {
@@ -96,8 +96,9 @@ void BlockEmitter::emit_waits(int index, Role role, TensorId input) {
   } else if (input == g.grad_in) {
     wait_slot(item.stream, role, SlotEvent::kGradIn);
   } else if (item.stream != StreamKind::kCompute) {
-    wait_slot(item.stream, role, op(item).phase == Phase::kWeight ? SlotEvent::kBackwardDone
-                                                                  : SlotEvent::kForwardDone);
+    wait_slot(
+        item.stream, role,
+        op(item).phase == Phase::kWeight ? SlotEvent::kBackwardDone : SlotEvent::kForwardDone);
   }
 }
 
@@ -130,9 +131,8 @@ void BlockEmitter::emit_item(int index) {
 // The compute stream ends the block after the second compute stream, and marks what later calls
 // may rely on.
 void BlockEmitter::emit_tail() {
-  const bool aux = std::any_of(items_.begin(), items_.end(), [](const Item& i) {
-    return i.stream == StreamKind::kComputeAux;
-  });
+  const bool aux = std::any_of(items_.begin(), items_.end(),
+                               [](const Item& i) { return i.stream == StreamKind::kComputeAux; });
   if (aux) {
     instr(Instr::Kind::kRecord, StreamKind::kComputeAux, Role::kBlock, block_.events);
     instr(Instr::Kind::kWait, StreamKind::kCompute, Role::kBlock, block_.events++);

@@ -26,7 +26,7 @@ class BlockEmitter {
     StreamKind stream;
   };
   struct TensorState {
-    int writer = -1;       // last item that writes it
+    int writer = -1;  // last item that writes it
     int first_writer = -1;
     std::vector<int> last_readers;  // per stream, items that free it
   };

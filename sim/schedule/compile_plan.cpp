@@ -1,10 +1,10 @@
 #include "sim/schedule/compile_plan.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <numeric>
-
-#include <fmt/format.h>
 
 #include "sim/graph/optimizer.h"
 #include "sim/schedule/block_emitter.h"
@@ -169,12 +169,11 @@ class PlanCompiler {
       const int st = stage(c, chunk);
       if (st < 0 || plan_.stages[static_cast<std::size_t>(st)].find(segment, 0) == nullptr) return;
       const bool forward = role == Role::kForward;
-      const uint32_t b =
-          block(c, {BlockKind::kRecv, forward ? chunk : -1, forward ? -1 : chunk},
-                [&](BlockEmitter& e) {
-                  e.gate(static_cast<StreamKind>(static_cast<int>(stream) + 4 * chunk));
-                  e.add(role, st, chunk, segment, 0);
-                });
+      const uint32_t b = block(
+          c, {BlockKind::kRecv, forward ? chunk : -1, forward ? -1 : chunk}, [&](BlockEmitter& e) {
+            e.gate(static_cast<StreamKind>(static_cast<int>(stream) + 4 * chunk));
+            e.add(role, st, chunk, segment, 0);
+          });
       const int at = slot(c, chunk, batch);
       c.calls.push_back({b, forward ? at : -1, forward ? -1 : at});
     };
@@ -275,10 +274,9 @@ class PlanCompiler {
       const Op& op = plan_.graph_op(p);
       if (op.comm == CommKind::kNone) continue;
       const Communicator want = communicator(c, p, op);
-      auto it = std::find_if(c.communicators.begin(), c.communicators.end(),
-                             [&](const Communicator& x) {
-                               return x.kind == want.kind && x.key == want.key;
-                             });
+      auto it = std::find_if(
+          c.communicators.begin(), c.communicators.end(),
+          [&](const Communicator& x) { return x.kind == want.kind && x.key == want.key; });
       if (it == c.communicators.end()) it = c.communicators.insert(it, want);
       p.communicator = static_cast<int16_t>(it - c.communicators.begin());
     }
@@ -309,9 +307,7 @@ class PlanCompiler {
     }
   }
   // The boundary is named by its upstream stage.
-  static uint32_t boundary(uint32_t stage, bool upstream) {
-    return upstream ? stage : stage - 1;
-  }
+  static uint32_t boundary(uint32_t stage, bool upstream) { return upstream ? stage : stage - 1; }
 
   GraphConfig config_;
   ExecPlan plan_;

@@ -7,7 +7,8 @@
 
 namespace orrery {
 
-// Every pipeline rank is a class; its data-parallel replicas do the same work. O(ops of all blocks).
+// Every pipeline rank is a class; its data-parallel replicas do the same work. O(ops of all
+// blocks).
 ExecPlan compile_plan(const GraphConfig& config);
 
 // The pair of a forward and a backward of the given stages as one block on a rank of its own, as a

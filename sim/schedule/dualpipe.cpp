@@ -37,8 +37,8 @@ class DualPipe {
   void backward(int phase, Zb zb) {
     const int16_t batch = next_backward_[phase]++;
     const bool split = zb == Zb::kOn;
-    s_.steps.push_back({split ? BlockKind::kBackwardInput : BlockKind::kBackward, -1, -1,
-                        chunk(phase), batch});
+    s_.steps.push_back(
+        {split ? BlockKind::kBackwardInput : BlockKind::kBackward, -1, -1, chunk(phase), batch});
     if (split) pending_weights_.push_back(s_.steps.back());
   }
   void weight() {

@@ -46,9 +46,9 @@ NodeSpec read_node(Reader r) {
   explain_bandwidth(r, "nvlink_GBps", n.nvlink_GBps, kNvlinkGBps, n.gpus, "GPU");
   explain_bandwidth(r, "nic_GBps", n.nic_GBps, kNicGBps, n.nics, "adapter");
   if (n.nvlink_effective_GBps.value > n.nvlink_GBps.value)
-    r.fail("nvlink_effective_GBps", fmt::format("{:g} exceeds the line rate nvlink_GBps {:g}",
-                                                n.nvlink_effective_GBps.value,
-                                                n.nvlink_GBps.value));
+    r.fail("nvlink_effective_GBps",
+           fmt::format("{:g} exceeds the line rate nvlink_GBps {:g}", n.nvlink_effective_GBps.value,
+                       n.nvlink_GBps.value));
   r.finish();
   return n;
 }

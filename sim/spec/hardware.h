@@ -12,11 +12,11 @@ namespace orrery {
 
 // Constants of one tensor-core GEMM kernel family on one GPU; sim/cost/gemm.h gives the formula.
 struct GemmKernelSpec {
-  Sourced peak_TFLOPS;           // dense tensor-core peak of the input type, all SMs
-  Sourced mainloop_efficiency;   // fraction of the SM's peak inside the k loop
-  Sourced tile_overhead_us;      // per tile and SM: pipeline fill and the part of the epilogue that
-                                 // the next tile does not hide
-  Sourced hbm_efficiency;        // fraction of the HBM bandwidth its streams reach
+  Sourced peak_TFLOPS;          // dense tensor-core peak of the input type, all SMs
+  Sourced mainloop_efficiency;  // fraction of the SM's peak inside the k loop
+  Sourced tile_overhead_us;     // per tile and SM: pipeline fill and the part of the epilogue that
+                                // the next tile does not hide
+  Sourced hbm_efficiency;       // fraction of the HBM bandwidth its streams reach
 };
 
 // Constants of one fused attention kernel; sim/cost/attention.h gives the formula.
@@ -54,8 +54,8 @@ struct GpuSpec {
   AttentionKernelSpec attention_forward;
   AttentionKernelSpec attention_backward;
   Sourced hbm_efficiency[kAccessPatterns];
-  Sourced kernel_fixed_us;   // start and drain of a kernel on the GPU, beyond its work
-  Sourced launch_gap_us;     // between two dependent kernels of one stream
+  Sourced kernel_fixed_us;  // start and drain of a kernel on the GPU, beyond its work
+  Sourced launch_gap_us;    // between two dependent kernels of one stream
 };
 
 }  // namespace orrery

@@ -48,10 +48,10 @@ ParameterCount count_parameters(const ModelSpec& m) {
 ModelFlops model_flops_per_token(const ModelSpec& m, int64_t sequence_length) {
   const auto d = [](int64_t x) { return static_cast<double>(x); };
   const int64_t moe = m.experts > 0 ? m.layers - m.dense_layers : 0;
-  const double ffn = d(m.layers - moe) * 3 * d(m.hidden) * d(m.ffn) +
-                     d(moe) * (d(m.experts_per_token + m.shared_experts) * 3 * d(m.hidden) *
-                                   d(m.expert_ffn) +
-                               d(m.experts) * d(m.hidden));
+  const double ffn =
+      d(m.layers - moe) * 3 * d(m.hidden) * d(m.ffn) +
+      d(moe) * (d(m.experts_per_token + m.shared_experts) * 3 * d(m.hidden) * d(m.expert_ffn) +
+                d(m.experts) * d(m.hidden));
   const double linear =
       2 * (d(m.layers) * d(attention_weights(m)) + ffn + d(m.vocab) * d(m.hidden));
   const double core = 2 * d(m.layers) * d(sequence_length) * d(m.heads) * d(m.qk_dim() + m.v_dim);

@@ -28,7 +28,7 @@ struct ModelSpec {
   int64_t q_lora_rank = 0;   // kMla; 0: queries are projected directly
   int64_t kv_lora_rank = 0;  // kMla
 
-  int64_t ffn = 0;  // intermediate width of a dense layer (not the hidden size)
+  int64_t ffn = 0;           // intermediate width of a dense layer (not the hidden size)
   int64_t dense_layers = 0;  // the first layers, with a dense FFN; the rest are MoE
   int64_t experts = 0;       // routed experts of a MoE layer; 0: every layer is dense
   int64_t experts_per_token = 0;
@@ -41,14 +41,16 @@ struct ModelSpec {
   // Keys that the file leaves out and the family's defaults fill, as "key=value".
   std::vector<std::string> defaulted;
 
-  int64_t qk_dim() const { return qk_nope_dim + (attention == AttentionKind::kMla ? qk_rope_dim : 0); }
+  int64_t qk_dim() const {
+    return qk_nope_dim + (attention == AttentionKind::kMla ? qk_rope_dim : 0);
+  }
   bool is_moe_layer(int64_t layer) const { return experts > 0 && layer >= dense_layers; }
 };
 
 // Parameters of the model's parts, from the shapes of its weight matrices and norms.
 struct ParameterCount {
   int64_t embedding = 0;
-  int64_t head = 0;      // 0 when tied
+  int64_t head = 0;  // 0 when tied
   int64_t attention = 0;
   int64_t dense_ffn = 0;
   int64_t routed_experts = 0;

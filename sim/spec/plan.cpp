@@ -1,8 +1,8 @@
 #include "sim/spec/plan.h"
 
-#include <numeric>
-
 #include <fmt/format.h>
+
+#include <numeric>
 
 namespace orrery {
 
@@ -37,18 +37,18 @@ namespace {
 // Every rule names all the fields that take part in it.
 void check_sizes(const PlanSpec& p, const ClusterSpec& c, std::vector<std::string>& out) {
   if (p.world_size() != c.gpus())
-    out.push_back(fmt::format("pipeline_parallel {} x data_parallel {} = {} ranks, but the cluster "
-                              "has nodes {} x gpus {} = {} GPUs",
-                              p.pipeline_parallel, p.data_parallel, p.world_size(), c.nodes,
-                              c.node.gpus, c.gpus()));
+    out.push_back(fmt::format(
+        "pipeline_parallel {} x data_parallel {} = {} ranks, but the cluster "
+        "has nodes {} x gpus {} = {} GPUs",
+        p.pipeline_parallel, p.data_parallel, p.world_size(), c.nodes, c.node.gpus, c.gpus()));
   if (p.data_parallel % p.expert_parallel != 0)
     out.push_back(fmt::format("expert_parallel {} does not divide data_parallel {}",
                               p.expert_parallel, p.data_parallel));
   if (p.global_batch % (p.data_parallel * p.micro_batch) != 0)
-    out.push_back(fmt::format("global_batch {} is not a multiple of data_parallel {} x micro_batch "
-                              "{} = {}",
-                              p.global_batch, p.data_parallel, p.micro_batch,
-                              p.data_parallel * p.micro_batch));
+    out.push_back(fmt::format(
+        "global_batch {} is not a multiple of data_parallel {} x micro_batch "
+        "{} = {}",
+        p.global_batch, p.data_parallel, p.micro_batch, p.data_parallel * p.micro_batch));
 }
 
 void check_layers(const PlanSpec& p, const ModelSpec& m, std::vector<std::string>& out) {
@@ -59,17 +59,18 @@ void check_layers(const PlanSpec& p, const ModelSpec& m, std::vector<std::string
     out.push_back(fmt::format("layers_per_stage has {} entries, but pipeline_parallel is {}",
                               stages, p.pipeline_parallel));
   if (sum != m.layers)
-    out.push_back(fmt::format("layers_per_stage sums to {}, but the model has {} layers "
-                              "(num_hidden_layers)",
-                              sum, m.layers));
+    out.push_back(
+        fmt::format("layers_per_stage sums to {}, but the model has {} layers "
+                    "(num_hidden_layers)",
+                    sum, m.layers));
 }
 
 void check_experts(const PlanSpec& p, const ModelSpec& m, const ClusterSpec& c,
                    std::vector<std::string>& out) {
   if (m.experts == 0) {
     if (p.expert_parallel > 1)
-      out.push_back(fmt::format("expert_parallel is {}, but the model has no experts",
-                                p.expert_parallel));
+      out.push_back(
+          fmt::format("expert_parallel is {}, but the model has no experts", p.expert_parallel));
     return;
   }
   if (m.experts % p.expert_parallel != 0)
@@ -77,9 +78,10 @@ void check_experts(const PlanSpec& p, const ModelSpec& m, const ClusterSpec& c,
                               p.expert_parallel, m.experts));
   const int64_t nodes = (p.expert_parallel + c.node.gpus - 1) / c.node.gpus;
   if (p.max_nodes_per_token > nodes)
-    out.push_back(fmt::format("max_nodes_per_token {} exceeds the {} nodes that expert_parallel {} "
-                              "spans with {} GPUs a node",
-                              p.max_nodes_per_token, nodes, p.expert_parallel, c.node.gpus));
+    out.push_back(
+        fmt::format("max_nodes_per_token {} exceeds the {} nodes that expert_parallel {} "
+                    "spans with {} GPUs a node",
+                    p.max_nodes_per_token, nodes, p.expert_parallel, c.node.gpus));
 }
 
 void check_schedule(const PlanSpec& p, std::vector<std::string>& out) {
@@ -89,11 +91,11 @@ void check_schedule(const PlanSpec& p, std::vector<std::string>& out) {
                               p.pipeline_parallel));
   const int64_t m = p.micro_batches();
   if (m % 2 != 0 || m < 2 * p.pipeline_parallel)
-    out.push_back(fmt::format("schedule dualpipe needs an even number of micro-batches, at least 2 "
-                              "x pipeline_parallel = {}; found global_batch {} / (data_parallel {} "
-                              "x micro_batch {}) = {}",
-                              2 * p.pipeline_parallel, p.global_batch, p.data_parallel,
-                              p.micro_batch, m));
+    out.push_back(
+        fmt::format("schedule dualpipe needs an even number of micro-batches, at least 2 "
+                    "x pipeline_parallel = {}; found global_batch {} / (data_parallel {} "
+                    "x micro_batch {}) = {}",
+                    2 * p.pipeline_parallel, p.global_batch, p.data_parallel, p.micro_batch, m));
 }
 
 }  // namespace

@@ -15,9 +15,9 @@ extern const std::string_view kScheduleNames[2];  // "1f1b", "dualpipe"
 
 // What the backward pass computes again instead of keeping from the forward pass.
 struct Recompute {
-  bool norms = false;       // RMSNorm outputs
-  bool mla_up = false;      // the MLA up-projections (q_up, kv_up) and what follows to the core
-  bool swiglu = false;      // the SwiGLU output
+  bool norms = false;   // RMSNorm outputs
+  bool mla_up = false;  // the MLA up-projections (q_up, kv_up) and what follows to the core
+  bool swiglu = false;  // the SwiGLU output
 };
 
 struct PlanSpec {
@@ -33,7 +33,7 @@ struct PlanSpec {
   // the final norm, head and MTP modules on the last.
   std::vector<int64_t> layers_per_stage;
   Recompute recompute;
-  int64_t zero_stage = 1;     // 0 or 1: optimizer states sharded over the data-parallel replicas
+  int64_t zero_stage = 1;  // 0 or 1: optimizer states sharded over the data-parallel replicas
   // The chunks whose backward leaves its weight gradients for later (zero-bubble W) or overlaps a
   // forward are fixed by the schedule; this asks for the overlapped pairs.
   bool overlap_expert_parallel = false;

@@ -11,12 +11,13 @@ namespace orrery {
 enum class Source : uint8_t { kDatasheet, kMeasured, kFitted, kDerived, kAssumed };
 const char* source_name(Source s);  // "datasheet", ...
 
-// A profile number: `{"value": 3352, "source": "datasheet", "reference": "...", "date": "2023-03"}`.
+// A profile number: `{"value": 3352, "source": "datasheet", "reference": "...", "date":
+// "2023-03"}`.
 struct Sourced {
   double value = 0;
   Source source = Source::kAssumed;
   std::string reference;
-  std::string date;  // YYYY, YYYY-MM or YYYY-MM-DD
+  std::string date;     // YYYY, YYYY-MM or YYYY-MM-DD
   std::string pointer;  // where it was read, for reports
 };
 

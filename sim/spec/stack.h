@@ -25,19 +25,19 @@ struct CompositeSpec {
 
 struct StackSpec {
   std::string name;
-  Sourced communication_sms;   // taken from compute while an all-to-all is resident
-  AllToAllSpec dispatch;         // forward: FP8 payload and routing metadata
-  AllToAllSpec cached_dispatch;  // backward: FP8 gradients along a known layout
-  AllToAllSpec combine;          // BF16
+  Sourced communication_sms;      // taken from compute while an all-to-all is resident
+  AllToAllSpec dispatch;          // forward: FP8 payload and routing metadata
+  AllToAllSpec cached_dispatch;   // backward: FP8 gradients along a known layout
+  AllToAllSpec combine;           // BF16
   Sourced all_to_all_barrier_us;  // the entry barrier of each, without skew
-  Sourced expert_load_cv;        // standard deviation over mean of a rank's expert rows
+  Sourced expert_load_cv;         // standard deviation over mean of a rank's expert rows
   CompositeSpec router_forward;
   CompositeSpec router_backward;
-  CompositeSpec expert_layout;   // counting rows per expert and building the permutation
+  CompositeSpec expert_layout;    // counting rows per expert and building the permutation
   CompositeSpec dispatch_layout;  // counting tokens per destination rank
-  bool cast_per_linear = false;  // each Linear casts its own input, even when two share it
-  Sourced reserved_GiB;          // CUDA context, NCCL and allocator reserve on every GPU
-  Sourced ring_efficiency;       // share of the link bandwidth that NCCL's large collectives reach
+  bool cast_per_linear = false;   // each Linear casts its own input, even when two share it
+  Sourced reserved_GiB;           // CUDA context, NCCL and allocator reserve on every GPU
+  Sourced ring_efficiency;        // share of the link bandwidth that NCCL's large collectives reach
 };
 
 StackSpec read_stack(json::Reader r);

@@ -23,7 +23,7 @@ struct Comparison {
   std::vector<ComparedRow> segments;  // kernel time summed over layers
   std::vector<ComparedRow> classes;
   // Ops joined one to one with kernels: same segment, layer, class and position within them.
-  std::vector<ComparedRow> ops;       // summed over the layers
+  std::vector<ComparedRow> ops;  // summed over the layers
   int joined = 0, simulated_ops = 0, measured_kernels = 0;
 };
 

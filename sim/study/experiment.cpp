@@ -1,9 +1,9 @@
 #include "sim/study/experiment.h"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <filesystem>
-
-#include <fmt/format.h>
 
 #include "sim/base/text.h"
 #include "sim/import/hf_config.h"
@@ -23,11 +23,8 @@ struct Reference {
   std::string_view key;
   std::string_view nested;
 };
-constexpr std::array<Reference, 5> kReferences = {{{"model", ""},
-                                                   {"cluster", "node"},
-                                                   {"plan", ""},
-                                                   {"stack", ""},
-                                                   {"price", ""}}};
+constexpr std::array<Reference, 5> kReferences = {
+    {{"model", ""}, {"cluster", "node"}, {"plan", ""}, {"stack", ""}, {"price", ""}}};
 
 std::string find_file(const std::string& name, const fs::path& beside, const fs::path& profiles,
                       const std::string& where) {
@@ -42,11 +39,10 @@ std::string find_file(const std::string& name, const fs::path& beside, const fs:
   for (const auto& e : fs::directory_iterator((profiles / name).parent_path(), ignored))
     have.push_back((fs::path(name).parent_path() / e.path().stem()).string());
   const std::string near = nearest_name(name, have);
-  throw InputError({{where, fmt::format("no file \"{}\" beside this one or in hardware_profiles/{}",
-                                        name,
-                                        near.empty() ? "" : fmt::format("; did you mean \"{}\"?",
-                                                                        near))}},
-                   ExitCode::kNoInput);
+  throw InputError(
+      {{where, fmt::format("no file \"{}\" beside this one or in hardware_profiles/{}", name,
+                           near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near))}},
+      ExitCode::kNoInput);
 }
 
 // Replaces a string member by the content of the file it names; recurses along `nested`.
@@ -102,10 +98,9 @@ std::vector<PublishedValue> read_published(Reader& r) {
 void apply_override(Node& root, const std::string& text) {
   const std::size_t eq = text.find('=');
   if (eq == std::string::npos || text.empty() || text[0] != '/')
-    throw Error(ExitCode::kUsage,
-                fmt::format("--set {}: expected /json/pointer=value, for example "
-                            "--set /plan/schedule=1f1b",
-                            text));
+    throw Error(ExitCode::kUsage, fmt::format("--set {}: expected /json/pointer=value, for example "
+                                              "--set /plan/schedule=1f1b",
+                                              text));
   json::set_at_pointer(root, std::string_view(text).substr(0, eq),
                        std::string_view(text).substr(eq + 1));
 }
@@ -141,8 +136,8 @@ StudySpec read_study(const Node& root, const std::string& path) {
 StudySpec load_study(const std::string& path, const std::vector<std::string>& overrides,
                      const std::string& data_root) {
   std::error_code ignored;
-  const fs::path file = fs::is_directory(path, ignored) ? fs::path(path) / "experiment.json"
-                                                        : fs::path(path);
+  const fs::path file =
+      fs::is_directory(path, ignored) ? fs::path(path) / "experiment.json" : fs::path(path);
   Node root = json::parse_json_file(file.string());
   const fs::path profiles = fs::path(data_root) / "hardware_profiles";
   for (const Reference& ref : kReferences)

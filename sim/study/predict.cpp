@@ -1,8 +1,8 @@
 #include "sim/study/predict.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "sim/exec/verify_backend.h"
 #include "sim/schedule/compile_plan.h"
@@ -67,10 +67,11 @@ void price_phases(Prediction& p) {
       const ModelFlops f = model_flops_per_token(s.model, phase.sequence_length);
       seconds_needed = phase.tokens * f.causal / (p.tflops_per_gpu.causal * 1e12 * gpus);
       c.confidence = "extrapolated";
-      p.warnings.push_back(fmt::format(
-          "phase \"{}\": layout unknown; cost from model FLOPs at the simulated step's rate, a lower "
-          "bound",
-          phase.name));
+      p.warnings.push_back(
+          fmt::format("phase \"{}\": layout unknown; cost from model FLOPs at the simulated step's "
+                      "rate, a lower "
+                      "bound",
+                      phase.name));
     }
     c.gpu_hours = seconds_needed * gpus / kSecondsPerHour;
     c.days = seconds_needed / kSecondsPerDay;

@@ -24,7 +24,7 @@ struct Breakdown {
 };
 
 struct StageMemory {
-  int rank = 0;               // pipeline rank
+  int rank = 0;  // pipeline rank
   std::vector<int> stages;
   ClassMemory memory;
   std::string peak_op;

@@ -34,8 +34,7 @@ inline GpuSpec h800() {
   g.gemm_fp8_wgrad = gemm_spec(1979, 0.441, 2.12);
   g.attention_forward = attention_spec(0.92, 3.0);
   g.attention_backward = attention_spec(0.665, 4.1);
-  const double efficiency[kAccessPatterns] = {0.831, 0.362, 0.593, 0.632,
-                                              0.811, 0.321, 0.816, 0.769};
+  const double efficiency[kAccessPatterns] = {0.831, 0.5, 0.593, 0.632, 0.811, 0.321, 0.816, 0.769};
   for (std::size_t i = 0; i < kAccessPatterns; ++i) g.hbm_efficiency[i] = number(efficiency[i]);
   g.kernel_fixed_us = number(2);
   g.launch_gap_us = number(2);
