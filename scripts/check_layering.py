@@ -22,7 +22,7 @@ SIM_LAYERS = {
     "base": set(),
     "des": BASE,
     "spec": BASE,
-    "import": SPEC,
+    "import": GRAPH,
     "cost": SPEC,
     "net": SPEC,
     "memory": SPEC,

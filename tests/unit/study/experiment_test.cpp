@@ -1,0 +1,68 @@
+#include "sim/study/experiment.h"
+
+#include "tests/catch.h"
+#include "tests/unit/deepseek.h"
+
+using namespace orrery;
+
+namespace {
+
+// The message of the error that loading with one override gives.
+std::string refusal(const std::string& override_text, ExitCode code) {
+  try {
+    deepseek({override_text});
+  } catch (const Error& e) {
+    CHECK(e.code() == code);
+    return e.what();
+  }
+  FAIL("accepted " << override_text);
+  return "";
+}
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("A node's total bandwidth given for one adapter is refused with the fix", "[study]") {
+  const std::string e = refusal("/cluster/node/nic_GBps=400", ExitCode::kBadInput);
+  CHECK(has(e, "/cluster/node/nic_GBps"));
+  CHECK(has(e, "did you mean 50?"));
+}
+
+TEST_CASE("A share of the bandwidth given as the whole is refused with the fix", "[study]") {
+  CHECK(has(refusal("/cluster/node/nic_GBps=6.25", ExitCode::kBadInput), "did you mean 50?"));
+  CHECK(has(refusal("/cluster/node/nvlink_GBps=25", ExitCode::kBadInput), "did you mean 200?"));
+}
+
+TEST_CASE("A misspelt key or value names the nearest valid one", "[study]") {
+  CHECK(has(refusal("/plan/schedul=1f1b", ExitCode::kBadInput), "/plan/schedule"));
+  CHECK(has(refusal("/plan/schedule=dualpip", ExitCode::kBadInput), "dualpipe"));
+}
+
+TEST_CASE("A plan that cannot run names every field of the rule it breaks", "[study]") {
+  const std::string ep = refusal("/plan/expert_parallel=48", ExitCode::kInfeasible);
+  CHECK(has(ep, "expert_parallel 48 does not divide data_parallel 128"));
+  CHECK(has(ep, "expert_parallel 48 does not divide the model's 256 routed experts"));
+  CHECK(has(refusal("/plan/data_parallel=64", ExitCode::kInfeasible), "2048 GPUs"));
+  CHECK(has(refusal("/plan/global_batch=15361", ExitCode::kInfeasible), "15361"));
+  CHECK(has(
+      refusal("/plan/layers_per_stage=[4,4,4,4,4,4,4,4,4,4,4,4,4,4,4,2]", ExitCode::kInfeasible),
+      "layers_per_stage sums to 62, but the model has 61"));
+}
+
+TEST_CASE("A missing experiment exits with 66", "[study]") {
+  try {
+    load_study("/nowhere/experiment.json", {}, ORRERY_SOURCE_DIR);
+    FAIL("loaded");
+  } catch (const Error& e) {
+    CHECK(e.code() == ExitCode::kNoInput);
+  }
+}
+
+TEST_CASE("An override reaches the value and marks it assumed", "[study]") {
+  const StudySpec s = deepseek({"/cluster/node/gpu/hbm_bandwidth_GBps=4800"});
+  CHECK(s.cluster.node.gpu.hbm_bandwidth_GBps.value == 4800);
+  CHECK(s.cluster.node.gpu.hbm_bandwidth_GBps.source == Source::kAssumed);
+}
