@@ -4,9 +4,25 @@
 #include <cstdio>
 #include <exception>
 
+#include "sim/base/text.h"
 #include "sim/cli/verbs.h"
 
 namespace {
+
+// CLI11 says only that a subcommand is missing; name the one that was meant.
+void check_verb(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  const std::string word = argv[1];
+  std::vector<std::string> verbs;
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
+    verbs.push_back(sub->get_name());
+  for (const std::string& v : verbs)
+    if (v == word) return;
+  const std::string near = orrery::nearest_name(word, verbs);
+  throw orrery::Error(orrery::ExitCode::kUsage,
+                      fmt::format("unknown verb \"{}\"{}; orrery --help lists them", word,
+                                  near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near)));
+}
 
 int run(int argc, char** argv) {
   CLI::App app{"Orrery predicts what it costs to train a large language model on a GPU cluster.",
@@ -20,6 +36,7 @@ int run(int argc, char** argv) {
       "  orrery compare experiments/deepseek_v3 experiments/deepseek_v3/profile/train.json");
   orrery::add_predict(app);
   orrery::add_compare(app);
+  check_verb(app, argc, argv);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {

@@ -31,4 +31,19 @@ inline StudySpec small_cluster(const std::vector<std::string>& more = {}) {
   return deepseek(o);
 }
 
+// The message of the Error that `f` throws; "" when it throws none.
+template <class F>
+std::string error_of(F f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
 }  // namespace orrery

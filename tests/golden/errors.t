@@ -1,0 +1,42 @@
+$ orrery
+? 64
+! A subcommand is required
+! Run with --help for more information.
+
+$ orrery predikt
+? 64
+! orrery: unknown verb "predikt"; did you mean "predict"?; orrery --help lists them
+
+$ orrery predict nowhere
+? 66
+! orrery: nowhere: cannot read the file: No such file or directory
+
+$ orrery predict experiments/deepseek_v3 --set /plan/schedul=1f1b
+? 65
+! orrery: --set /plan/schedul: no such key; did you mean "/plan/schedule"?
+
+$ orrery predict experiments/deepseek_v3 --set /plan/schedule=1f1
+? 65
+! orrery: --set /plan/schedule: found "1f1", expected one of "1f1b" and "dualpipe"; did you mean "1f1b"?
+
+$ orrery predict experiments/deepseek_v3 --set plan
+? 64
+! orrery: --set plan: expected /json/pointer=value, for example --set /plan/schedule=1f1b
+
+$ orrery predict experiments/deepseek_v3 --set /cluster/node/nic_GBps=400
+? 65
+! orrery: hardware_profiles/node/hgx_h800.json:24:15 /cluster/node/nic_GBps: found 400, implausible per adapter and direction (expected 10 to 105 GB/s); it looks like the node's total: did you mean 50?
+
+$ orrery predict experiments/deepseek_v3 --set /plan/expert_parallel=48
+? 3
+! orrery: experiments/deepseek_v3/experiment.json: the plan cannot run:
+!   expert_parallel 48 does not divide data_parallel 128
+!   expert_parallel 48 does not divide the model's 256 routed experts
+
+$ orrery predict experiments/deepseek_v3 --set /cluster/node/gpu/hbm_capacity_GiB=40
+? 3
+! orrery: out of memory: pipeline rank 7 peaks at 61.7 GiB of 40 GiB, at layer 35 mlp(B) experts gate_up dgrad; the largest part is activations with 39.7 GiB (recompute more, or use more pipeline stages or a smaller micro-batch)
+
+$ orrery compare experiments/deepseek_v3 experiments/deepseek_v3/config.json
+? 65
+! orrery: experiments/deepseek_v3/config.json: found no "traceEvents" array; expected a Chrome/Kineto trace
