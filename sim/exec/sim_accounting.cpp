@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "sim/base/error.h"
 #include "sim/exec/sim_engine.h"
@@ -66,6 +67,10 @@ void SimEngine::account(Actor& a, const Flight& f) {
     time.bubble += bubble;
     gap -= bubble;
   }
+  // Waiting for the peers of a gradient collective is the pipeline's imbalance, not the transfer.
+  const Picos peers = std::min(gap, std::exchange(a.gradient_wait, Picos(0)));
+  time.bubble += peers;
+  gap -= peers;
   if (gap > Picos(0) && by_comm) {
     const uint32_t op = a.streams[a.woken_by].last_op;
     const Op& waited = plan_.graph_op(plan_.ops[op]);

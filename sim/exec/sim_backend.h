@@ -11,6 +11,14 @@ enum class Folding : uint8_t {
   kUnfolded,  // every rank runs
 };
 
+// Spread of the expert rows between ranks: every (rank, layer, micro-batch) draws its load from a
+// normal distribution around 1. Deterministic: a hash of the indices, no library distribution.
+struct ExpertLoad {
+  double cv = 0;
+  uint64_t seed = 0;
+  double factor(int64_t replica, int layer, uint32_t call, Role role) const;
+};
+
 struct SimOptions {
   Folding folding = Folding::kFolded;
   bool record = false;  // keep OpRecords and memory timelines (of each class's first rank)
@@ -19,6 +27,7 @@ struct SimOptions {
   Bytes reserved{0};  // held on every GPU beside the plan's buffers
   int64_t gpus_per_node = 8;
   int64_t expert_parallel = 1;
+  ExpertLoad load;  // used when its cv is positive
 };
 
 // O(ops instances · log of nothing): each op is one event of a radix queue. Throws Infeasible when

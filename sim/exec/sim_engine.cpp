@@ -176,10 +176,7 @@ void SimEngine::launch(uint32_t actor, int stream, uint32_t op) {
   Actor& a = actors_[actor];
   const int16_t comm = plan_.ops[op].communicator;
   a.last_launched = op;
-  if (stream == kAllToAll || stream == kGradient) {
-    const Stream& s = a.streams[stream];
-    if (a.comm_call != s.call) a.comm_call = s.call, a.comm_since = now_;
-  }
+  if (stream == kGradient) a.gradient_arrival = now_;
   if (comm < 0) {
     if (!queue_for_sms(a, stream, op)) take_off(actor, stream, op, -1);
     return;
@@ -214,6 +211,9 @@ void SimEngine::take_off(uint32_t actor, int stream, uint32_t op, int32_t rendez
     a.streams[on].last_op = its_op;
     a.in_flight = static_cast<uint16_t>(a.in_flight | (1u << on));
     a.flight[on] = index;
+    if (on == kGradient) a.gradient_wait += now_ - a.gradient_arrival;
+    if ((on == kAllToAll || on == kGradient) && a.comm_call != a.streams[on].call)
+      a.comm_call = a.streams[on].call, a.comm_since = now_;
     count(a, its_op, 1);
     mark(who);
   };
@@ -263,13 +263,26 @@ unsigned SimEngine::beside(uint32_t flight) const {
   return any;
 }
 
+// The rank's own load stretches the work that grows with its expert rows.
+Picos SimEngine::scaled(uint32_t index, Picos duration) const {
+  if (options_.load.cv <= 0) return duration;
+  const Flight& f = flights_[index];
+  const PlanOp& p = plan_.ops[f.op];
+  const Op& op = plan_.graph_op(p);
+  if (!op.row_proportional || timing_[f.op].resource != Resource::kCompute) return duration;
+  const Actor& a = actors_[index / kStreams];
+  const uint32_t call = a.streams[index % kStreams].call;
+  const double factor = options_.load.factor(a.replica, op.layer, call, p.role);
+  return Picos(std::llround(static_cast<double>(duration.count()) * factor));
+}
+
 // Looks at what changed during this time stamp: new ops get a finish time, running ones whose
 // surroundings changed keep the share of their work that is left.
 void SimEngine::flush() {
   for (uint32_t index : started_) {
     Flight& f = flights_[index];
     f.beside = static_cast<uint8_t>(beside(index));
-    f.finish = now_ + timing_[f.op].duration[f.beside];
+    f.finish = now_ + scaled(index, timing_[f.op].duration[f.beside]);
     queue_.push(f.finish.count(), {index, ++f.epoch});
   }
   for (uint32_t actor : dirty_) {
@@ -324,6 +337,23 @@ void SimEngine::land_on(uint32_t actor, int stream, const Flight& f) {
   if (a.queued_stream >= 0 && (stream == kCompute || stream == kComputeAux))
     take_off(actor, std::exchange(a.queued_stream, -1), a.queued_op, -1);
   advance(actor, stream);
+}
+
+double ExpertLoad::factor(int64_t replica, int layer, uint32_t call, Role role) const {
+  uint64_t x = seed ^ (static_cast<uint64_t>(replica) << 32) ^
+               (static_cast<uint64_t>(static_cast<uint32_t>(layer)) << 16) ^
+               (static_cast<uint64_t>(call) << 4) ^ static_cast<uint64_t>(role);
+  // Sum of twelve uniforms less six: normal to well beyond what 64 ranks draw. SplitMix64.
+  double z = -6;
+  for (int i = 0; i < 12; ++i) {
+    x += 0x9e3779b97f4a7c15ULL;
+    uint64_t h = x;
+    h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    h = (h ^ (h >> 27)) * 0x94d049bb133111ebULL;
+    h ^= h >> 31;
+    z += static_cast<double>(h >> 11) * 0x1.0p-53;
+  }
+  return std::max(0.0, 1 + cv * z);
 }
 
 StepTrace simulate(const ExecPlan& plan, const std::vector<OpTiming>& timing,

@@ -44,7 +44,9 @@ class SimEngine {
     uint32_t compute_call = UINT32_MAX;
     int woken_by = -1;                // stream whose event ended the last wait
     uint32_t comm_call = UINT32_MAX;  // last call that used the all-to-all or gradient stream, and
-    Picos comm_since;                 // when its first op there started
+    Picos comm_since;                 // when its first op there began to move data
+    Picos gradient_arrival;           // of the op on the gradient stream
+    Picos gradient_wait;              // for the peers of gradient collectives, not yet accounted
     Bytes held, by_kind[kBufferKinds];
     uint32_t last_launched = UINT32_MAX;
     // The op of the other compute stream that waits for the SMs, and its stream; -1: none.
@@ -91,6 +93,7 @@ class SimEngine {
   void land_on(uint32_t actor, int stream, const Flight& f);
   void flush();
   void set_rate(uint32_t flight);
+  Picos scaled(uint32_t flight, Picos duration) const;
   void count(Actor& a, uint32_t op, int delta);
   unsigned beside(const Actor& a, const OpTiming& t) const;
   unsigned beside(uint32_t flight) const;

@@ -1,9 +1,6 @@
 #include "sim/exec/sim_timing.h"
 
 #include <algorithm>
-#include <array>
-#include <bit>
-#include <cmath>
 
 #include "sim/cost/attention.h"
 #include "sim/cost/gemm.h"
@@ -47,7 +44,8 @@ double composite_seconds(const CompositeSpec& c, int64_t tokens) {
 
 class Timer {
  public:
-  Timer(const ExecPlan& plan, const TimingInput& in) : plan_(plan), in_(in) {
+  Timer(const ExecPlan& plan, const TimingInput& in, double row_load)
+      : plan_(plan), in_(in), row_load_(row_load) {
     const GpuSpec& gpu = in.cluster.node.gpu;
     all_sms_ = static_cast<int64_t>(gpu.sm_count.value);
     left_sms_ = all_sms_ - static_cast<int64_t>(in.graph.stack.communication_sms.value);
@@ -58,7 +56,6 @@ class Timer {
     std::vector<OpTiming> out(plan_.ops.size());
     for (const RankClass& c : plan_.classes)
       for (const Block& b : c.blocks) {
-        row_seconds_[0] = row_seconds_[1] = 0;
         pair_ = b.kind == BlockKind::kPair && in_.graph.plan.overlap_expert_parallel;
         for (const Instr& i : b.instrs)
           if (i.kind == Instr::Kind::kLaunch) out[i.arg] = time(c, plan_.ops[i.arg]);
@@ -75,7 +72,7 @@ class Timer {
       double s = 0;
       switch (t.resource) {
         case Resource::kCompute:
-          s = compute(op, beside);
+          s = compute(op, beside) * (op.row_proportional ? row_load_ : 1);
           break;
         case Resource::kAllToAll:
           s = all_to_all(op, beside);
@@ -86,9 +83,6 @@ class Timer {
       }
       t.duration[beside] = std::max(Picos(1), from_seconds(s + gap_));
     }
-    if (op.row_proportional && t.resource == Resource::kCompute)
-      row_seconds_[p.role == Role::kForward ? 0 : 1] += seconds(t.duration[kBesideOther]);
-    if (op.kind == OpKind::kNotify) row_seconds_[0] = row_seconds_[1] = 0;
     return t;
   }
 
@@ -108,12 +102,7 @@ class Timer {
 
   double all_to_all(const Op& op, unsigned beside) const {
     const StackSpec& s = in_.graph.stack;
-    if (op.kind == OpKind::kNotify) {
-      const double spread =
-          std::sqrt(row_seconds_[0] * row_seconds_[0] + row_seconds_[1] * row_seconds_[1]);
-      return s.all_to_all_barrier_us.value * 1e-6 +
-             s.expert_load_cv.value * expected_max_normal(in_.graph.plan.expert_parallel) * spread;
-    }
+    if (op.kind == OpKind::kNotify) return s.all_to_all_barrier_us.value * 1e-6;
     const AllToAllSpec& kernel = op.kind == OpKind::kCombine   ? s.combine
                                  : op.phase == Phase::kForward ? s.dispatch
                                                                : s.cached_dispatch;
@@ -143,7 +132,7 @@ class Timer {
   int64_t all_sms_ = 0, left_sms_ = 0;
   double gap_ = 0;
   bool pair_ = false;
-  double row_seconds_[2] = {0, 0};
+  double row_load_ = 1;
 };
 
 }  // namespace
@@ -179,20 +168,8 @@ double compute_op_seconds(const Op& op, const TimingInput& in, int64_t sms, doub
   }
 }
 
-std::vector<OpTiming> time_ops(const ExecPlan& plan, const TimingInput& in) {
-  return Timer(plan, in).run();
-}
-
-double expected_max_normal(int64_t n) {
-  // n = 2^0, 2^1, ... 2^17: integral of x·n·φ(x)·Φ(x)^(n-1).
-  static constexpr std::array<double, 18> kTable = {0,      0.5642, 1.0294, 1.4236, 1.7660, 2.0697,
-                                                    2.3437, 2.5946, 2.8269, 3.0439, 3.2482, 3.4418,
-                                                    3.6261, 3.8023, 3.9714, 4.1341, 4.2911, 4.4430};
-  if (n <= 1) return 0;
-  const auto floor_log = static_cast<std::size_t>(std::bit_width(static_cast<uint64_t>(n)) - 1);
-  if (floor_log + 1 >= kTable.size()) return kTable.back();
-  const double fraction = d(n) / d(int64_t{1} << floor_log) - 1;
-  return kTable[floor_log] + fraction * (kTable[floor_log + 1] - kTable[floor_log]);
+std::vector<OpTiming> time_ops(const ExecPlan& plan, const TimingInput& in, double row_load) {
+  return Timer(plan, in, row_load).run();
 }
 
 }  // namespace orrery

@@ -34,12 +34,9 @@ struct TimingInput {
 // Indexed like plan.ops. The notify op of an all-to-all lasts its barrier plus the mean wait for
 // the slowest member: expert_load_cv · E[max of n normals] · (row-proportional compute since the
 // last notify of the block), the spread of the expert rows that the ranks received.
-std::vector<OpTiming> time_ops(const ExecPlan& plan, const TimingInput& in);
+std::vector<OpTiming> time_ops(const ExecPlan& plan, const TimingInput& in, double row_load);
 
 // The kernel time of a compute op alone on `sms` SMs, without the launch gap. Seconds.
 double compute_op_seconds(const Op& op, const TimingInput& in, int64_t sms, double hbm_fraction);
-
-// Expected maximum of n independent standard normals, interpolated in log2(n). n >= 1.
-double expected_max_normal(int64_t n);
 
 }  // namespace orrery

@@ -27,6 +27,7 @@ constexpr std::array<Pattern, 27> kPatterns = {{
     {"fp8_dptp128c_acc", KernelClass::kGemmWgrad},
     {"fp8_ptp128c", KernelClass::kGemmDense},
     {"sm90_xmma_gemm_bf16", KernelClass::kGemmBf16},
+    {"cublas", KernelClass::kGemmBf16},
     {"FlashAttnBwd", KernelClass::kAttentionBackward},
     {"flash::compute_attn_ws", KernelClass::kAttentionForward},
     {"FlashAttnFwd", KernelClass::kAttentionForward},
@@ -41,7 +42,6 @@ constexpr std::array<Pattern, 27> kPatterns = {{
     {"swiglu_forward_backward", KernelClass::kSwiGlu},
     {"swiglu_weight_backward", KernelClass::kSwiGlu},
     {"swiglu_backward", KernelClass::kSwiGlu},
-    {"swiglu", KernelClass::kQuantCast},
     {"reduce_fused", KernelClass::kMoePermute},
     {"expand_to_fused", KernelClass::kMoePermute},
     {"get_fused_mapping", KernelClass::kMoePermute},
@@ -63,7 +63,10 @@ class TraceReader {
     const Node* events = root.find("traceEvents");
     if (events == nullptr || events->kind != Node::Kind::kArray)
       fail("found no \"traceEvents\" array; expected a Chrome/Kineto trace");
-    for (const Node& e : events->items) event(e);
+    for (const Node& e : events->items) {
+      event(e);
+      ++index_;
+    }
     if (trace_.kernels.empty()) fail("found no GPU kernel (events with cat \"kernel\")");
     label();
     normalise();
@@ -75,7 +78,8 @@ class TraceReader {
   double number(const Node& e, std::string_view key) const {
     const Node* n = e.find(key);
     if (n == nullptr || (n->kind != Node::Kind::kNumber && n->kind != Node::Kind::kInteger))
-      throw InputError({{e.where(""), fmt::format("the event has no number \"{}\"", key)}});
+      throw InputError({{e.where(fmt::format("/traceEvents/{}", index_)),
+                         fmt::format("the event has no number \"{}\"", key)}});
     return n->number;
   }
   static std::string text(const Node& e, std::string_view key) {
@@ -101,8 +105,9 @@ class TraceReader {
       trace_.kernels.push_back(std::move(k));
       correlation_.push_back(argument(e, "correlation"));
     } else if (cat == "cuda_runtime" || cat == "cuda_driver") {
-      launch_[argument(e, "correlation")] = number(e, "ts");
-    } else if (cat == "user_annotation") {
+      const int64_t correlation = argument(e, "correlation");
+      if (correlation >= 0) launch_[correlation] = number(e, "ts");
+    } else if (cat == "user_annotation" && !text(e, "name").starts_with("ProfilerStep")) {
       annotations_.push_back(
           {text(e, "name"), number(e, "ts"), number(e, "ts") + number(e, "dur"), 0});
     }
@@ -138,6 +143,7 @@ class TraceReader {
   }
 
   std::string path_;
+  std::size_t index_ = 0;  // of the event being read
   MeasuredTrace trace_;
   std::vector<int64_t> correlation_;
   std::map<int64_t, double> launch_;

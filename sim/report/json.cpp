@@ -12,6 +12,7 @@ Json breakdown_json(const Breakdown& b) {
   j["forward"] = seconds(b.forward);
   j["backward"] = seconds(b.backward);
   j["backward_input"] = seconds(b.backward_input);
+  j["backward_alone"] = seconds(b.backward + b.backward_input);
   j["weight"] = seconds(b.weight);
   j["overlapped_pairs"] = seconds(b.overlapped_pairs);
   j["bubble"] = seconds(b.bubble);
@@ -70,6 +71,7 @@ Json result_json(const Prediction& p) {
   j["days"] = p.days;
   j["cost_usd"] = p.cost_usd;
   j["usd_per_gpu_hour"] = p.study.usd_per_gpu_hour.value;
+  j["expert_load_factor"] = p.row_load;
   j["events"] = p.trace.events;
   return j;
 }

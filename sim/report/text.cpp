@@ -54,6 +54,8 @@ std::string step_section(const Prediction& p) {
          fmt::format("{:.1f} / {:.1f}", p.tflops_per_gpu.causal, p.tflops_per_gpu.non_causal)});
   t.row({"MFU, causal / non-causal",
          fmt::format("{:.2f} % / {:.2f} %", 100 * p.mfu.causal, 100 * p.mfu.non_causal)});
+  if (p.row_load > 1)
+    t.row({"expert compute, for uneven loads", fmt::format("x {:.3f}", p.row_load)});
   return "\nStep\n" + t.str() +
          fmt::format(
              "  MFU: model FLOPs (forward + backward, no recompute, no MTP: {:.1f} / {:.1f} "

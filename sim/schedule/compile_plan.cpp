@@ -108,13 +108,14 @@ class PlanCompiler {
     return std::move(plan_);
   }
 
-  ExecPlan compile_pair(int forward_stage, int backward_stage) {
+  ExecPlan compile_pair(int forward_stage, int backward_stage, int calls) {
     RankClass& c = begin_class(0, {forward_stage, backward_stage}, 1);
     const auto first_op = plan_.ops.size();
     BlockEmitter e(plan_, BlockKind::kPair);
     add_pair(e, plan_, forward_stage, 0, backward_stage, 1, Transfers::kNone);
     c.blocks.push_back(e.finish());
-    c.calls.push_back({0, 0, 1});
+    c.multiplicity = config_.plan.expert_parallel;
+    c.calls.assign(static_cast<std::size_t>(calls), {0, 0, 1});
     bind_communicators(c, first_op);
     return std::move(plan_);
   }
@@ -319,8 +320,8 @@ class PlanCompiler {
 
 ExecPlan compile_plan(const GraphConfig& config) { return PlanCompiler(config).compile(); }
 
-ExecPlan compile_pair(const GraphConfig& config, int forward_stage, int backward_stage) {
-  return PlanCompiler(config).compile_pair(forward_stage, backward_stage);
+ExecPlan compile_pair(const GraphConfig& config, int forward_stage, int backward_stage, int calls) {
+  return PlanCompiler(config).compile_pair(forward_stage, backward_stage, calls);
 }
 
 }  // namespace orrery

@@ -6,6 +6,7 @@
 
 #include "sim/exec/verify_backend.h"
 #include "sim/schedule/compile_plan.h"
+#include "sim/study/skew.h"
 
 namespace orrery {
 namespace {
@@ -134,9 +135,10 @@ SimOptions sim_options(const StudySpec& study) {
 }
 
 CompiledStudy compile_study(const StudySpec& study) {
-  CompiledStudy c{{study.model, study.plan, study.stack, study.cluster.node.gpus}, {}, {}};
+  CompiledStudy c{{study.model, study.plan, study.stack, study.cluster.node.gpus}, {}, {}, 1};
   c.plan = compile_plan(c.graph);
-  c.timing = time_ops(c.plan, {c.graph, study.cluster});
+  c.row_load = effective_row_load(study);
+  c.timing = time_ops(c.plan, {c.graph, study.cluster}, c.row_load);
   return c;
 }
 
@@ -145,6 +147,7 @@ Prediction predict(const StudySpec& study, const PredictOptions& options) {
   p.study = study;
   p.parameters = count_parameters(study.model);
   CompiledStudy compiled = compile_study(p.study);
+  p.row_load = compiled.row_load;
   verify_or_throw(compiled.plan);
   SimOptions sim = sim_options(study);
   sim.folding = options.folding;

@@ -60,7 +60,8 @@ struct Prediction {
   double days = 0;
   double cost_usd = 0;
   std::vector<std::string> warnings;
-  int64_t ops = 0;  // op instances of one step over the rank classes
+  double row_load = 1;  // factor on expert compute for uneven loads (sim/study/skew.h)
+  int64_t ops = 0;      // op instances of one step over the rank classes
 };
 
 struct PredictOptions {
@@ -78,6 +79,7 @@ struct CompiledStudy {
   GraphConfig graph;
   ExecPlan plan;
   std::vector<OpTiming> timing;
+  double row_load;  // see sim/study/skew.h
 };
 CompiledStudy compile_study(const StudySpec& study);
 SimOptions sim_options(const StudySpec& study);

@@ -1,38 +1,38 @@
 $ orrery compare experiments/deepseek_v3 experiments/deepseek_v3/profile/train.json
-> forward + backward pair: predicted 123.9 ms, measured 129.0 ms, error -4.0 %
+> forward + backward pair: predicted 126.0 ms, measured 129.0 ms, error -2.4 %
 >
 > Kernel time by segment
 >                predicted us  measured us    error  ops / kernels
 >   combine(B)          14217        23077  -38.4 %        12 / 12
 >   attn(F)             16956        17479   -3.0 %      124 / 276
->   dispatch(F)         21017        26761  -21.5 %        12 / 12
->   mlp(B)              20448        21224   -3.7 %      108 / 116
->   mlp(W)              20701        25513  -18.9 %        48 / 48
+>   dispatch(F)         17926        26761  -33.0 %        12 / 12
+>   mlp(B)              21322        21224   +0.5 %      108 / 116
 >   dispatch(B)         25209        29947  -15.8 %          8 / 8
->   mlp(F)              17898        18415   -2.8 %        68 / 79
->   combine(F)          29579        34736  -14.8 %          9 / 8
->   attn(B)             37163        37363   -0.5 %      256 / 404
+>   mlp(W)              21626        25513  -15.2 %        48 / 48
+>   mlp(F)              18663        18415   +1.3 %        68 / 79
+>   combine(F)          25338        34736  -27.1 %          9 / 8
+>   attn(B)             36646        37363   -1.9 %      256 / 404
 >   attn(W)              9494         9554   -0.6 %        20 / 20
 >
 > Kernel time by class
 >                  predicted us  measured us    error  ops / kernels
->   quant_cast            14094        14845   -5.1 %      172 / 176
+>   quant_cast            14403        14845   -3.0 %      172 / 176
 >   rmsnorm                3235         3448   -6.2 %        64 / 64
->   comm_notify            7573        32578  -76.8 %        16 / 16
+>   comm_notify             240        32578  -99.3 %        16 / 16
 >   comm_dispatch         31277        31004   +0.9 %          8 / 8
->   transpose              1466         1818  -19.3 %      100 / 100
+>   transpose              1472         1818  -19.1 %      100 / 100
 >   gemm_dense            17868        18838   -5.1 %        64 / 64
->   elementwise            3746         3479   +7.7 %       61 / 363
->   rope_copy              3366         3087   +9.0 %        40 / 40
+>   elementwise            3750         3479   +7.8 %       61 / 363
+>   rope_copy              3325         3087   +7.7 %        40 / 40
 >   attn_core_fwd          4647         4948   -6.1 %          4 / 4
 >   gemm_bf16               429          537  -20.1 %        12 / 12
 >   comm_layout             380          410   -7.3 %          4 / 4
->   swiglu                 1834         1863   -1.5 %        12 / 12
->   moe_permute            4932         5067   -2.7 %        20 / 24
->   gemm_grouped          22098        22926   -3.6 %        16 / 16
->   gemm_wgrad            28375        32756  -13.4 %        60 / 60
+>   swiglu                 1919         1863   +3.0 %        12 / 12
+>   moe_permute            5134         5067   +1.3 %        20 / 24
+>   gemm_grouped          23202        22926   +1.2 %        16 / 16
 >   comm_combine          50298        49448   +1.7 %          8 / 8
->   attn_core_bwd         17064        17017   +0.3 %         4 / 12
+>   gemm_wgrad            29209        32756  -10.8 %        60 / 60
+>   attn_core_bwd         16610        17017   -2.4 %         4 / 12
 >
 > Op by op, summed over layers
 >                                            predicted us  measured us      error
@@ -67,7 +67,7 @@ $ orrery compare experiments/deepseek_v3 experiments/deepseek_v3/profile/train.j
 >   attn(B) o_proj scales                              11           40    -73.2 %
 >   attn(B) q_up scales                                26           70    -63.1 %
 >   attn(B) kv_up scales                               29           59    -51.6 %
->   attn(B) q_up weight transpose                     141          131     +7.3 %
+>   attn(B) q_up weight transpose                     119          131     -9.1 %
 >   attn(B) kv_up weight transpose                     57           64    -10.3 %
 >   attn(B) kv_down weight transpose                   20           20     +0.8 %
 >   attn(B) kv_down scales                              8           11    -25.1 %
@@ -87,7 +87,7 @@ $ orrery compare experiments/deepseek_v3 experiments/deepseek_v3/profile/train.j
 >   attn(B) rope k                                     12           20    -40.5 %
 >   attn(B) concat k                                  491          405    +21.1 %
 >   attn(B) rope q                                    507          480     +5.6 %
->   attn(B) rope q bwd                                548          490    +11.9 %
+>   attn(B) rope q bwd                                507          490     +3.5 %
 >   attn(B) rope k bwd                                 12           12     -0.8 %
 >   attn(B) split dk                                  393          372     +5.8 %
 >   attn(B) split dv                                  393          385     +2.2 %
@@ -126,48 +126,48 @@ $ orrery compare experiments/deepseek_v3 experiments/deepseek_v3/profile/train.j
 >   combine(B) dispatch grads                       13791        13621     +1.2 %
 >   combine(B) dispatch grads notify                   60         8375    -99.3 %
 >   combine(F) combine tokens                       25149        23975     +4.9 %
->   combine(F) combine tokens notify                 4302        10761    -60.0 %
+>   combine(F) combine tokens notify                   60        10761    -99.4 %
 >   dispatch(B) combine grads                       25149        25473     -1.3 %
 >   dispatch(B) combine grads notify                   60         4474    -98.7 %
 >   dispatch(F) dispatch tokens                     17486        17383     +0.6 %
->   dispatch(F) dispatch tokens notify               3151         8968    -64.9 %
+>   dispatch(F) dispatch tokens notify                 60         8968    -99.3 %
 >   dispatch(F) dispatch layout                       380          410     -7.3 %
 >   mlp(B) shared down dgrad                          472          505     -6.6 %
 >   mlp(B) shared gate_up dgrad                       914          962     -5.0 %
->   mlp(B) experts down dgrad                        3531         3458     +2.1 %
->   mlp(B) experts gate_up dgrad                     7367         7877     -6.5 %
+>   mlp(B) experts down dgrad                        3707         3458     +7.2 %
+>   mlp(B) experts gate_up dgrad                     7735         7877     -1.8 %
 >   mlp(B) shared down weight transpose                51           62    -17.4 %
 >   mlp(B) shared down scales                          11           41    -73.9 %
 >   mlp(B) shared gate_up weight transpose             94          112    -15.7 %
 >   mlp(B) shared gate_up scales                       10           30    -68.2 %
 >   mlp(B) ffn_norm again                             288          492    -41.4 %
 >   mlp(B) shared gate_up swiglu bwd                  138          114    +21.2 %
->   mlp(B) experts swiglu fwd+bwd                    1268         1327     -4.4 %
->   mlp(B) experts routing weight grad                428          422     +1.4 %
->   mlp(B) permute grads                              692          691     +0.1 %
->   mlp(B) unpermute grads                           1333         1370     -2.7 %
+>   mlp(B) experts swiglu fwd+bwd                    1332         1327     +0.3 %
+>   mlp(B) experts routing weight grad                449          422     +6.4 %
+>   mlp(B) permute grads                              726          691     +5.1 %
+>   mlp(B) unpermute grads                           1400         1370     +2.2 %
 >   mlp(F) shared gate_up fwd                         935         1036     -9.7 %
 >   mlp(F) shared down fwd                            529          552     -4.2 %
->   mlp(F) experts gate_up fwd                       6961         7450     -6.6 %
->   mlp(F) experts down fwd                          4239         4141     +2.4 %
->   mlp(F) experts swiglu+cast                        693          557    +24.4 %
+>   mlp(F) experts gate_up fwd                       7309         7450     -1.9 %
+>   mlp(F) experts down fwd                          4451         4141     +7.5 %
+>   mlp(F) experts swiglu+cast                        727          557    +30.6 %
 >   mlp(F) shared down swiglu+cast                     93           84    +10.6 %
 >   mlp(F) shared gate_up keep cast                   110          720    -84.7 %
->   mlp(F) experts gate_up keep cast                  833          108   +671.4 %
+>   mlp(F) experts gate_up keep cast                  875          108   +709.9 %
 >   mlp(F) shared gate_up scales                       11           58    -81.6 %
->   mlp(F) experts gate_up weight transpose           354          378     -6.4 %
->   mlp(F) experts down weight transpose              181          178     +1.6 %
+>   mlp(F) experts gate_up weight transpose           371          378     -1.8 %
+>   mlp(F) experts down weight transpose              190          178     +6.7 %
 >   mlp(F) shared down scales                           9           14    -37.3 %
 >   mlp(W) shared down wgrad                          725          724     +0.2 %
 >   mlp(W) shared gate_up wgrad                      1443         1379     +4.6 %
->   mlp(W) experts down wgrad                        5581         8631    -35.3 %
->   mlp(W) experts gate_up wgrad                    11131        12468    -10.7 %
->   mlp(W) experts down grad^T                        930         1133    -17.9 %
->   mlp(W) experts gate_up input^T                    891         1178    -24.4 %
+>   mlp(W) experts down wgrad                        5860         8631    -32.1 %
+>   mlp(W) experts gate_up wgrad                    11687        12468     -6.3 %
+>   mlp(W) experts down grad^T                        976         1133    -13.8 %
+>   mlp(W) experts gate_up input^T                    935         1178    -20.6 %
 >
 > 544 of 665 simulated ops joined one to one with the 983 measured kernels (same segment, layer, class and position); the others are compared by class.
 
 $ orrery compare experiments/deepseek_v3 experiments/deepseek_v3/profile/train.json --max-error 0.1
 ? 4
 > ...
-! orrery: the pair is -4.0 % off, more than --max-error 0.1 %
+! orrery: the pair is -2.4 % off, more than --max-error 0.1 %
