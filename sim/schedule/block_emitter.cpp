@@ -146,6 +146,16 @@ void BlockEmitter::emit_tail() {
           static_cast<uint32_t>(SlotEvent::kBackwardDone));
 }
 
+// A reader may be covered by a later event of the same stream; events that nobody waits for go.
+void BlockEmitter::drop_unused_events() {
+  std::vector<bool> waited(block_.events, false);
+  for (const Instr& i : block_.instrs)
+    if (i.kind == Instr::Kind::kWait && i.role == Role::kBlock) waited[i.arg] = true;
+  std::erase_if(block_.instrs, [&](const Instr& i) {
+    return i.kind == Instr::Kind::kRecord && i.role == Role::kBlock && !waited[i.arg];
+  });
+}
+
 Block BlockEmitter::finish() {
   scan();
   for (auto& row : waited_) std::fill(std::begin(row), std::end(row), -1);
@@ -156,6 +166,7 @@ Block BlockEmitter::finish() {
   }
   for (int i = 0; i < static_cast<int>(items_.size()); ++i) emit_item(i);
   if (block_.kind != BlockKind::kRecv) emit_tail();
+  drop_unused_events();
   return std::move(block_);
 }
 

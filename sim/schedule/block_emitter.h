@@ -37,6 +37,7 @@ class BlockEmitter {
   void emit_item(int index);
   void emit_waits(int index, Role role, TensorId input);
   void emit_tail();
+  void drop_unused_events();
   void instr(Instr::Kind kind, StreamKind s, Role role, uint32_t arg);
   void wait_slot(StreamKind s, Role role, SlotEvent e);
 
