@@ -9,26 +9,12 @@
 
 namespace orrery {
 
-const SimEngine::TensorInfo& SimEngine::tensor(const Actor& a, int stream, Role role,
-                                               uint32_t tensor) const {
-  const StreamProgram& p = programs_[a.program];
-  const Block& b = plan_.classes[a.program].blocks[p.call[a.streams[stream].call].block];
-  const int stage = role == Role::kForward ? b.forward_stage : b.backward_stage;
-  return tensors_[static_cast<std::size_t>(stage)][tensor];
-}
-
-uint8_t* SimEngine::reads_left(Actor& a, int stream, Role role, uint32_t tensor) {
-  const StreamProgram& p = programs_[a.program];
-  const Call& c = p.call[a.streams[stream].call];
-  const int slot = role == Role::kForward ? c.forward_slot : c.backward_slot;
-  const int row = slot < 0 ? plan_.classes[a.program].slots() : slot;
-  return &a.reads_left[static_cast<std::size_t>(row) * tensor_stride_ + tensor];
-}
-
 void SimEngine::allocate(uint32_t actor, int stream, const StreamInstr& i) {
   Actor& a = actors_[actor];
-  const TensorInfo& t = tensor(a, stream, i.role, i.arg);
-  if (t.readers > 1) *reads_left(a, stream, i.role, i.arg) = t.readers;
+  const Stream& s = a.streams[stream];
+  const auto role = static_cast<std::size_t>(i.role);
+  const TensorInfo& t = s.tensors[role][i.arg];
+  if (t.readers > 1) a.reads_left[s.reads[role] + i.arg] = t.readers;
   a.held += Bytes(t.bytes);
   a.by_kind[t.kind] += Bytes(t.bytes);
   ClassMemory& m = trace_.memory[a.program];
@@ -41,8 +27,10 @@ void SimEngine::allocate(uint32_t actor, int stream, const StreamInstr& i) {
 }
 
 void SimEngine::release(Actor& a, int stream, const StreamInstr& i) {
-  const TensorInfo& t = tensor(a, stream, i.role, i.arg);
-  if (t.readers > 1 && --*reads_left(a, stream, i.role, i.arg) > 0) return;
+  const Stream& s = a.streams[stream];
+  const auto role = static_cast<std::size_t>(i.role);
+  const TensorInfo& t = s.tensors[role][i.arg];
+  if (t.readers > 1 && --a.reads_left[s.reads[role] + i.arg] > 0) return;
   a.held -= Bytes(t.bytes);
   a.by_kind[t.kind] -= Bytes(t.bytes);
   if (options_.record) trace_.memory_timeline[a.program].push_back({now_, a.held});
@@ -54,9 +42,7 @@ void SimEngine::release(Actor& a, int stream, const StreamInstr& i) {
 void SimEngine::account(Actor& a, const Flight& f) {
   ClassTime& time = trace_.time[a.program];
   const Stream& s = a.streams[static_cast<int>(StreamKind::kCompute)];
-  const RankClass& c = plan_.classes[a.program];
-  const auto kind =
-      static_cast<std::size_t>(c.blocks[programs_[a.program].call[s.call].block].kind);
+  const auto kind = static_cast<std::size_t>(s.kind);
   Picos gap = f.start - a.compute_until;
   const bool first_of_call = a.compute_call != s.call;
   const bool by_comm = a.woken_by == static_cast<int>(StreamKind::kAllToAll) ||

@@ -119,7 +119,27 @@ bool SimEngine::next_call(Actor& a, int stream) {
       p.ranges[p.call[s.call].block * kStreams + static_cast<uint32_t>(stream)];
   s.pos = r.begin;
   s.end = r.end;
+  enter_call(a, s);
   return true;
+}
+
+// Looks up once a call what every instruction of it needs.
+void SimEngine::enter_call(const Actor& a, Stream& s) const {
+  const StreamProgram& p = programs_[a.program];
+  const RankClass& c = plan_.classes[a.program];
+  const Call& call = p.call[s.call];
+  const Block& block = c.blocks[call.block];
+  s.kind = block.kind;
+  s.events[0] = p.event_base[s.call];
+  for (const Role role : {Role::kForward, Role::kBackward}) {
+    const bool forward = role == Role::kForward;
+    const int slot = forward ? call.forward_slot : call.backward_slot;
+    const int stage = forward ? block.forward_stage : block.backward_stage;
+    const auto at = static_cast<std::size_t>(role);
+    s.events[at] = p.slot_event_base + static_cast<uint32_t>(std::max(slot, 0)) * kSlotEvents;
+    s.reads[at] = static_cast<uint32_t>(slot < 0 ? c.slots() : slot) * tensor_stride_;
+    s.tensors[at] = stage < 0 ? nullptr : tensors_[static_cast<std::size_t>(stage)].data();
+  }
 }
 
 // Runs the stream's instructions up to its next op or unreached event.
@@ -137,10 +157,10 @@ void SimEngine::advance(uint32_t actor, int stream) {
         return;
       case Instr::Kind::kRecord:
         ++s.pos;
-        reach(actor, p.event(s.call, i.role, i.arg), stream);
+        reach(actor, s.events[static_cast<std::size_t>(i.role)] + i.arg, stream);
         break;
       case Instr::Kind::kWait: {
-        uint16_t& e = a.events[p.event(s.call, i.role, i.arg)];
+        uint16_t& e = a.events[s.events[static_cast<std::size_t>(i.role)] + i.arg];
         if ((e & kReached) == 0) {
           e = static_cast<uint16_t>(e | (1u << stream));
           return;

@@ -19,13 +19,21 @@ class SimEngine {
   StepTrace run();
 
  private:
+  struct TensorInfo {
+    int64_t bytes;
+    uint8_t kind, readers;
+  };
   struct Stream {
     uint32_t next_call = 0;  // position in StreamProgram::calls
     uint32_t call = 0;       // index of the current call
     uint32_t pos = 0, end = 0;
     uint32_t last_op = UINT32_MAX;
-    Picos last_start;
-    bool blocked = false, done = false;
+    bool done = false;
+    // Of the current call, by Role: where its events, tensors and reader counts start.
+    uint32_t events[3] = {0, 0, 0};
+    uint32_t reads[3] = {0, 0, 0};
+    const TensorInfo* tensors[3] = {nullptr, nullptr, nullptr};
+    BlockKind kind = BlockKind::kForward;
   };
   // Per rank.
   struct Actor {
@@ -73,10 +81,6 @@ class SimEngine {
     uint32_t flight;
     uint32_t epoch;
   };
-  struct TensorInfo {
-    int64_t bytes;
-    uint8_t kind, readers;
-  };
   static constexpr uint16_t kReached = 1u << 15;
 
   void make_actors();
@@ -85,6 +89,7 @@ class SimEngine {
 
   void advance(uint32_t actor, int stream);
   bool next_call(Actor& a, int stream);
+  void enter_call(const Actor& a, Stream& s) const;
   void reach(uint32_t actor, uint32_t event, int by);
   void launch(uint32_t actor, int stream, uint32_t op);
   bool queue_for_sms(Actor& a, int stream, uint32_t op);
@@ -98,8 +103,6 @@ class SimEngine {
   unsigned beside(const Actor& a, const OpTiming& t) const;
   unsigned beside(uint32_t flight) const;
 
-  uint8_t* reads_left(Actor& a, int stream, Role role, uint32_t tensor);
-  const TensorInfo& tensor(const Actor& a, int stream, Role role, uint32_t tensor) const;
   void allocate(uint32_t actor, int stream, const StreamInstr& i);
   void release(Actor& a, int stream, const StreamInstr& i);
   void account(Actor& a, const Flight& f);
