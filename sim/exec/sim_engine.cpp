@@ -196,7 +196,7 @@ void SimEngine::launch(uint32_t actor, int stream, uint32_t op) {
   Actor& a = actors_[actor];
   const int16_t comm = plan_.ops[op].communicator;
   a.last_launched = op;
-  if (stream == kGradient) a.gradient_arrival = now_;
+  a.streams[stream].launched = now_;
   if (comm < 0) {
     if (!queue_for_sms(a, stream, op)) take_off(actor, stream, op, -1);
     return;
@@ -231,7 +231,7 @@ void SimEngine::take_off(uint32_t actor, int stream, uint32_t op, int32_t rendez
     a.streams[on].last_op = its_op;
     a.in_flight = static_cast<uint16_t>(a.in_flight | (1u << on));
     a.flight[on] = index;
-    if (on == kGradient) a.gradient_wait += now_ - a.gradient_arrival;
+    if (on == kGradient) a.gradient_wait += now_ - a.streams[on].launched;
     if ((on == kAllToAll || on == kGradient) && a.comm_call != a.streams[on].call)
       a.comm_call = a.streams[on].call, a.comm_since = now_;
     count(a, its_op, 1);
@@ -351,8 +351,8 @@ void SimEngine::land_on(uint32_t actor, int stream, const Flight& f) {
   if (accounts(a)) {
     if (stream == kCompute) account(a, f);
     if (options_.record)
-      trace_.records.push_back({f.start, now_, s.last_op, s.call, static_cast<uint16_t>(a.program),
-                                static_cast<StreamKind>(stream)});
+      trace_.records.push_back({f.rendezvous < 0 ? f.start : s.launched, now_, s.last_op, s.call,
+                                static_cast<uint16_t>(a.program), static_cast<StreamKind>(stream)});
   }
   if (a.queued_stream >= 0 && (stream == kCompute || stream == kComputeAux))
     take_off(actor, std::exchange(a.queued_stream, -1), a.queued_op, -1);

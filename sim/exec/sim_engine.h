@@ -29,6 +29,8 @@ class SimEngine {
     uint32_t pos = 0, end = 0;
     uint32_t last_op = UINT32_MAX;
     bool done = false;
+    Picos
+        launched;  // when its last op reached the GPU: a collective's kernel waits there for peers
     // Of the current call, by Role: where its events, tensors and reader counts start.
     uint32_t events[3] = {0, 0, 0};
     uint32_t reads[3] = {0, 0, 0};

@@ -33,11 +33,13 @@ void add(std::vector<ComparedRow>& rows, const std::string& name, bool predicted
 Comparison compare_pair(const StudySpec& study, int stage, const MeasuredTrace& trace) {
   const GraphConfig graph{study.model, study.plan, study.stack, study.cluster.node.gpus};
   const ExecPlan plan = compile_pair(graph, stage, stage);
-  const std::vector<OpTiming> timing =
-      time_ops(plan, {graph, study.cluster}, effective_row_load(study));
+  const std::vector<OpTiming> timing = time_ops(plan, {graph, study.cluster}, 1);
   SimOptions options = sim_options(study);
   options.record = true;
   options.assume_inputs = true;
+  // The measured rank is one of a group whose members draw uneven loads and wait for each other.
+  options.folding = Folding::kUnfolded;
+  options.load = expert_load(study);
   StepTrace step = simulate(plan, timing, options);
   std::stable_sort(step.records.begin(), step.records.end(),
                    [](const OpRecord& a, const OpRecord& b) { return a.start < b.start; });

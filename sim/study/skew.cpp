@@ -22,6 +22,8 @@ double row_seconds(const ExecPlan& plan, const std::vector<OpTiming>& timing) {
 
 }  // namespace
 
+ExpertLoad expert_load(const StudySpec& study) { return {study.stack.expert_load_cv.value, kSeed}; }
+
 double effective_row_load(const StudySpec& study) {
   const PlanSpec& p = study.plan;
   if (study.model.experts == 0 || p.expert_parallel < 2 || study.stack.expert_load_cv.value <= 0)
@@ -36,7 +38,7 @@ double effective_row_load(const StudySpec& study) {
   options.assume_inputs = true;
   const Picos even = simulate(plan, timing, options).step;
   options.folding = Folding::kUnfolded;
-  options.load = {study.stack.expert_load_cv.value, kSeed};
+  options.load = expert_load(study);
   const Picos uneven = simulate(plan, timing, options).step;
   return 1 + std::max(0.0, seconds(uneven - even)) / rows;
 }

@@ -2,6 +2,7 @@
 // rows and wait for each other in every all-to-all.
 #pragma once
 
+#include "sim/exec/sim_backend.h"
 #include "sim/study/experiment.h"
 
 namespace orrery {
@@ -12,5 +13,8 @@ namespace orrery {
 // plan has no overlapped pairs of MoE layers or the spread is zero. What overlap hides is not
 // counted.
 double effective_row_load(const StudySpec& study);
+
+// The spread itself, for simulations that run every rank of the group.
+ExpertLoad expert_load(const StudySpec& study);
 
 }  // namespace orrery

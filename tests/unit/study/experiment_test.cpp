@@ -66,3 +66,11 @@ TEST_CASE("An override reaches the value and marks it assumed", "[study]") {
   CHECK(s.cluster.node.gpu.hbm_bandwidth_GBps.value == 4800);
   CHECK(s.cluster.node.gpu.hbm_bandwidth_GBps.source == Source::kAssumed);
 }
+
+TEST_CASE("Memory is counted in GiB, bandwidth in GB", "[study]") {
+  const GpuSpec g = deepseek().cluster.node.gpu;
+  // An 80 GB H800 reports 84.9e9 bytes: 79.1 GiB, not 80 and not 84.9.
+  CHECK(static_cast<double>(from_gib(g.hbm_capacity_GiB.value).count()) ==
+        Approx(84.9e9).epsilon(2e-3));
+  CHECK(from_GBps(g.hbm_bandwidth_GBps.value).count() == Approx(3.352e12).epsilon(1e-3));
+}

@@ -1,0 +1,104 @@
+#include "sim/spec/plan.h"
+
+#include "tests/catch.h"
+#include "tests/unit/deepseek.h"
+
+using namespace orrery;
+
+namespace {
+
+PlanSpec read(const std::string& text) {
+  const json::Node n = json::parse_json(text, "plan.json");
+  Diagnostics d;
+  PlanSpec p = read_plan(json::Reader(n, "/plan", d));
+  d.throw_if_any();
+  return p;
+}
+
+const std::string kPlan = R"({"name": "p", "pipeline_parallel": 2, "data_parallel": 4,
+  "global_batch": 32, "sequence_length": 1024, "schedule": "1f1b", "layers_per_stage": [1, 1],
+  "recompute": {}})";
+
+// The findings of check_plan after one change to DeepSeek-V3's plan.
+std::vector<std::string> broken(void (*change)(PlanSpec&)) {
+  const StudySpec s = deepseek();
+  PlanSpec p = s.plan;
+  change(p);
+  return check_plan(p, s.model, s.cluster);
+}
+
+}  // namespace
+
+TEST_CASE("DeepSeek-V3's plan breaks no rule", "[spec]") {
+  CHECK(broken([](PlanSpec&) {}).empty());
+  const PlanSpec p = deepseek().plan;
+  CHECK(p.micro_batches() == 120);
+  CHECK(p.world_size() == 2048);
+}
+
+TEST_CASE("A plan's optional keys have neutral defaults", "[spec]") {
+  const PlanSpec p = read(kPlan);
+  CHECK(p.expert_parallel == 1);
+  CHECK(p.micro_batch == 1);
+  CHECK(p.zero_stage == 1);
+  CHECK(p.max_nodes_per_token == 0);
+  CHECK_FALSE(p.recompute.norms);
+  CHECK_FALSE(p.overlap_expert_parallel);
+  CHECK(p.micro_batches() == 8);
+}
+
+TEST_CASE("An unknown key of a plan is refused with the nearest known one", "[spec]") {
+  std::string text = kPlan;
+  text.replace(text.find('{') + 1, 0, R"("micro_bach": 2, )");
+  const std::string e = error_of([&] { read(text); });
+  CHECK(contains(e, "plan.json:1:"));
+  CHECK(contains(e, "micro_bach"));
+  CHECK(contains(e, "did you mean \"micro_batch\"?"));
+}
+
+TEST_CASE("A ZeRO stage that is not modelled is refused", "[spec]") {
+  std::string text = kPlan;
+  text.replace(text.find('{') + 1, 0, R"("zero_stage": 3, )");
+  CHECK(contains(error_of([&] { read(text); }), "/plan/zero_stage"));
+}
+
+TEST_CASE("Each rule between plan, model and cluster has its sentence", "[spec]") {
+  const auto only = [](void (*change)(PlanSpec&), const std::string& part) {
+    const std::vector<std::string> b = broken(change);
+    REQUIRE(b.size() == 1);
+    CAPTURE(b[0]);
+    CHECK(contains(b[0], part));
+  };
+  only(
+      [](PlanSpec& p) {
+        p.data_parallel = 64;
+        p.micro_batch = 2;
+      },
+      "pipeline_parallel 16 x data_parallel 64 = 1024 ranks, but the cluster has nodes 256 x gpus "
+      "8 = 2048 GPUs");
+  only([](PlanSpec& p) { p.layers_per_stage.back() = 2; }, "layers_per_stage sums to 62");
+  only(
+      [](PlanSpec& p) {
+        p.layers_per_stage.pop_back();
+        p.layers_per_stage.back() = 5;
+      },
+      "layers_per_stage has 15 entries, but pipeline_parallel is 16");
+  only([](PlanSpec& p) { p.max_nodes_per_token = 9; }, "max_nodes_per_token 9 exceeds the 8 nodes");
+  // 128 pipelines: 30 micro-batches are even but fewer than 2 x 16; 121 are odd.
+  only([](PlanSpec& p) { p.global_batch = 128 * 30; }, "at least 2 x pipeline_parallel = 32");
+  only([](PlanSpec& p) { p.global_batch = 128 * 121; }, "= 121");
+}
+
+TEST_CASE("An expert-parallel size must divide both the replicas and the experts", "[spec]") {
+  const std::vector<std::string> b = broken([](PlanSpec& p) { p.expert_parallel = 96; });
+  REQUIRE(b.size() == 2);
+  CHECK(contains(b[0], "expert_parallel 96 does not divide data_parallel 128"));
+  CHECK(contains(b[1], "expert_parallel 96 does not divide the model's 256 routed experts"));
+}
+
+TEST_CASE("1F1B has no rule about the number of micro-batches", "[spec]") {
+  CHECK(broken([](PlanSpec& p) {
+          p.schedule = ScheduleKind::k1F1B;
+          p.global_batch = 128 * 7;
+        }).empty());
+}
