@@ -16,7 +16,8 @@ struct PredictArguments {
   std::string experiment;
   std::vector<std::string> overrides;
   std::string trace;
-  bool json = false, unfold = false, allow_oom = false;
+  std::string progress = "auto";
+  bool json = false, unfold = false, allow_oom = false, quiet = false;
 };
 
 void predict_verb(const PredictArguments& a) {
@@ -25,7 +26,16 @@ void predict_verb(const PredictArguments& a) {
   options.folding = a.unfold ? Folding::kUnfolded : Folding::kFolded;
   options.allow_oom = a.allow_oom;
   options.record = !a.trace.empty();
+  const ProgressMode mode = a.quiet                ? ProgressMode::kQuiet
+                            : a.progress == "json" ? ProgressMode::kJson
+                                                   : ProgressMode::kAuto;
+  std::unique_ptr<Progress> progress;
+  options.progress = [&](int64_t done, int64_t total) {
+    if (!progress) progress = std::make_unique<Progress>("simulating", total, mode);
+    progress->update(done);
+  };
   const Prediction p = predict(study, options);
+  progress.reset();
   if (!a.trace.empty()) write_file_atomically(a.trace, chrome_trace(p));
   fmt::print("{}", a.json ? json_report(p) : text_report(p));
 }
@@ -44,6 +54,10 @@ void add_predict(CLI::App& app) {
                    "write a Chrome/Perfetto trace of the step (one process per rank class)");
   verb->add_flag("--unfold", a->unfold, "simulate every rank instead of one per class");
   verb->add_flag("--allow-oom", a->allow_oom, "report a plan that does not fit in memory");
+  verb->add_flag("--quiet", a->quiet, "no progress line");
+  verb->add_option("--progress", a->progress, "auto, or json: one object a line on stderr")
+      ->check(CLI::IsMember({"auto", "json"}))
+      ->capture_default_str();
   verb->footer(
       "Example: orrery predict experiments/deepseek_v3 "
       "--set /cluster/node/gpu/hbm_bandwidth_GBps=4800");

@@ -1,6 +1,8 @@
 // Runs an ExecPlan in simulated time.
 #pragma once
 
+#include <functional>
+
 #include "sim/exec/sim_timing.h"
 #include "sim/exec/trace.h"
 
@@ -28,6 +30,8 @@ struct SimOptions {
   int64_t gpus_per_node = 8;
   int64_t expert_parallel = 1;
   ExpertLoad load;  // used when its cv is positive
+  // Called now and then with the ops done and the ops in all.
+  std::function<void(int64_t, int64_t)> progress;
 };
 
 // O(ops instances · log of nothing): each op is one event of a radix queue. Throws Infeasible when

@@ -83,7 +83,24 @@ void SimEngine::make_rendezvous() {
   }
 }
 
+// Op instances of all ranks.
+int64_t SimEngine::total_ops() const {
+  int64_t total = 0;
+  for (const Actor& a : actors_) {
+    const RankClass& c = plan_.classes[a.program];
+    std::vector<int64_t> launches;
+    for (const Block& b : c.blocks)
+      launches.push_back(std::count_if(b.instrs.begin(), b.instrs.end(), [](const Instr& i) {
+        return i.kind == Instr::Kind::kLaunch;
+      }));
+    for (const Call& call : c.calls) total += launches[call.block];
+  }
+  return total;
+}
+
 StepTrace SimEngine::run() {
+  constexpr int64_t kEventsPerReport = 1 << 18;
+  const int64_t total = options_.progress ? total_ops() : 0;
   for (uint32_t a = 0; a < actors_.size(); ++a)
     for (int s = 0; s < kStreams; ++s) advance(a, s);
   flush();
@@ -96,6 +113,10 @@ StepTrace SimEngine::run() {
       land(e.payload.flight);
     } while (queue_.has_event_now());
     flush();
+    if (options_.progress && trace_.events >= reported_ + kEventsPerReport) {
+      reported_ = trace_.events;
+      options_.progress(trace_.events, total);
+    }
   }
   for (const Actor& a : actors_)
     for (const Stream& s : a.streams)

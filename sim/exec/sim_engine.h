@@ -85,6 +85,7 @@ class SimEngine {
   };
   static constexpr uint16_t kReached = 1u << 15;
 
+  int64_t total_ops() const;
   void make_actors();
   void make_rendezvous();
   void index_tensors();
@@ -130,6 +131,7 @@ class SimEngine {
   RadixQueue<Finish> queue_;
   std::vector<uint32_t> dirty_, started_;
   Picos now_;
+  int64_t reported_ = 0;
   StepTrace trace_;
 };
 

@@ -1,6 +1,7 @@
 // From an experiment to its predicted cost.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -67,6 +68,7 @@ struct Prediction {
 struct PredictOptions {
   Folding folding = Folding::kFolded;
   bool record = false;
+  std::function<void(int64_t, int64_t)> progress;  // see SimOptions
   bool allow_oom = false;  // report a plan that does not fit instead of refusing it
 };
 

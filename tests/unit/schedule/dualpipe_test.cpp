@@ -119,3 +119,15 @@ TEST_CASE("1F1B reaches exactly ranks - rank micro-batches in flight", "[schedul
   // Fewer micro-batches than ranks: no more than there are.
   CHECK(most_in_flight(schedule_1f1b(0, 16, 4)) == 4);
 }
+
+TEST_CASE("The middle ranks of DualPipe open their steady part with two separate steps",
+          "[schedule]") {
+  // They exchange with each other there: in a pair each would wait for the other.
+  for (const int rank : {7, 8}) {
+    const RankSchedule s = schedule_dualpipe(rank, 16, 120);
+    CHECK(s.steps[15].kind == BlockKind::kForward);  // 8 of each direction
+    CHECK(s.steps[16].kind == BlockKind::kForward);
+    CHECK(s.steps[17].kind == BlockKind::kBackward);
+    CHECK(s.steps[18].kind == BlockKind::kPair);
+  }
+}
