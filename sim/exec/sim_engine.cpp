@@ -68,12 +68,8 @@ void SimEngine::make_rendezvous() {
   for (const Actor& a : actors_) {
     rendezvous_base_.push_back(static_cast<uint32_t>(rendezvous_of_.size()));
     for (const Communicator& c : plan_.classes[a.program].communicators) {
-      int64_t group = 0;
-      if (options_.folding == Folding::kUnfolded) {
-        if (c.kind == CommKind::kExpert) group = a.replica / options_.expert_parallel;
-        if (c.kind == CommKind::kExpertData) group = a.replica % options_.expert_parallel;
-        if (c.kind == CommKind::kForwardP2p || c.kind == CommKind::kBackwardP2p) group = a.replica;
-      }
+      const bool unfolded = options_.folding == Folding::kUnfolded;
+      const int64_t group = unfolded ? plan_.group_of(c, a.replica) : 0;
       const auto [it, fresh] =
           groups.try_emplace({c.kind, c.key, group}, static_cast<int32_t>(rendezvous_.size()));
       if (fresh) rendezvous_.emplace_back();

@@ -3,7 +3,7 @@
 namespace orrery {
 
 Addends attention_forward(StageBuilder& b, TensorId& x, const Addends& add, AttentionTape& t) {
-  t.norm = b.param("attn_norm.weight", Dtype::kBf16, 1, b.model().hidden);
+  t.norm = b.norm_param("attn_norm.weight", b.model().hidden);
   const TensorId normed = b.rms_norm_add("attn_norm", x, add, t.norm);
   t.input = x;
   if (!b.config().plan.recompute.norms) t.normed = normed;

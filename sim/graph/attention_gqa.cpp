@@ -9,6 +9,7 @@ OpShape core_shape(const StageBuilder& b) {
   return {.m = b.config().plan.micro_batch,
           .n = b.config().plan.sequence_length,
           .k = m.heads,
+          .groups = m.kv_heads,
           .d_qk = m.qk_dim(),
           .d_v = m.v_dim};
 }
@@ -23,12 +24,13 @@ TensorId gqa_forward(StageBuilder& b, TensorId normed, AttentionTape& t) {
   t.kv_up = b.linear("kv_proj", m.hidden, m.kv_heads * (head + m.v_dim));
   t.out = b.linear("o_proj", m.heads * m.v_dim, m.hidden);
 
-  const TensorId normed8 = b.cast("q_proj", normed);
-  t.q = b.linear_forward_fp8(t.q_up, normed8);
+  const TensorId operand = b.operand("q_proj", normed);
+  t.q = b.linear_forward_operand(t.q_up, operand);
+  // All keys, then all values.
   t.k = b.config().stack.cast_per_linear ? b.linear_forward(t.kv_up, normed)
-                                         : b.linear_forward_fp8(t.kv_up, normed8);
-  b.op(OpKind::kRope, "rope q", {.m = rows * m.heads, .n = head}, {t.q}, {});
-  b.op(OpKind::kRope, "rope k", {.m = rows * m.kv_heads, .n = head}, {t.k}, {});
+                                         : b.linear_forward_operand(t.kv_up, operand);
+  b.op(OpKind::kRope, "rope q", {.m = rows, .n = head, .groups = m.heads}, {t.q}, {});
+  b.op(OpKind::kRope, "rope k", {.m = rows, .n = head, .groups = m.kv_heads}, {t.k}, {});
   const TensorId core = b.tensor("attention out", Dtype::kBf16, rows, m.heads * m.v_dim);
   t.lse = b.tensor("log-sum-exp", Dtype::kFp32, rows, m.heads);
   b.op(OpKind::kAttention, "attention core fwd", core_shape(b), {t.q, t.k}, {core, t.lse});
@@ -46,8 +48,9 @@ TensorId gqa_backward(StageBuilder& b, TensorId dy, AttentionTape& t) {
   const TensorId dkv = b.tensor("dkv", Dtype::kBf16, rows, m.kv_heads * (head + m.v_dim));
   b.op(OpKind::kAttentionBackward, "attention core bwd", core_shape(b),
        {t.q, t.k, t.core_stash, dcore, t.lse}, {dq, dkv});
-  b.op(OpKind::kRopeBackward, "rope q bwd", {.m = rows * m.heads, .n = head}, {dq}, {});
-  b.op(OpKind::kRopeBackward, "rope k bwd", {.m = rows * m.kv_heads, .n = head}, {dkv}, {});
+  b.op(OpKind::kRopeBackward, "rope q bwd", {.m = rows, .n = head, .groups = m.heads}, {dq}, {});
+  b.op(OpKind::kRopeBackward, "rope k bwd", {.m = rows, .n = head, .groups = m.kv_heads}, {dkv},
+       {});
   TensorId normed = t.normed;
   if (b.config().plan.recompute.norms) normed = b.rms_norm("attn_norm again", t.input, t.norm);
   const TensorId dx_q = b.linear_dgrad(t.q_up, dq);

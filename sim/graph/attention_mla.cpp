@@ -13,14 +13,26 @@ void up_project(StageBuilder& b, AttentionTape& t, TensorId q_normed, TensorId k
   const int64_t rows = b.tokens();
   const TensorId q = b.linear_forward(t.q_up, q_normed, role);
   const TensorId kv = b.linear_forward(t.kv_up, kv_normed, role);
-  b.op(OpKind::kRope, "rope k", {.m = rows, .n = m.qk_rope_dim}, {t.k_rope}, {});
-  t.k =
-      b.map(OpKind::kConcatHeads, "concat k", {t.k_rope}, Dtype::kBf16, rows, m.heads * m.qk_dim());
-  // The kernel reads the keys' half of kv beside the rotary part; count those bytes too.
-  b.graph().ops.back().work.hbm += Bytes(2 * rows * m.heads * m.qk_nope_dim);
+  t.k = b.map(OpKind::kConcatHeads, "concat k", {kv, t.k_rope}, Dtype::kBf16, rows,
+              m.heads * m.qk_dim());
+  b.last_op().shape.groups = m.heads;
+  b.last_op().shape.first = m.qk_nope_dim;
   t.v = b.map(OpKind::kCopy, "copy v", {kv}, Dtype::kBf16, rows, m.heads * m.v_dim);
-  b.op(OpKind::kRope, "rope q", {.m = rows * m.heads, .n = m.qk_rope_dim}, {q}, {});
+  b.last_op().shape.groups = m.heads;
+  b.last_op().shape.column = m.qk_nope_dim;
+  b.op(OpKind::kRope, "rope q",
+       {.m = rows, .n = m.qk_rope_dim, .groups = m.heads, .column = m.qk_nope_dim}, {q}, {});
   t.q = q;
+}
+
+OpShape core_shape(const StageBuilder& b) {
+  const ModelSpec& m = b.model();
+  return {.m = b.config().plan.micro_batch,
+          .n = b.config().plan.sequence_length,
+          .k = m.heads,
+          .groups = m.heads,
+          .d_qk = m.qk_dim(),
+          .d_v = m.v_dim};
 }
 
 TensorId latent_norms(StageBuilder& b, const AttentionTape& t, TensorId& kv_normed) {
@@ -39,15 +51,18 @@ TensorId mla_forward(StageBuilder& b, TensorId normed, AttentionTape& t) {
   t.q_up = b.linear("q_up", m.q_lora_rank, m.heads * m.qk_dim());
   t.kv_up = b.linear("kv_up", m.kv_lora_rank, m.heads * (m.qk_nope_dim + m.v_dim));
   t.out = b.linear("o_proj", m.heads * m.v_dim, m.hidden);
-  t.q_norm = b.param("q_norm.weight", Dtype::kBf16, 1, m.q_lora_rank);
-  t.kv_norm = b.param("kv_norm.weight", Dtype::kBf16, 1, m.kv_lora_rank);
+  t.q_norm = b.norm_param("q_norm.weight", m.q_lora_rank);
+  t.kv_norm = b.norm_param("kv_norm.weight", m.kv_lora_rank);
 
-  const TensorId normed8 = b.cast("q_down", normed);
-  t.q_latent = b.linear_forward_fp8(t.q_down, normed8);
-  const TensorId kv = b.config().stack.cast_per_linear ? b.linear_forward(t.kv_down, normed)
-                                                       : b.linear_forward_fp8(t.kv_down, normed8);
+  const TensorId operand = b.operand("q_down", normed);
+  t.q_latent = b.linear_forward_operand(t.q_down, operand);
+  const TensorId kv = b.config().stack.cast_per_linear
+                          ? b.linear_forward(t.kv_down, normed)
+                          : b.linear_forward_operand(t.kv_down, operand);
   t.kv_latent = b.map(OpKind::kCopy, "copy kv latent", {kv}, Dtype::kBf16, rows, m.kv_lora_rank);
   t.k_rope = b.map(OpKind::kCopy, "copy k rope", {kv}, Dtype::kBf16, rows, m.qk_rope_dim);
+  b.last_op().shape.column = m.kv_lora_rank;
+  b.op(OpKind::kRope, "rope k", {.m = rows, .n = m.qk_rope_dim}, {t.k_rope}, {});
   TensorId kv_normed;
   const TensorId q_normed = latent_norms(b, t, kv_normed);
   if (!b.config().plan.recompute.norms) t.q_normed = q_normed, t.kv_normed = kv_normed;
@@ -55,24 +70,23 @@ TensorId mla_forward(StageBuilder& b, TensorId normed, AttentionTape& t) {
 
   const TensorId core = b.tensor("attention out", Dtype::kBf16, rows, m.heads * m.v_dim);
   t.lse = b.tensor("log-sum-exp", Dtype::kFp32, rows, m.heads);
-  b.op(OpKind::kAttention, "attention core fwd",
-       {.m = b.config().plan.micro_batch,
-        .n = b.config().plan.sequence_length,
-        .k = m.heads,
-        .d_qk = m.qk_dim(),
-        .d_v = m.v_dim},
-       {t.q, t.k, t.v}, {core, t.lse});
-  t.core_stash = b.map(OpKind::kCastE5M6, "attention out to 12 bit", {core}, Dtype::kE5M6, rows,
-                       m.heads * m.v_dim);
+  b.op(OpKind::kAttention, "attention core fwd", core_shape(b), {t.q, t.k, t.v}, {core, t.lse});
+  t.core_stash = core;
+  if (b.fp8())
+    t.core_stash = b.map(OpKind::kCastE5M6, "attention out to 12 bit", {core}, Dtype::kE5M6, rows,
+                         m.heads * m.v_dim);
   const TensorId y = b.linear_forward(t.out, core);
+  if (!b.config().stack.scale_attention_out) return y;
   return b.map(OpKind::kScale, "scale attention out", {y}, Dtype::kBf16, rows, m.hidden);
 }
 
 TensorId mla_backward(StageBuilder& b, TensorId dy, AttentionTape& t) {
   const ModelSpec& m = b.model();
   const int64_t rows = b.tokens();
-  const TensorId core = b.map(OpKind::kCastBackE5M6, "attention out from 12 bit", {t.core_stash},
-                              Dtype::kBf16, rows, m.heads * m.v_dim);
+  TensorId core = t.core_stash;
+  if (b.fp8())
+    core = b.map(OpKind::kCastBackE5M6, "attention out from 12 bit", {t.core_stash}, Dtype::kBf16,
+                 rows, m.heads * m.v_dim);
   const TensorId dcore = b.linear_dgrad(t.out, dy);
   t.wgrads.push_back({t.out, b.prepare_wgrad(t.out, core, dy)});
 
@@ -83,35 +97,32 @@ TensorId mla_backward(StageBuilder& b, TensorId dy, AttentionTape& t) {
   const TensorId dq = b.tensor("dq", Dtype::kBf16, rows, m.heads * m.qk_dim());
   const TensorId dk = b.tensor("dk", Dtype::kBf16, rows, m.heads * m.qk_dim());
   const TensorId dv = b.tensor("dv", Dtype::kBf16, rows, m.heads * m.v_dim);
-  b.op(OpKind::kAttentionBackward, "attention core bwd",
-       {.m = b.config().plan.micro_batch,
-        .n = b.config().plan.sequence_length,
-        .k = m.heads,
-        .d_qk = m.qk_dim(),
-        .d_v = m.v_dim},
+  b.op(OpKind::kAttentionBackward, "attention core bwd", core_shape(b),
        {t.q, t.k, t.v, core, dcore, t.lse}, {dq, dk, dv});
-  b.op(OpKind::kRopeBackward, "rope q bwd", {.m = rows * m.heads, .n = m.qk_rope_dim}, {dq}, {});
+  b.op(OpKind::kRopeBackward, "rope q bwd",
+       {.m = rows, .n = m.qk_rope_dim, .groups = m.heads, .column = m.qk_nope_dim}, {dq}, {});
   const TensorId dq_normed = b.linear_dgrad(t.q_up, dq);
 
   const TensorId dk_rope =
       b.map(OpKind::kReduceHeads, "sum k rope grad", {dk}, Dtype::kBf16, rows, m.qk_rope_dim);
+  b.last_op().shape.groups = m.heads;
+  b.last_op().shape.column = m.qk_nope_dim;
   // Of dk the reduction reads only the rotary columns.
-  b.graph().ops.back().work.hbm = Bytes(2 * rows * m.qk_rope_dim * (m.heads + 1));
+  b.last_op().work.hbm = Bytes(2 * rows * m.qk_rope_dim * (m.heads + 1));
   b.op(OpKind::kRopeBackward, "rope k bwd", {.m = rows, .n = m.qk_rope_dim}, {dk_rope}, {});
-  const TensorId dkv = b.tensor("dkv", Dtype::kBf16, rows, m.heads * (m.qk_nope_dim + m.v_dim));
-  for (const auto& [from, width] : {std::pair{dk, m.qk_nope_dim}, std::pair{dv, m.v_dim}}) {
-    b.op(OpKind::kConcatHeads, from == dk ? "split dk" : "split dv",
-         {.m = rows, .n = m.heads * width}, {from}, {dkv});
-    b.graph().ops.back().work.hbm = Bytes(4 * rows * m.heads * width);
-  }
+  const TensorId dkv = b.map(OpKind::kConcatHeads, "join dk and dv", {dk, dv}, Dtype::kBf16, rows,
+                             m.heads * (m.qk_nope_dim + m.v_dim));
+  b.last_op().shape.groups = m.heads;
+  b.last_op().shape.first = m.qk_nope_dim;
   const TensorId dkv_normed = b.linear_dgrad(t.kv_up, dkv);
   t.wgrads.push_back({t.kv_up, b.prepare_wgrad(t.kv_up, kv_normed, dkv)});
   t.wgrads.push_back({t.q_up, b.prepare_wgrad(t.q_up, q_normed, dq)});
 
   const TensorId dkv_latent = b.rms_norm_backward("kv_norm", dkv_normed, t.kv_latent, t.kv_norm);
   const TensorId dq_latent = b.rms_norm_backward("q_norm", dq_normed, t.q_latent, t.q_norm);
-  const TensorId dkv_down = b.map(OpKind::kAdd, "join kv grads", {dkv_latent, dk_rope},
+  const TensorId dkv_down = b.map(OpKind::kConcatHeads, "join kv grads", {dkv_latent, dk_rope},
                                   Dtype::kBf16, rows, m.kv_lora_rank + m.qk_rope_dim);
+  b.last_op().shape.first = m.kv_lora_rank;
   TensorId normed = t.normed;
   if (b.config().plan.recompute.norms) normed = b.rms_norm("attn_norm again", t.input, t.norm);
   const TensorId dx_kv = b.linear_dgrad(t.kv_down, dkv_down);

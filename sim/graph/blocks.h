@@ -31,13 +31,17 @@ struct AttentionTape {
 struct FfnTape {
   TensorId input;  // residual stream that the norm reads
   TensorId normed;
-  ParamId norm, router_weight;
+  ParamId norm, router_weight, router_bias;
   StageBuilder::Linear gate_up, down;   // of the dense FFN or of the shared expert
-  TensorId gate_up_kept;                // FP8 when SwiGLU is recomputed, else BF16
-  ParamId expert_gate_up, expert_down;  // of the local experts together
-  TensorId routing, layout, arrived8, expert_gate_up_kept;
+  TensorId gate_up_kept;                // FP8 when SwiGLU is recomputed in that precision
+  TensorId activation_kept;             // BF16, unless SwiGLU is recomputed
+  ParamId expert_gate_up, expert_down;  // of the local experts together, each [in, out]
+  TensorId logits, routing;             // of this rank's tokens
+  TensorId dispatch_layout;             // with expert parallelism: where they go,
+  TensorId arrived, arrived_routing;    // and what came
+  TensorId layout, expert_gate_up_kept;
   // Operands of the experts' weight gradients.
-  TensorId grad8, activation_t, dgate_t;
+  TensorId grad, activation, dgate;
   std::vector<PendingWgrad> wgrads;
 };
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "sim/base/error.h"
+
 namespace orrery {
 
 const std::string_view kBlockKindNames[kBlockKinds] = {
@@ -12,6 +14,47 @@ std::string ExecPlan::op_name(uint32_t plan_op) const {
   const std::string_view segment = kSegmentNames[static_cast<std::size_t>(op.segment)];
   if (op.layer < 0) return fmt::format("{} {}", segment, op.name);
   return fmt::format("layer {} {} {}", op.layer, segment, op.name);
+}
+
+int64_t ExecPlan::ranks() const {
+  int64_t n = 0;
+  for (const RankClass& c : classes) n += c.multiplicity;
+  return n;
+}
+
+ExecPlan::Place ExecPlan::place(int64_t rank) const {
+  for (std::size_t c = 0; c < classes.size(); ++c) {
+    const int64_t replica = rank - classes[c].first_rank;
+    if (replica >= 0 && replica < classes[c].multiplicity) return {c, replica};
+  }
+  throw Error(ExitCode::kInternal, fmt::format("rank {} is not in the plan", rank));
+}
+
+int64_t ExecPlan::group_of(const Communicator& c, int64_t replica) const {
+  switch (c.kind) {
+    case CommKind::kExpert:
+      return replica / expert_parallel;
+    case CommKind::kExpertData:
+      return replica % expert_parallel;
+    case CommKind::kForwardP2p:
+    case CommKind::kBackwardP2p:
+    case CommKind::kEmbedding:
+      return replica;
+    default:
+      return 0;
+  }
+}
+
+std::vector<int64_t> ExecPlan::members(const Communicator& c, int64_t replica) const {
+  std::vector<int64_t> ranks;
+  const int64_t group = group_of(c, replica);
+  for (const RankClass& cls : classes)
+    for (const Communicator& other : cls.communicators) {
+      if (other.kind != c.kind || other.key != c.key) continue;
+      for (int64_t r = 0; r < cls.multiplicity; ++r)
+        if (group_of(other, r) == group) ranks.push_back(cls.first_rank + r);
+    }
+  return ranks;
 }
 
 }  // namespace orrery

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/graph/optimizer.h"
 #include "sim/graph/training_graph.h"
 #include "sim/spec/plan.h"
 
@@ -70,7 +71,7 @@ struct Call {
 
 // A communicator as one class sees it. Members are the ranks of all classes that list the same
 // (kind, key), split into groups: kExpert by blocks of consecutive replicas, kExpertData by equal
-// position in the expert group, P2P one per replica, kData and kWorld one group.
+// position in the expert group, P2P and kEmbedding one per replica, kData and kWorld one group.
 struct Communicator {
   CommKind kind;
   uint32_t key;
@@ -86,6 +87,7 @@ struct RankClass {
   std::vector<Block> blocks;
   std::vector<Call> calls;
   std::vector<Communicator> communicators;
+  std::vector<OptimizerShare> shares;
   Bytes static_bytes[kBufferKinds];  // weights, gradients, optimizer states held all the time
 
   int slots() const { return slots_per_chunk * static_cast<int>(stage_of_chunk.size()); }
@@ -95,9 +97,22 @@ struct RankClass {
 };
 
 struct ExecPlan {
-  std::vector<StageGraph> stages;  // the last one holds the optimizer ops of every class
+  std::vector<StageGraph> stages;  // after those of the pipeline, the optimizer of each class
   std::vector<PlanOp> ops;         // indexed by the blocks of all classes
   std::vector<RankClass> classes;
+  int64_t expert_parallel = 1;
+
+  int64_t ranks() const;
+  // Where a global rank is.
+  struct Place {
+    std::size_t rank_class;
+    int64_t replica;
+  };
+  Place place(int64_t rank) const;
+  // The group of communicator `c` of a class that its replica belongs to, by number.
+  int64_t group_of(const Communicator& c, int64_t replica) const;
+  // Global ranks of the group of `replica`, in the order of their positions in the communicator.
+  std::vector<int64_t> members(const Communicator& c, int64_t replica) const;
 
   const Op& graph_op(const PlanOp& p) const { return stages[p.stage].ops[p.graph_op]; }
   std::string op_name(uint32_t plan_op) const;  // "layer 12 mlp(B) experts down dgrad"

@@ -11,11 +11,16 @@ void ffn_params(StageBuilder& b, FfnTape& t, const std::string& name, int64_t wi
 TensorId swiglu_forward(StageBuilder& b, FfnTape& t, TensorId gate_up) {
   const int64_t width = t.down.in;
   const int64_t rows = b.tokens();
-  const TensorId act8 = b.map(OpKind::kSwiGluCast, t.down.name + " swiglu+cast", {gate_up},
-                              Dtype::kFp8Row, rows, width);
-  const TensorId out = b.linear_forward_fp8(t.down, act8);
-  t.gate_up_kept =
-      b.config().plan.recompute.swiglu ? b.cast(t.gate_up.name + " keep", gate_up) : gate_up;
+  const TensorId act = b.fp8() ? b.map(OpKind::kSwiGluCast, t.down.name + " swiglu+cast", {gate_up},
+                                       Dtype::kFp8Row, rows, width)
+                               : b.map(OpKind::kSwiGlu, t.down.name + " swiglu", {gate_up},
+                                       Dtype::kBf16, rows, width);
+  const TensorId out = b.linear_forward_operand(t.down, act);
+  t.gate_up_kept = gate_up;
+  if (b.config().plan.recompute.swiglu)
+    t.gate_up_kept = b.operand(t.gate_up.name + " keep", gate_up);
+  else if (!b.fp8())
+    t.activation_kept = act;
   return out;
 }
 
@@ -23,15 +28,19 @@ TensorId swiglu_backward(StageBuilder& b, TensorId dy, FfnTape& t) {
   const int64_t width = t.down.in;
   const int64_t rows = b.tokens();
   TensorId gate_up = t.gate_up_kept;
-  if (b.config().plan.recompute.swiglu)
+  if (b.fp8() && b.config().plan.recompute.swiglu)
     gate_up = b.map(OpKind::kCastBack, t.gate_up.name + " cast back", {gate_up}, Dtype::kBf16, rows,
                     2 * width);
   const TensorId dact = b.linear_dgrad(t.down, dy);
-  const TensorId dyt = b.map(OpKind::kCastTranspose, t.down.name + " grad^T", {dy}, Dtype::kFp8Row,
-                             t.down.out, rows);
-  const TensorId act_t = b.map(OpKind::kSwiGluCastTranspose, t.down.name + " input^T", {gate_up},
-                               Dtype::kFp8Row, width, rows);
-  t.wgrads.push_back({t.down, {act_t, dyt}});
+  const TensorId dyt = b.transposed_operand(t.down.name + " grad^T", dy, t.down.out);
+  TensorId act = t.activation_kept;
+  if (b.fp8())
+    act = b.map(OpKind::kSwiGluCastTranspose, t.down.name + " input^T", {gate_up}, Dtype::kFp8Row,
+                width, rows);
+  else if (!act.valid())
+    act =
+        b.map(OpKind::kSwiGlu, t.down.name + " swiglu again", {gate_up}, Dtype::kBf16, rows, width);
+  t.wgrads.push_back({t.down, {act, dyt}});
   return b.map(OpKind::kSwiGluBackward, t.gate_up.name + " swiglu bwd", {gate_up, dact},
                Dtype::kBf16, rows, 2 * width);
 }
@@ -40,7 +49,7 @@ Addends ffn_dense_forward(StageBuilder& b, TensorId& x, const Addends& add, FfnT
                           int layer) {
   b.begin(SegmentKind::kMlpF, unit, layer);
   ffn_params(b, t, "mlp", b.model().ffn);
-  t.norm = b.param("ffn_norm.weight", Dtype::kBf16, 1, b.model().hidden);
+  t.norm = b.norm_param("ffn_norm.weight", b.model().hidden);
   const TensorId normed = b.rms_norm_add("ffn_norm", x, add, t.norm);
   t.input = x;
   if (!b.config().plan.recompute.norms) t.normed = normed;

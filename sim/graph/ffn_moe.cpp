@@ -1,9 +1,7 @@
 // Mixture-of-experts feed-forward block with a shared expert, expert-parallel over NVLink and the
-// network (DeepSeek-V3, arXiv 2412.19437, sections 2.1.2 and 3.2). Tokens travel in FP8, come back
-// in BF16; gradients travel in FP8 the way of the tokens and come back in BF16 too.
-#include <algorithm>
-
-#include "sim/graph/ffn.h"
+// network (DeepSeek-V3, arXiv 2412.19437, sections 2.1.2 and 3.2). Tokens and gradients travel in
+// the precision of the matrix products and come back in BF16. The experts are in moe_experts.cpp.
+#include "sim/graph/moe.h"
 
 namespace orrery {
 namespace {
@@ -13,177 +11,148 @@ int64_t row_bytes(const StageBuilder& b, Dtype dtype) {
   return tensor_bytes(dtype, 1, b.model().hidden).count();
 }
 
-// The entry barrier and the payload of an all-to-all. Logical bytes: every token to each of its
-// nodes, the own node included; the network model subtracts what stays.
+bool travels(const StageBuilder& b) { return b.config().plan.expert_parallel > 1; }
+
+// The entry barrier and the payload of an all-to-all. The first barrier of a layer also tells each
+// rank how many rows it will get. Logical bytes: every token to each of its nodes, the own node
+// included; the network model subtracts what stays.
 void all_to_all(StageBuilder& b, OpKind kind, const std::string& name, Dtype dtype,
-                std::vector<TensorId> in, TensorId out) {
+                const std::vector<TensorId>& in, const std::vector<TensorId>& out) {
   b.stream(StreamKind::kAllToAll);
   b.op(OpKind::kNotify, name + " notify", {}, in, {});
-  b.op(kind, name, {.m = b.tokens() * b.rows().nodes_per_token, .n = row_bytes(b, dtype)},
-       std::move(in), {out});
+  b.op(kind, name, {.m = b.tokens() * b.rows().nodes_per_token, .n = row_bytes(b, dtype)}, in, out);
 }
 
-// Products of the local experts as one grouped GEMM over the expanded rows.
-TensorId grouped_gemm(StageBuilder& b, const std::string& name, TensorId x, int64_t in, int64_t out,
-                      ParamId weight) {
-  const ExpertRows& r = b.rows();
-  const TensorId y = b.tensor(name + " out", Dtype::kBf16, r.expanded, out);
-  b.op(OpKind::kGemmFp8, name,
-       {.m = r.expanded, .n = out, .k = in, .groups = std::max<int64_t>(2, r.local_experts)}, {x},
-       {y}, weight);
-  return y;
-}
-
-// Scale factors copied to the column-major layout that the grouped GEMM reads.
-void copy_scales(StageBuilder& b, const std::string& name, TensorId x, int64_t cols) {
-  b.op(OpKind::kCopy, name + " scales", {.m = b.rows().expanded, .n = cols / 128}, {x}, {});
-  b.graph().ops.back().work.hbm = Bytes(8 * b.rows().expanded * (cols / 128));
-}
-
-void transpose_experts(StageBuilder& b, const std::string& name, ParamId weight) {
-  const Param p = b.graph().params[weight.v];
-  b.op(OpKind::kTransposeFp8, name + " weight transpose", {.m = p.rows, .n = p.cols}, {}, {},
-       weight);
-}
-
-TensorId experts_forward(StageBuilder& b, FfnTape& t) {
+void moe_params(StageBuilder& b, FfnTape& t) {
   const ModelSpec& m = b.model();
-  const ExpertRows& r = b.rows();
-  t.layout = b.tensor("expert layout", Dtype::kInt32, r.expanded, 4);
-  b.op(OpKind::kExpertLayout, "expert layout", {.m = b.tokens(), .n = 1}, {t.arrived8, t.routing},
-       {t.layout});
-  b.row_proportional(true);
-  const TensorId x8 = b.map(OpKind::kPermute, "permute tokens", {t.arrived8, t.layout},
-                            Dtype::kFp8Row, r.expanded, m.hidden);
-  transpose_experts(b, "experts gate_up", t.expert_gate_up);
-  copy_scales(b, "experts gate_up", x8, m.hidden);
-  const TensorId gate_up =
-      grouped_gemm(b, "experts gate_up fwd", x8, m.hidden, 2 * m.expert_ffn, t.expert_gate_up);
-  const TensorId act8 = b.map(OpKind::kSwiGluCast, "experts swiglu+cast", {gate_up}, Dtype::kFp8Row,
-                              r.expanded, m.expert_ffn);
-  transpose_experts(b, "experts down", t.expert_down);
-  copy_scales(b, "experts down", act8, m.expert_ffn);
-  const TensorId y =
-      grouped_gemm(b, "experts down fwd", act8, m.expert_ffn, m.hidden, t.expert_down);
-  const TensorId out = b.map(OpKind::kUnpermute, "unpermute tokens", {y, t.layout, t.routing},
-                             Dtype::kBf16, r.arrived, m.hidden);
-  t.expert_gate_up_kept = gate_up;
-  b.row_proportional(false);
-  return out;
+  t.norm = b.norm_param("ffn_norm.weight", m.hidden);
+  t.router_weight = b.param("router.weight", Dtype::kBf16, m.experts, m.hidden);
+  t.router_bias = b.buffer("router.bias", m.experts, m.router.bias);
+  b.buffer("router.load", m.experts, false);
+  t.expert_gate_up = b.expert_param("experts gate_up.weight", m.hidden, 2 * m.expert_ffn);
+  t.expert_down = b.expert_param("experts down.weight", m.expert_ffn, m.hidden);
 }
 
-// Input gradients of the local experts; leaves the transposed operands of their weight gradients.
-TensorId experts_backward(StageBuilder& b, TensorId dy8_arrived, FfnTape& t) {
+// In the attention segment: norm, router and the operand that dispatch and shared expert read.
+TensorId route(StageBuilder& b, TensorId& x, const Addends& add, FfnTape& t) {
   const ModelSpec& m = b.model();
-  const ExpertRows& r = b.rows();
-  b.row_proportional(true);
-  TensorId gate_up = t.expert_gate_up_kept;
-  if (b.config().plan.recompute.swiglu)
-    gate_up = b.map(OpKind::kCastBack, "experts gate_up cast back", {gate_up}, Dtype::kBf16,
-                    r.expanded, 2 * m.expert_ffn);
-  t.grad8 = b.map(OpKind::kPermute, "permute grads", {dy8_arrived, t.layout}, Dtype::kFp8Row,
-                  r.expanded, m.hidden);
-  copy_scales(b, "experts down grad", t.grad8, m.hidden);
-  const TensorId dact =
-      grouped_gemm(b, "experts down dgrad", t.grad8, m.hidden, m.expert_ffn, t.expert_down);
-  const TensorId act = b.tensor("experts activation", Dtype::kBf16, r.expanded, m.expert_ffn);
-  const TensorId dgate =
-      b.tensor("experts gate_up grad", Dtype::kBf16, r.expanded, 2 * m.expert_ffn);
-  b.op(OpKind::kSwiGluBackward, "experts swiglu fwd+bwd", {.m = r.expanded, .n = m.expert_ffn},
-       {gate_up, dact, t.routing}, {act, dgate});
-  b.op(OpKind::kSwiGluWeightBackward, "experts routing weight grad",
-       {.m = r.expanded, .n = m.expert_ffn}, {act, dact}, {});
-  t.activation_t = b.map(OpKind::kCastTranspose, "experts down input^T", {act}, Dtype::kFp8Row,
-                         m.expert_ffn, r.expanded);
-  const TensorId dgate8 = b.cast("experts gate_up grad", dgate);
-  copy_scales(b, "experts gate_up grad", dgate8, 2 * m.expert_ffn);
-  const TensorId dx = grouped_gemm(b, "experts gate_up dgrad", dgate8, 2 * m.expert_ffn, m.hidden,
-                                   t.expert_gate_up);
-  const TensorId out = b.map(OpKind::kUnpermute, "unpermute grads", {dx, t.layout}, Dtype::kBf16,
-                             r.arrived, m.hidden);
-  t.dgate_t = b.map(OpKind::kCastTranspose, "experts gate_up grad^T", {dgate}, Dtype::kFp8Row,
-                    2 * m.expert_ffn, r.expanded);
-  b.row_proportional(false);
-  return out;
+  const int64_t tokens = b.tokens();
+  moe_params(b, t);
+  const TensorId normed = b.rms_norm_add("ffn_norm", x, add, t.norm);
+  t.input = x;
+  if (!b.config().plan.recompute.norms) t.normed = normed;
+  t.logits = b.tensor("router logits", Dtype::kFp32, tokens, m.experts);
+  b.gemm("router fwd", GemmLayout::kNT, {.m = tokens, .n = m.experts, .k = m.hidden}, {normed},
+         {t.logits}, t.router_weight);
+  t.routing = b.map(OpKind::kRouter, "router top-k", {t.logits}, Dtype::kInt32, tokens,
+                    kRoutingWords * m.experts_per_token, t.router_bias);
+  return b.operand("ffn", normed);
+}
+
+void dispatch(StageBuilder& b, TensorId operand, FfnTape& t) {
+  const ModelSpec& m = b.model();
+  t.arrived = operand;
+  t.arrived_routing = t.routing;
+  if (!travels(b)) return;
+  const int64_t ranks = b.config().plan.expert_parallel;
+  b.stream(StreamKind::kAllToAll);
+  t.dispatch_layout = b.map(OpKind::kDispatchLayout, "dispatch layout", {t.routing}, Dtype::kInt32,
+                            1, dispatch_layout_words(b.tokens(), m, ranks));
+  b.graph().tensors[t.dispatch_layout.v].packed = PackedIndex::kDispatchLayout;
+  t.arrived =
+      b.dynamic_tensor("arrived tokens", b.operand_dtype(), DynamicRows::kArrived, m.hidden);
+  t.arrived_routing = b.dynamic_tensor("arrived routing", Dtype::kInt32, DynamicRows::kArrived,
+                                       kArrivedRoutingWords * m.experts_per_token);
+  all_to_all(b, OpKind::kDispatch, "dispatch tokens", b.operand_dtype(),
+             {operand, t.routing, t.dispatch_layout}, {t.arrived, t.arrived_routing});
+}
+
+// From the gradient of the block's output to that of the rows that the local experts computed.
+TensorId dispatch_grads(StageBuilder& b, TensorId dy, const FfnTape& t) {
+  b.stream(StreamKind::kAllToAll);
+  const TensorId operand = b.operand("combine grad", dy);
+  if (!travels(b)) return operand;
+  const TensorId arrived =
+      b.dynamic_tensor("arrived grads", b.operand_dtype(), DynamicRows::kArrived, b.model().hidden);
+  all_to_all(b, OpKind::kDispatch, "dispatch grads", b.operand_dtype(),
+             {operand, t.dispatch_layout}, {arrived});
+  return arrived;
+}
+
+// The gradients of the tokens and of their routing weights back to the tokens' ranks.
+void combine_grads(StageBuilder& b, const FfnTape& t, TensorId& dx, TensorId& dweights) {
+  if (!travels(b)) return;
+  const ModelSpec& m = b.model();
+  const TensorId x = b.tensor("combined grads", Dtype::kBf16, b.tokens(), m.hidden);
+  const TensorId w =
+      b.tensor("routing weight grads", Dtype::kFp32, b.tokens(), m.experts_per_token);
+  all_to_all(b, OpKind::kCombine, "combine grads", Dtype::kBf16,
+             {dx, dweights, t.routing, t.dispatch_layout}, {x, w});
+  dx = x;
+  dweights = w;
+}
+
+// Gradient of the normed input through the router; its operands' weight gradient at once.
+TensorId router_backward(StageBuilder& b, const FfnTape& t, TensorId normed, TensorId dweights) {
+  const ModelSpec& m = b.model();
+  const int64_t tokens = b.tokens();
+  const TensorId dlogits = b.map(OpKind::kRouterBackward, "router bwd",
+                                 {t.logits, t.routing, dweights}, Dtype::kBf16, tokens, m.experts);
+  const TensorId drouter = b.tensor("router dgrad out", Dtype::kBf16, tokens, m.hidden);
+  b.gemm("router dgrad", GemmLayout::kNN, {.m = tokens, .n = m.hidden, .k = m.experts}, {dlogits},
+         {drouter}, t.router_weight);
+  b.gemm("router wgrad", GemmLayout::kTN, {.m = m.experts, .n = m.hidden, .k = tokens},
+         {normed, dlogits}, {}, t.router_weight);
+  return drouter;
 }
 
 }  // namespace
 
+int64_t dispatch_layout_words(int64_t tokens, const ModelSpec& m, int64_t ranks) {
+  return ranks + 1 + m.experts + tokens * std::min(m.experts_per_token, ranks) +
+         tokens * m.experts_per_token;
+}
+
 Addends ffn_moe_forward(StageBuilder& b, TensorId& x, const Addends& add, FfnTape& t, int unit,
                         int layer) {
   const ModelSpec& m = b.model();
-  const ExpertRows& r = b.rows();
-  const int64_t tokens = b.tokens();
-  // Still in the attention segment: norm, router and the cast that dispatch and shared expert read.
-  t.norm = b.param("ffn_norm.weight", Dtype::kBf16, 1, m.hidden);
-  const TensorId normed = b.rms_norm_add("ffn_norm", x, add, t.norm);
-  t.input = x;
-  if (!b.config().plan.recompute.norms) t.normed = normed;
-  t.router_weight = b.param("router.weight", Dtype::kBf16, m.experts, m.hidden);
-  b.param("router.bias", Dtype::kFp32, 1, m.experts);
-  const TensorId logits = b.tensor("router logits", Dtype::kFp32, tokens, m.experts);
-  b.op(OpKind::kGemm, "router fwd", {.m = tokens, .n = m.experts, .k = m.hidden}, {normed},
-       {logits}, t.router_weight);
-  t.routing = b.map(OpKind::kRouter, "router top-k", {logits}, Dtype::kInt32, tokens,
-                    4 * m.experts_per_token);
-  const TensorId normed8 = b.cast("ffn", normed);
-
-  t.expert_gate_up = b.param("experts gate_up.weight", Dtype::kFp8Block,
-                             r.local_experts * 2 * m.expert_ffn, m.hidden, true);
-  t.expert_down = b.param("experts down.weight", Dtype::kFp8Block, r.local_experts * m.hidden,
-                          m.expert_ffn, true);
+  const TensorId operand = route(b, x, add, t);
 
   b.begin(SegmentKind::kDispatchF, unit, layer);
-  t.arrived8 = normed8;
-  if (b.config().plan.expert_parallel > 1) {
-    b.stream(StreamKind::kAllToAll);
-    b.op(OpKind::kDispatchLayout, "dispatch layout", {.m = tokens, .n = 1}, {t.routing}, {});
-    t.arrived8 = b.tensor("arrived tokens", Dtype::kFp8Row, r.arrived, m.hidden);
-    all_to_all(b, OpKind::kDispatch, "dispatch tokens", Dtype::kFp8Row, {normed8}, t.arrived8);
-  }
+  dispatch(b, operand, t);
 
   b.begin(SegmentKind::kMlpF, unit, layer);
   TensorId gate_up;
   if (m.shared_experts > 0) {
     ffn_params(b, t, "shared", m.shared_experts * m.expert_ffn);
-    gate_up = b.linear_forward_fp8(t.gate_up, normed8);
+    gate_up = b.linear_forward_operand(t.gate_up, operand);
   }
   const TensorId out = experts_forward(b, t);
   TensorId shared;
   if (m.shared_experts > 0) shared = swiglu_forward(b, t, gate_up);
-  if (b.config().plan.recompute.swiglu) {
-    b.row_proportional(true);
-    t.expert_gate_up_kept = b.cast("experts gate_up keep", t.expert_gate_up_kept);
-    b.row_proportional(false);
-  }
+  experts_keep(b, t);
 
   b.begin(SegmentKind::kCombineF, unit, layer);
   Addends parts = {out};
   if (shared.valid()) parts.push_back(shared);
-  if (b.config().plan.expert_parallel == 1) return parts;
+  if (!travels(b)) return parts;
   // The combine kernel adds the shared expert's output to what it sums.
-  const TensorId combined = b.tensor("combined tokens", Dtype::kBf16, tokens, m.hidden);
-  all_to_all(b, OpKind::kCombine, "combine tokens", Dtype::kBf16, std::move(parts), combined);
+  const TensorId combined = b.tensor("combined tokens", Dtype::kBf16, b.tokens(), m.hidden);
+  parts.push_back(t.dispatch_layout);
+  all_to_all(b, OpKind::kCombine, "combine tokens", Dtype::kBf16, parts, {combined});
   return {combined};
 }
 
 TensorId ffn_moe_backward(StageBuilder& b, TensorId dy, FfnTape& t, int unit, int layer) {
   const ModelSpec& m = b.model();
-  const ExpertRows& r = b.rows();
-  const int64_t tokens = b.tokens();
   b.begin(SegmentKind::kCombineB, unit, layer);
-  b.stream(StreamKind::kAllToAll);
-  const TensorId dy8 = b.cast("combine grad", dy);
-  TensorId arrived = dy8;
-  if (b.config().plan.expert_parallel > 1) {
-    arrived = b.tensor("arrived grads", Dtype::kFp8Row, r.arrived, m.hidden);
-    all_to_all(b, OpKind::kDispatch, "dispatch grads", Dtype::kFp8Row, {dy8}, arrived);
-  }
+  const TensorId arrived = dispatch_grads(b, dy, t);
 
   b.begin(SegmentKind::kMlpB, unit, layer);
   TensorId dshared;
   if (m.shared_experts > 0) dshared = swiglu_backward(b, dy, t);
-  const TensorId dexperts = experts_backward(b, arrived, t);
+  TensorId dweights;
+  TensorId dnormed = experts_backward(b, arrived, t, dweights);
   TensorId normed = t.normed;
   if (b.config().plan.recompute.norms) normed = b.rms_norm("ffn_norm again", t.input, t.norm);
   TensorId dnormed_shared;
@@ -193,49 +162,13 @@ TensorId ffn_moe_backward(StageBuilder& b, TensorId dy, FfnTape& t, int unit, in
   }
 
   b.begin(SegmentKind::kDispatchB, unit, layer);
-  TensorId dnormed = dexperts;
-  if (b.config().plan.expert_parallel > 1) {
-    dnormed = b.tensor("combined grads", Dtype::kBf16, tokens, m.hidden);
-    all_to_all(b, OpKind::kCombine, "combine grads", Dtype::kBf16, {dexperts}, dnormed);
-  }
+  combine_grads(b, t, dnormed, dweights);
 
   b.begin(SegmentKind::kAttnB, unit, layer);
-  const TensorId dlogits =
-      b.map(OpKind::kRouterBackward, "router bwd", {t.routing}, Dtype::kFp32, tokens, m.experts);
-  const TensorId drouter = b.tensor("router dgrad out", Dtype::kBf16, tokens, m.hidden);
-  b.op(OpKind::kGemm, "router dgrad", {.m = tokens, .n = m.hidden, .k = m.experts}, {dlogits},
-       {drouter}, t.router_weight);
-  b.op(OpKind::kGemm, "router wgrad", {.m = m.experts, .n = m.hidden, .k = tokens},
-       {dlogits, normed}, {}, t.router_weight);
-  Addends grads = {drouter};
+  Addends grads = {router_backward(b, t, normed, dweights)};
   if (dnormed_shared.valid()) grads.push_back(dnormed_shared);
   const TensorId sum = b.add("add ffn grads", dnormed, grads);
   return b.rms_norm_backward("ffn_norm", sum, t.input, t.norm, dy);
-}
-
-void expert_wgrads(StageBuilder& b, const FfnTape& t) {
-  const ModelSpec& m = b.model();
-  const ExpertRows& r = b.rows();
-  const int64_t rows = r.expanded / r.local_experts;
-  b.row_proportional(true);
-  const TensorId dy_t = b.map(OpKind::kCastTranspose, "experts down grad^T", {t.grad8},
-                              Dtype::kFp8Row, m.hidden, r.expanded);
-  const auto expert_pair = [&](const char* name, TensorId x_t, TensorId grad_t, int64_t out,
-                               int64_t in, ParamId weight) {
-    for (int64_t e = 0; e < r.local_experts; ++e) {
-      b.stream(e % 2 == 0 ? StreamKind::kCompute : StreamKind::kComputeAux);
-      b.op(OpKind::kGemmFp8Wgrad, name, {.m = out, .n = in, .k = rows}, {x_t, grad_t}, {}, weight);
-      // The op reads one expert's share of the operands.
-      b.graph().ops.back().work.hbm = Bytes(rows * (in + out) + 8 * in * out);
-    }
-    b.stream(StreamKind::kCompute);
-  };
-  expert_pair("experts down wgrad", t.activation_t, dy_t, m.hidden, m.expert_ffn, t.expert_down);
-  const TensorId x_t = b.map(OpKind::kCastTranspose, "experts gate_up input^T",
-                             {t.arrived8, t.layout}, Dtype::kFp8Row, m.hidden, r.expanded);
-  expert_pair("experts gate_up wgrad", x_t, t.dgate_t, 2 * m.expert_ffn, m.hidden,
-              t.expert_gate_up);
-  b.row_proportional(false);
 }
 
 }  // namespace orrery

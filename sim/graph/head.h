@@ -6,30 +6,32 @@
 namespace orrery {
 
 struct HeadTape {
-  ParamId norm, weight;
+  ParamId norm, weight, loss;
   TensorId input, normed, dlogits;
 };
 
 // Final norm, head GEMM in BF16 and cross-entropy, which leaves the gradient of the logits in their
-// place. `weight` is the head's matrix (shared by the MTP modules' heads).
+// place. `weight` is the head's matrix (shared by the MTP modules' heads). `depth` 0 is the trunk's
+// head, which predicts the next token; the head of MTP module d, at depth d, predicts d + 1 ahead.
 void head_forward(StageBuilder& b, TensorId x, const Addends& add, ParamId weight, HeadTape& tape,
-                  int unit);
+                  int unit, int layer, int depth);
 // Returns the gradient of the residual stream.
 TensorId head_backward(StageBuilder& b, HeadTape& tape, int unit);
 void head_wgrad(StageBuilder& b, const HeadTape& tape, int unit);
 
-TensorId embedding_forward(StageBuilder& b, ParamId table);
-void embedding_backward(StageBuilder& b, TensorId dx, ParamId table);
+// The tape of an embedding: the ids of the tokens `ahead` positions further on.
+TensorId embedding_forward(StageBuilder& b, ParamId table, int ahead, TensorId& ids);
+void embedding_backward(StageBuilder& b, TensorId dx, TensorId ids, ParamId table);
 
 // What a multi-token-prediction module puts before its transformer layer (arXiv 2412.19437, 2.2):
-// norms of the hidden state and of the next token's embedding, joined and projected from 2h to h.
+// norms of the next token's embedding and of the hidden state, joined and projected from 2h to h.
 struct MtpTape {
   ParamId hidden_norm, embedding_norm;
   StageBuilder::Linear projection;
-  TensorId hidden, embedding, joined;
+  TensorId hidden, embedding, joined, ids;
   std::vector<PendingWgrad> wgrads;
 };
-TensorId mtp_input_forward(StageBuilder& b, TensorId hidden, ParamId embedding_table,
+TensorId mtp_input_forward(StageBuilder& b, TensorId hidden, ParamId embedding_table, int depth,
                            MtpTape& tape);
 // Returns the gradient of the hidden state.
 TensorId mtp_input_backward(StageBuilder& b, TensorId dx, ParamId embedding_table, MtpTape& tape);

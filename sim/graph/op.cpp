@@ -19,6 +19,7 @@ constexpr std::array<KindInfo, kOpKinds> kKinds = {{
     {"gemm_fp8_wgrad", R::kCompute, C::kGemmWgrad},
     {"attention", R::kCompute, C::kAttentionForward},
     {"attention_backward", R::kCompute, C::kAttentionBackward},
+    {"load_tokens", R::kCompute, C::kElementwise},
     {"embedding", R::kCompute, C::kElementwise},
     {"embedding_backward", R::kCompute, C::kElementwise},
     {"rms_norm", R::kCompute, C::kNorm},
@@ -52,6 +53,8 @@ constexpr std::array<KindInfo, kOpKinds> kKinds = {{
     {"dispatch_layout", R::kCompute, C::kCommLayout},
     {"grad_norm", R::kCompute, C::kOptimizer},
     {"adamw", R::kCompute, C::kOptimizer},
+    {"cast_weights", R::kCompute, C::kOptimizer},
+    {"router_bias", R::kCompute, C::kOptimizer},
     {"zero_grad", R::kCompute, C::kOptimizer},
     {"notify", R::kAllToAll, C::kCommNotify},
     {"dispatch", R::kAllToAll, C::kCommDispatch},
@@ -77,10 +80,6 @@ std::string_view op_kind_name(OpKind k) { return kKinds[static_cast<std::size_t>
 
 Resource op_resource(OpKind k) { return kKinds[static_cast<std::size_t>(k)].resource; }
 
-KernelClass op_class(OpKind k, int64_t groups, Phase phase) {
-  if (k == OpKind::kGemmFp8 && groups > 1) return KernelClass::kGemmGrouped;
-  if (k == OpKind::kCast && phase == Phase::kOptimizer) return KernelClass::kOptimizer;
-  return kKinds[static_cast<std::size_t>(k)].cls;
-}
+KernelClass op_kind_class(OpKind k) { return kKinds[static_cast<std::size_t>(k)].cls; }
 
 }  // namespace orrery

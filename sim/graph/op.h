@@ -12,12 +12,13 @@ namespace orrery {
 
 enum class OpKind : uint8_t {
   // Tensor-core matrix products.
-  kGemm,          // BF16
-  kGemmFp8,       // 1x128 activations by 128x128 weights: fprop and dgrad
-  kGemmFp8Wgrad,  // 1x128 by 1x128 scales, FP32 accumulated into the gradient
+  kGemm,          // BF16; operands laid out as Op::layout says
+  kGemmFp8,       // kNT, 1x128 activations by 128x128 weights: fprop and dgrad
+  kGemmFp8Wgrad,  // kNT, 1x128 by 1x128 scales, FP32 accumulated into the gradient
   kAttention,
   kAttentionBackward,
   // Memory-bound maps.
+  kLoadTokens,  // a micro-batch's token ids from the host
   kEmbedding,
   kEmbeddingBackward,
   kRmsNorm,
@@ -30,10 +31,10 @@ enum class OpKind : uint8_t {
   kCastBackE5M6,
   kTransposeFp8,     // weight transpose for dgrad
   kTransposeScales,  // scale factors to the layout that the GEMM reads
-  kRope,
+  kRope,             // in place
   kRopeBackward,
-  kConcatHeads,  // k_nope and the shared k_rope into [tokens, heads, qk_dim]; split in backward
-  kCopy,         // strided slice to a contiguous tensor
+  kConcatHeads,  // head by head, columns of two tensors side by side
+  kCopy,         // columns of each head to a contiguous tensor
   kReduceHeads,  // gradient of the shared k_rope summed over heads
   kSwiGlu,
   kSwiGluCast,  // SwiGLU fused with the 1x128 cast
@@ -44,15 +45,17 @@ enum class OpKind : uint8_t {
   kAdd,
   kPermute,       // arrived rows expanded to one row per (token, local expert)
   kUnpermute,     // weighted sum back to one row per arrived token
-  kCrossEntropy,  // forward and the gradient of the logits in place
+  kCrossEntropy,  // forward and the gradient of the logits in place; adds to the loss
   // Routing, as the stack implements it (StackSpec composites).
-  kRouter,
+  kRouter,  // scores and top-k; counts tokens per expert
   kRouterBackward,
-  kExpertLayout,
-  kDispatchLayout,
+  kExpertLayout,    // rows of each local expert
+  kDispatchLayout,  // rows for each rank of the expert-parallel group
   // Optimizer.
   kGradNorm,
   kAdamW,
+  kCastWeights,  // updated BF16 weights to the copies that kernels read
+  kRouterBias,   // auxiliary-loss-free balancing
   kZeroGrad,
   // Communication.
   kNotify,    // entry barrier of an all-to-all, with the exchange of counts
@@ -104,15 +107,24 @@ enum class Resource : uint8_t {
   kNetwork,   // the NIC (P2P, gradient collectives)
 };
 Resource op_resource(OpKind k);
-KernelClass op_class(OpKind k, int64_t groups, Phase phase);
+KernelClass op_kind_class(OpKind k);  // of its kernels on their own; see op_class
+
+// How the operands of C[m, n] = A·B lie in memory, row-major: kNT: A[m, k], B[n, k]; kNN: A[m, k],
+// B[k, n]; kTN: A[k, m], B[k, n], and C accumulates in FP32 (a weight gradient).
+enum class GemmLayout : uint8_t { kNT, kNN, kTN };
 
 // Shape of an op. GEMM: `groups` products of [m, k] x [k, n], m being the rows of all groups
-// together. Attention: m = sequences, n = sequence length, k = heads, with d_qk and d_v.
-// Memory-bound: m rows of n elements. Communication: `bytes` of OpWork.
+// together; `index` picks one expert. Attention: m = sequences, n = sequence length, k = heads,
+// with d_qk and d_v.
+// Memory-bound: m rows of n elements. Ops on heads (RoPE, concat, copy, reduce) see a row as
+// `groups` heads and act on `n / groups` (RoPE: n) columns of each from `column` on; a concat puts
+// `first` columns of its first input before those of the second.
+// kLoadTokens: the ids `column` positions ahead. Optimizer: `index` is the share.
 struct OpShape {
   int64_t m = 0, n = 0, k = 0;
   int64_t groups = 1;
   int64_t d_qk = 0, d_v = 0;
+  int64_t column = 0, first = 0, index = 0;
 };
 
 // The work of one op: the only place from which cost models take FLOPs and bytes.

@@ -4,55 +4,142 @@ namespace orrery {
 namespace {
 
 constexpr int64_t kGradBytes = 4;    // FP32
+constexpr int64_t kMasterBytes = 4;  // FP32
 constexpr int64_t kWeightBytes = 2;  // BF16, as gathered
-// Reads the FP32 gradient and master weight and the BF16 moments; writes master, moments and the
-// BF16 weight.
-constexpr int64_t kAdamWBytes = 4 + 4 + 2 + 2 + 4 + 2 + 2 + 2;
-constexpr int64_t kCastBytes = 2 + 1;  // BF16 weight to FP8
 
-void collective(StageBuilder& b, OpKind kind, const std::string& name, CommKind comm,
-                int64_t params, int64_t bytes, TensorId in, TensorId out) {
-  b.stream(StreamKind::kGradient);
-  b.op(kind, name, {.m = params, .n = bytes},
-       in.valid() ? std::vector{in} : std::vector<TensorId>{}, {out});
-  b.graph().ops.back().comm = comm;
-  b.stream(StreamKind::kCompute);
+int64_t moment_bytes(const PlanSpec& p) { return p.moments == MomentDtype::kBf16 ? 2 : 4; }
+
+// Reads the gradient, master weight and moments; writes master, moments and the BF16 weight.
+int64_t adamw_bytes(const PlanSpec& p) {
+  return kGradBytes + 2 * kMasterBytes + 4 * moment_bytes(p) + kWeightBytes;
 }
+
+class OptimizerBuilder {
+ public:
+  OptimizerBuilder(const GraphConfig& config, const OptimizerInput& input)
+      : b_(config), config_(config), input_(input) {}
+
+  StageGraph build() {
+    b_.begin(SegmentKind::kOptimizer, 0, -1);
+    add_embedding_gradients();
+    reduce_gradients();
+    const TensorId statistics = reduce_statistics();
+    update_weights(statistics);
+    balance_routers();
+    return b_.finish();
+  }
+
+ private:
+  // A tensor that only orders the ops: the arrays themselves are held all the time.
+  TensorId token(const char* name) {
+    return b_.tensor(name, Dtype::kFp32, 1, 1, BufferKind::kWorkspace);
+  }
+
+  void collective(OpKind kind, const char* name, CommKind comm, int chunk, int64_t elements,
+                  int64_t bytes, std::vector<TensorId> in, TensorId out, int64_t share) {
+    b_.stream(StreamKind::kGradient);
+    Op& op = b_.op(kind, name, {.m = elements, .n = bytes, .index = share}, std::move(in), {out});
+    op.comm = comm;
+    op.unit = static_cast<int16_t>(chunk);
+    b_.stream(StreamKind::kCompute);
+  }
+
+  // Before the replicas reduce: the first and the last stage of a pipeline both read the embedding.
+  void add_embedding_gradients() {
+    const int64_t n = config_.model.vocab * config_.model.hidden;
+    for (int chunk : input_.chunks_with_shared_embedding) {
+      ready_.push_back(token("embedding gradients"));
+      collective(OpKind::kAllReduce, "reduce embedding gradients", CommKind::kEmbedding, chunk, n,
+                 kGradBytes, {}, ready_.back(), kNoShare);
+    }
+  }
+
+  void reduce_gradients() {
+    for (std::size_t i = 0; i < input_.shares.size(); ++i) {
+      const OptimizerShare& s = input_.shares[i];
+      reduced_.push_back(token("reduced gradients"));
+      collective(s.shards > 1 ? OpKind::kReduceScatter : OpKind::kAllReduce, "reduce gradients",
+                 s.comm, s.chunk, s.elements, kGradBytes, ready_, reduced_.back(),
+                 static_cast<int64_t>(i));
+    }
+  }
+
+  TensorId reduce_statistics() {
+    const int64_t n = step_statistics(config_.model);
+    TensorId local;
+    for (std::size_t i = 0; i < input_.shares.size(); ++i) {
+      std::vector<TensorId> in = {reduced_[i]};
+      if (local.valid()) in.push_back(local);
+      const TensorId sum = b_.tensor("step statistics", Dtype::kFp32, 1, n, BufferKind::kWorkspace);
+      b_.op(OpKind::kGradNorm, "gradient norm",
+            {.m = input_.shares[i].owned(), .n = kGradBytes, .index = static_cast<int64_t>(i)},
+            std::move(in), {sum});
+      local = sum;
+    }
+    const TensorId total = b_.tensor("step totals", Dtype::kFp32, 1, n, BufferKind::kWorkspace);
+    collective(OpKind::kAllReduce, "reduce norm", CommKind::kWorld, 0, n, kGradBytes, {local},
+               total, kNoShare);
+    return total;
+  }
+
+  void update_weights(TensorId statistics) {
+    std::vector<TensorId> written;
+    int64_t elements = 0;
+    for (std::size_t i = 0; i < input_.shares.size(); ++i) {
+      const OptimizerShare& s = input_.shares[i];
+      // With FP8 weights the BF16 ones are temporary; else they are what the kernels read.
+      const TensorId updated = b_.fp8() ? b_.tensor("updated weights", Dtype::kBf16, 1, s.elements,
+                                                    BufferKind::kWorkspace)
+                                        : token("updated weights");
+      const auto index = static_cast<int64_t>(i);
+      b_.op(OpKind::kAdamW, "adamw",
+            {.m = s.owned(), .n = adamw_bytes(config_.plan), .index = index},
+            {statistics, reduced_[i]}, {updated});
+      b_.last_op().unit = static_cast<int16_t>(s.chunk);
+      TensorId whole = updated;
+      if (s.shards > 1) {
+        whole = token("gathered weights");
+        collective(OpKind::kAllGather, "gather weights", s.comm, s.chunk, s.elements, kWeightBytes,
+                   {updated}, whole, index);
+        if (b_.fp8()) written.push_back(updated);
+      }
+      written.push_back(whole);
+      elements += s.elements;
+    }
+    b_.op(OpKind::kZeroGrad, "zero gradients", {.m = elements, .n = kGradBytes}, {}, {});
+    // Reads the BF16 weights, writes FP8.
+    const int64_t cast_bytes = b_.fp8() ? kWeightBytes + 1 : 0;
+    b_.op(OpKind::kCastWeights, "cast weights", {.m = elements, .n = cast_bytes}, written, {});
+  }
+
+  void balance_routers() {
+    for (const OptimizerInput::Routers& r : input_.routers) {
+      const int64_t loads = config_.model.experts * r.layers;
+      const TensorId load = token("expert load");
+      collective(OpKind::kAllReduce, "reduce expert load", CommKind::kData, r.chunk, loads,
+                 kGradBytes, {}, load, kNoShare);
+      // Reads the loads and the biases, writes the biases, zeroes the loads.
+      b_.op(OpKind::kRouterBias, "update router bias", {.m = loads, .n = 16}, {load}, {});
+      b_.last_op().unit = static_cast<int16_t>(r.chunk);
+    }
+  }
+
+  StageBuilder b_;
+  const GraphConfig& config_;
+  const OptimizerInput& input_;
+  std::vector<TensorId> ready_, reduced_;
+};
 
 }  // namespace
 
-StageGraph build_optimizer(const GraphConfig& config, const std::vector<OptimizerShare>& shares,
-                           int64_t params) {
-  StageBuilder b(config);
-  b.begin(SegmentKind::kOptimizer, 0, -1);
-  int64_t owned = 0;
-  std::vector<TensorId> reduced;
-  for (const OptimizerShare& s : shares) {
-    reduced.push_back(b.tensor("reduced gradients", Dtype::kFp32, 1, 1, BufferKind::kWorkspace));
-    collective(b, s.shards > 1 ? OpKind::kReduceScatter : OpKind::kAllReduce, "reduce gradients",
-               s.comm, s.params, kGradBytes, {}, reduced.back());
-    b.graph().ops.back().unit = static_cast<int16_t>(s.chunk);
-    owned += s.params / s.shards;
-  }
-  const TensorId norm = b.tensor("gradient norm", Dtype::kFp32, 1, 1, BufferKind::kWorkspace);
-  b.op(OpKind::kGradNorm, "gradient norm", {.m = owned, .n = kGradBytes}, reduced, {norm});
-  const TensorId total = b.tensor("global norm", Dtype::kFp32, 1, 1, BufferKind::kWorkspace);
-  collective(b, OpKind::kAllReduce, "reduce norm", CommKind::kWorld, 1, kGradBytes, norm, total);
-  const TensorId updated = b.tensor("updated", Dtype::kFp32, 1, 1, BufferKind::kWorkspace);
-  b.op(OpKind::kAdamW, "adamw", {.m = owned, .n = kAdamWBytes}, {total}, {updated});
-  std::vector<TensorId> gathered;
-  for (const OptimizerShare& s : shares) {
-    if (s.shards == 1) continue;
-    gathered.push_back(b.tensor("gathered", Dtype::kBf16, 1, 1, BufferKind::kWorkspace));
-    collective(b, OpKind::kAllGather, "gather weights", s.comm, s.params, kWeightBytes, updated,
-               gathered.back());
-    b.graph().ops.back().unit = static_cast<int16_t>(s.chunk);
-  }
-  b.op(OpKind::kZeroGrad, "zero gradients", {.m = params, .n = kGradBytes}, {}, {});
-  gathered.push_back(updated);
-  b.op(OpKind::kCast, "cast weights", {.m = params, .n = 1}, gathered, {});
-  b.graph().ops.back().work.hbm = Bytes(params * kCastBytes);
-  return b.finish();
+int64_t step_statistics(const ModelSpec& m) { return 2 + m.mtp_layers; }
+
+int64_t optimizer_state_bytes(const PlanSpec& plan) {
+  return kMasterBytes + 2 * moment_bytes(plan);
+}
+
+StageGraph build_optimizer(const GraphConfig& config, const OptimizerInput& input) {
+  return OptimizerBuilder(config, input).build();
 }
 
 }  // namespace orrery

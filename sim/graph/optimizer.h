@@ -1,5 +1,6 @@
 // The optimizer step of a rank: gradient reduction over the replicas of each weight, clipping by
-// the global norm, AdamW on the owned shard (ZeRO-1), gathering of the new weights.
+// the global norm, AdamW on the owned shard (ZeRO-1), gathering of the new weights; and the
+// auxiliary-loss-free balancing of the routers.
 #pragma once
 
 #include <vector>
@@ -8,17 +9,44 @@
 
 namespace orrery {
 
-// Weights with the same replicas: the dense or the expert part of one model chunk.
+// Weights with the same replicas: the dense or the expert part of one model chunk, one after the
+// other in the order of the stage's parameters, each padded to whole 128-element chunks. Gradients
+// (FP32), master weights, moments and gathered weights are such flat arrays.
 struct OptimizerShare {
   int chunk = 0;
+  int stage = 0;
   CommKind comm = CommKind::kData;
-  int64_t params = 0;  // on this rank
-  int64_t shards = 1;  // over which the optimizer states are split; 1: not sharded
+  std::vector<ParamId> params;   // of the stage
+  std::vector<int64_t> offsets;  // where each starts
+  int64_t elements = 0;          // of all, padded to a multiple of shards x 128
+  int64_t owners = 1;            // replicas that reduce their gradients together
+  int64_t shards = 1;            // over which the states are split: owners, or 1 with ZeRO-0
+  // Of a stage that repeats the first stage's embedding: left out of the gradient norm.
+  ParamId repeated;
+
+  int64_t owned() const { return elements / shards; }
+};
+constexpr int64_t kShareAlignment = 128;
+constexpr int64_t kNoShare = -1;  // OpShape::index of collectives on other arrays
+
+// What the optimizer of a rank works on, apart from shares.
+struct OptimizerInput {
+  std::vector<OptimizerShare> shares;
+  std::vector<int> chunks_with_shared_embedding;  // whose gradient another stage adds to
+  struct Routers {
+    int chunk;
+    int64_t layers;
+  };
+  std::vector<Routers> routers;  // balanced without an auxiliary loss
 };
 
-// `params` of the rank in all. Gradients are FP32, master weights FP32, moments BF16; new weights
-// are gathered in BF16 and cast to FP8.
-StageGraph build_optimizer(const GraphConfig& config, const std::vector<OptimizerShare>& shares,
-                           int64_t params);
+// Reduced over all ranks in one collective: sum of squares of the gradients, then the loss of each
+// head.
+int64_t step_statistics(const ModelSpec& m);
+
+// FP32 master weights and the moments in the plan's type; new weights are gathered in BF16 and,
+// with FP8 weights, cast.
+StageGraph build_optimizer(const GraphConfig& config, const OptimizerInput& input);
+int64_t optimizer_state_bytes(const PlanSpec& plan);  // per owned parameter
 
 }  // namespace orrery

@@ -52,14 +52,13 @@ class StageAssembler {
   int next_unit() const { return static_cast<int>(units_.size()); }
 
   void boundary_params() {
-    const bool mtp = last_ && model().mtp_layers > 0;
-    if (first_ || mtp)
-      embedding_ = b_.param("embedding.weight", Dtype::kBf16, model().vocab, model().hidden);
-    if (last_) {
-      head_ = model().tied_embeddings && embedding_.valid()
-                  ? embedding_
-                  : b_.param("head.weight", Dtype::kBf16, model().vocab, model().hidden);
-    }
+    const bool tied = model().tied_embeddings;
+    if (first_ || (last_ && (tied || model().mtp_layers > 0)))
+      embedding_ =
+          b_.param(std::string(kEmbeddingParam), Dtype::kBf16, model().vocab, model().hidden);
+    if (last_)
+      head_ =
+          tied ? embedding_ : b_.param("head.weight", Dtype::kBf16, model().vocab, model().hidden);
   }
 
   TensorId boundary(const char* name) {
@@ -80,11 +79,11 @@ class StageAssembler {
     return units_.back();
   }
 
-  void add_head(TensorId x, const Addends& add) {
+  void add_head(TensorId x, const Addends& add, int layer, int depth) {
     const int index = next_unit();
     units_.emplace_back();
     units_.back().head = true;
-    head_forward(b_, x, add, head_, units_.back().head_tape, index);
+    head_forward(b_, x, add, head_, units_.back().head_tape, index, layer, depth);
   }
 
   void forward() {
@@ -95,7 +94,8 @@ class StageAssembler {
       const int index = next_unit();
       Unit& u = add_layer(layer, model().is_moe_layer(layer));
       b_.begin(SegmentKind::kAttnF, index, u.layer);
-      if (i == 0) x = first_ ? embedding_forward(b_, embedding_) : act_in_ = boundary("act in");
+      if (i == 0)
+        x = first_ ? embedding_forward(b_, embedding_, 0, ids_) : act_in_ = boundary("act in");
       layer_forward(u, index, x, add);
     }
     if (layers_ == 0) x = first_ ? TensorId{} : act_in_ = boundary("act in");
@@ -122,17 +122,18 @@ class StageAssembler {
     // The MTP module reads the same residual stream as the head, before the final norm.
     TensorId trunk = x;
     if (model().mtp_layers > 0) trunk = b_.add("trunk output", x, add), add.clear();
-    add_head(trunk, add);
+    add_head(trunk, add, -1, 0);
     for (int64_t d = 0; d < model().mtp_layers; ++d) {
       const int index = next_unit();
       Unit& u = add_layer(model().layers + d, model().experts > 0);
       u.tape.has_mtp_input = true;
       b_.begin(SegmentKind::kAttnF, index, u.layer);
-      TensorId h = mtp_input_forward(b_, trunk, embedding_, u.tape.mtp);
+      const int depth = static_cast<int>(d) + 1;
+      TensorId h = mtp_input_forward(b_, trunk, embedding_, depth, u.tape.mtp);
       Addends out;
       layer_forward(u, index, h, out);
       trunk = b_.add("mtp output", h, out);
-      add_head(trunk, {});
+      add_head(trunk, {}, units_[static_cast<std::size_t>(index)].layer, depth);
     }
   }
 
@@ -161,7 +162,7 @@ class StageAssembler {
       }
     }
     if (first_) {
-      embedding_backward(b_, dy, embedding_);
+      embedding_backward(b_, dy, ids_, embedding_);
     } else {
       grad_out_ = dy;
       b_.graph().tensors[dy.v].kind = BufferKind::kCommunication;
@@ -212,7 +213,7 @@ class StageAssembler {
   int64_t first_layer_ = 0, layers_ = 0;
   std::deque<Unit> units_;
   ParamId embedding_, head_;
-  TensorId act_in_, act_out_, grad_in_, grad_out_;
+  TensorId ids_, act_in_, act_out_, grad_in_, grad_out_;
 };
 
 }  // namespace

@@ -6,6 +6,12 @@
 
 namespace orrery {
 
+namespace {
+
+int64_t tiles(int64_t n) { return (n + 127) / 128; }
+
+}  // namespace
+
 ExpertRows expert_rows(const GraphConfig& c) {
   ExpertRows r;
   if (c.model.experts == 0) return r;
@@ -14,8 +20,10 @@ ExpertRows expert_rows(const GraphConfig& c) {
   const int64_t ranks = c.plan.expert_parallel;
   r.local_experts = m.experts / ranks;
   r.expanded = tokens * m.experts_per_token + r.local_experts * 64;
-  // A token reaches the experts of `top_groups` groups; a rank holds `local_experts` of them.
-  const int64_t reachable = m.experts / m.expert_groups * m.top_groups;
+  // A token reaches the experts of `top_groups` groups; a rank holds `local_experts` of them. Where
+  // a rank holds several groups, the choice counts as one among all experts.
+  const int64_t group = m.experts / m.expert_groups;
+  const int64_t reachable = r.local_experts <= group ? group * m.top_groups : m.experts;
   double miss = 1;  // that a given rank among them holds none of the k chosen experts
   for (int64_t i = 0; i < r.local_experts; ++i)
     miss *= std::max(
@@ -46,15 +54,55 @@ void StageBuilder::begin(SegmentKind segment, int unit, int layer) {
 
 TensorId StageBuilder::tensor(std::string name, Dtype dtype, int64_t rows, int64_t cols,
                               BufferKind kind) {
-  Tensor t{std::move(name), dtype, kind, rows, cols, tensor_bytes(dtype, rows, cols)};
+  Tensor t;
+  t.name = std::move(name);
+  t.dtype = dtype;
+  t.kind = kind;
+  t.rows = rows;
+  t.cols = cols;
+  t.bytes = tensor_bytes(dtype, rows, cols);
+  t.unit = static_cast<int16_t>(unit_);
   graph_.tensors.push_back(std::move(t));
   return {static_cast<uint32_t>(graph_.tensors.size() - 1)};
 }
 
-ParamId StageBuilder::param(std::string name, Dtype dtype, int64_t rows, int64_t cols,
-                            bool expert) {
-  graph_.params.push_back({std::move(name), dtype, rows, cols, expert});
+TensorId StageBuilder::dynamic_tensor(std::string name, Dtype dtype, DynamicRows rows,
+                                      int64_t cols) {
+  const TensorId t = tensor(std::move(name), dtype, balanced(rows), cols);
+  graph_.tensors.back().dynamic_rows = rows;
+  return t;
+}
+
+ParamId StageBuilder::param(std::string name, Dtype dtype, int64_t rows, int64_t cols) {
+  Param p;
+  p.name = std::move(name);
+  p.dtype = dtype;
+  p.rows = rows;
+  p.cols = cols;
+  p.layer = layer_;
+  graph_.params.push_back(std::move(p));
   return {static_cast<uint32_t>(graph_.params.size() - 1)};
+}
+
+ParamId StageBuilder::norm_param(std::string name, int64_t cols) {
+  const ParamId p = param(std::move(name), Dtype::kBf16, 1, cols);
+  graph_.params.back().init = ParamInit::kOnes;
+  return p;
+}
+
+ParamId StageBuilder::expert_param(std::string name, int64_t rows, int64_t cols) {
+  const ParamId p = param(std::move(name), weight_dtype(), rows_.local_experts * rows, cols);
+  graph_.params.back().expert = true;
+  graph_.params.back().groups = rows_.local_experts;
+  return p;
+}
+
+ParamId StageBuilder::buffer(std::string name, int64_t cols, bool saved) {
+  const ParamId p = param(std::move(name), Dtype::kFp32, 1, cols);
+  graph_.params.back().trained = false;
+  graph_.params.back().saved = saved;
+  graph_.params.back().init = ParamInit::kZeros;
+  return p;
 }
 
 namespace {
@@ -100,8 +148,8 @@ CommKind comm_of(OpKind k, Phase phase) {
 
 }  // namespace
 
-void StageBuilder::op(OpKind kind, std::string name, OpShape shape, std::vector<TensorId> inputs,
-                      std::vector<TensorId> outputs, ParamId param) {
+Op& StageBuilder::op(OpKind kind, std::string name, OpShape shape, std::vector<TensorId> inputs,
+                     std::vector<TensorId> outputs, ParamId param) {
   Op op;
   op.kind = kind;
   op.phase = phase_of(segment_);
@@ -121,6 +169,7 @@ void StageBuilder::op(OpKind kind, std::string name, OpShape shape, std::vector<
   op.comm = comm_of(kind, op.phase);
   op.work = op_work(graph_, op);
   graph_.ops.push_back(std::move(op));
+  return graph_.ops.back();
 }
 
 TensorId StageBuilder::map(OpKind kind, std::string name, std::vector<TensorId> inputs, Dtype dtype,
@@ -130,55 +179,98 @@ TensorId StageBuilder::map(OpKind kind, std::string name, std::vector<TensorId> 
   return out;
 }
 
-StageBuilder::Linear StageBuilder::linear(const std::string& name, int64_t in, int64_t out) {
-  return {name, param(name + ".weight", Dtype::kFp8Block, out, in), in, out};
+TensorId StageBuilder::dynamic_map(OpKind kind, std::string name, std::vector<TensorId> inputs,
+                                   Dtype dtype, DynamicRows rows, int64_t cols) {
+  const TensorId out = dynamic_tensor(name, dtype, rows, cols);
+  op(kind, std::move(name), {.m = balanced(rows), .n = cols}, std::move(inputs), {out});
+  return out;
 }
 
-TensorId StageBuilder::cast(const std::string& name, TensorId x) {
+void StageBuilder::gemm(std::string name, GemmLayout layout, OpShape shape,
+                        std::vector<TensorId> inputs, std::vector<TensorId> outputs,
+                        ParamId weight) {
+  Op& o = op(OpKind::kGemm, std::move(name), shape, std::move(inputs), std::move(outputs), weight);
+  o.layout = layout;
+  // The gradient is read and written in FP32, the weight itself not at all.
+  if (layout == GemmLayout::kTN) {
+    o.work.hbm = Bytes(8 * shape.m * shape.n);
+    for (TensorId t : graph_.inputs(o)) o.work.hbm += graph_.tensors[t.v].bytes;
+  }
+}
+
+StageBuilder::Linear StageBuilder::linear(const std::string& name, int64_t in, int64_t out) {
+  return {name, param(name + ".weight", weight_dtype(), out, in), in, out};
+}
+
+TensorId StageBuilder::operand(const std::string& name, TensorId x) {
+  if (!fp8()) return x;
   const Tensor t = graph_.tensors[x.v];
-  return map(OpKind::kCast, name + " cast", {x}, Dtype::kFp8Row, t.rows, t.cols);
+  const TensorId out = map(OpKind::kCast, name + " cast", {x}, Dtype::kFp8Row, t.rows, t.cols);
+  graph_.tensors[out.v].dynamic_rows = t.dynamic_rows;
+  return out;
 }
 
 TensorId StageBuilder::linear_forward(const Linear& l, TensorId x, const char* role) {
-  return linear_forward_fp8(l, cast(l.name, x), role);
+  return linear_forward_operand(l, operand(l.name, x), role);
 }
 
-TensorId StageBuilder::linear_forward_fp8(const Linear& l, TensorId x8, const char* role) {
-  const int64_t rows = graph_.tensors[x8.v].rows;
-  op(OpKind::kTransposeScales, l.name + " scales", {.m = rows, .n = (l.in + 127) / 128}, {x8}, {});
+TensorId StageBuilder::linear_forward_operand(const Linear& l, TensorId x, const char* role) {
+  const int64_t rows = graph_.tensors[x.v].rows;
+  const OpShape shape{.m = rows, .n = l.out, .k = l.in};
+  const std::string name = l.name + " " + role;
+  if (!fp8()) {
+    const TensorId y = tensor(l.name + " out", Dtype::kBf16, rows, l.out);
+    gemm(name, GemmLayout::kNT, shape, {x}, {y}, l.weight);
+    return y;
+  }
+  const TensorId scales =
+      map(OpKind::kTransposeScales, l.name + " scales", {x}, Dtype::kFp32, tiles(l.in), rows);
   const TensorId y = tensor(l.name + " out", Dtype::kBf16, rows, l.out);
-  op(OpKind::kGemmFp8, l.name + " " + role, {.m = rows, .n = l.out, .k = l.in}, {x8}, {y},
-     l.weight);
+  op(OpKind::kGemmFp8, name, shape, {x, scales}, {y}, l.weight);
   return y;
 }
 
 TensorId StageBuilder::linear_dgrad(const Linear& l, TensorId dy) {
   const int64_t rows = graph_.tensors[dy.v].rows;
-  op(OpKind::kTransposeFp8, l.name + " weight transpose", {.m = l.out, .n = l.in}, {}, {},
-     l.weight);
-  const TensorId dy8 = cast(l.name + " grad", dy);
-  op(OpKind::kTransposeScales, l.name + " scales", {.m = rows, .n = (l.out + 127) / 128}, {dy8},
-     {});
+  const OpShape shape{.m = rows, .n = l.in, .k = l.out};
+  if (!fp8()) {
+    const TensorId dx = tensor(l.name + " dgrad out", Dtype::kBf16, rows, l.in);
+    gemm(l.name + " dgrad", GemmLayout::kNN, shape, {dy}, {dx}, l.weight);
+    return dx;
+  }
+  const TensorId weight = map(OpKind::kTransposeFp8, l.name + " weight transpose", {},
+                              Dtype::kFp8Block, l.in, l.out, l.weight);
+  const TensorId dy8 = operand(l.name + " grad", dy);
+  const TensorId scales =
+      map(OpKind::kTransposeScales, l.name + " scales", {dy8}, Dtype::kFp32, tiles(l.out), rows);
   const TensorId dx = tensor(l.name + " dgrad out", Dtype::kBf16, rows, l.in);
-  op(OpKind::kGemmFp8, l.name + " dgrad", {.m = rows, .n = l.in, .k = l.out}, {dy8}, {dx},
-     l.weight);
+  op(OpKind::kGemmFp8, l.name + " dgrad", shape, {dy8, scales, weight}, {dx});
   return dx;
+}
+
+TensorId StageBuilder::transposed_operand(const std::string& name, TensorId x, int64_t cols) {
+  if (!fp8()) return x;
+  const Tensor t = graph_.tensors[x.v];
+  const TensorId out = map(OpKind::kCastTranspose, name, {x}, Dtype::kFp8Row, cols, t.rows);
+  graph_.tensors[out.v].dynamic_cols = t.dynamic_rows;
+  return out;
 }
 
 std::pair<TensorId, TensorId> StageBuilder::prepare_wgrad(const Linear& l, TensorId x,
                                                           TensorId dy) {
-  const int64_t rows = graph_.tensors[x.v].rows;
-  const TensorId xt =
-      map(OpKind::kCastTranspose, l.name + " input^T", {x}, Dtype::kFp8Row, l.in, rows);
-  const TensorId dyt =
-      map(OpKind::kCastTranspose, l.name + " grad^T", {dy}, Dtype::kFp8Row, l.out, rows);
-  return {xt, dyt};
+  const TensorId xt = transposed_operand(l.name + " input^T", x, l.in);
+  return {xt, transposed_operand(l.name + " grad^T", dy, l.out)};
 }
 
 void StageBuilder::linear_wgrad(const Linear& l, std::pair<TensorId, TensorId> operands) {
-  const int64_t rows = graph_.tensors[operands.first.v].cols;
-  op(OpKind::kGemmFp8Wgrad, l.name + " wgrad", {.m = l.out, .n = l.in, .k = rows},
-     {operands.first, operands.second}, {}, l.weight);
+  const Tensor& x = graph_.tensors[operands.first.v];
+  const OpShape shape{.m = l.out, .n = l.in, .k = fp8() ? x.cols : x.rows};
+  const std::vector<TensorId> in = {operands.first, operands.second};
+  if (fp8()) {
+    op(OpKind::kGemmFp8Wgrad, l.name + " wgrad", shape, in, {}, l.weight);
+  } else {
+    gemm(l.name + " wgrad", GemmLayout::kTN, shape, in, {}, l.weight);
+  }
 }
 
 TensorId StageBuilder::rms_norm(const std::string& name, TensorId x, ParamId weight) {
@@ -208,15 +300,15 @@ TensorId StageBuilder::add(const std::string& name, TensorId x, const Addends& a
 }
 
 TensorId StageBuilder::rms_norm_backward(const std::string& name, TensorId dy, TensorId x,
-                                         ParamId weight, TensorId residual_grad) {
+                                         ParamId weight, TensorId residual_grad, int64_t column) {
   const Tensor t = graph_.tensors[x.v];
   const TensorId partial =
       tensor(name + " partial", Dtype::kFp32, 132, t.cols, BufferKind::kWorkspace);
   const TensorId dx = tensor(name + " dx", Dtype::kBf16, t.rows, t.cols);
   std::vector<TensorId> in = {dy, x};
   if (residual_grad.valid()) in.push_back(residual_grad);
-  op(OpKind::kRmsNormBackward, name + " bwd", {.m = t.rows, .n = t.cols}, std::move(in),
-     {dx, partial}, weight);
+  op(OpKind::kRmsNormBackward, name + " bwd", {.m = t.rows, .n = t.cols, .column = column},
+     std::move(in), {dx, partial}, weight);
   op(OpKind::kRmsNormReduce, name + " bwd reduce", {.m = 132, .n = t.cols}, {partial}, {}, weight);
   return dx;
 }

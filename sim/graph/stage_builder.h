@@ -50,26 +50,49 @@ class StageBuilder {
 
   TensorId tensor(std::string name, Dtype dtype, int64_t rows, int64_t cols,
                   BufferKind kind = BufferKind::kActivations);
-  ParamId param(std::string name, Dtype dtype, int64_t rows, int64_t cols, bool expert = false);
-  void op(OpKind kind, std::string name, OpShape shape, std::vector<TensorId> inputs,
-          std::vector<TensorId> outputs, ParamId param = {});
+  // [rows of the router's choice, cols], as balanced routing would make it.
+  TensorId dynamic_tensor(std::string name, Dtype dtype, DynamicRows rows, int64_t cols);
+  int64_t balanced(DynamicRows rows) const {
+    return rows == DynamicRows::kArrived ? rows_.arrived : rows_.expanded;
+  }
+  ParamId param(std::string name, Dtype dtype, int64_t rows, int64_t cols);
+  ParamId norm_param(std::string name, int64_t cols);
+  // Matrices of the local experts, each [rows, cols].
+  ParamId expert_param(std::string name, int64_t rows, int64_t cols);
+  // State that ops update and the optimizer leaves alone, FP32 [1, cols], zero at first. `saved`:
+  // part of the model.
+  ParamId buffer(std::string name, int64_t cols, bool saved);
+  // Returned for what few ops need; valid until the next op.
+  Op& op(OpKind kind, std::string name, OpShape shape, std::vector<TensorId> inputs,
+         std::vector<TensorId> outputs, ParamId param = {});
+  Op& last_op() { return graph_.ops.back(); }
   // Ops with one result, which they allocate.
   TensorId map(OpKind kind, std::string name, std::vector<TensorId> inputs, Dtype dtype,
                int64_t rows, int64_t cols, ParamId param = {});
+  TensorId dynamic_map(OpKind kind, std::string name, std::vector<TensorId> inputs, Dtype dtype,
+                       DynamicRows rows, int64_t cols);
+  // A BF16 product of weight-sized operands: C of shape.m x shape.n.
+  void gemm(std::string name, GemmLayout layout, OpShape shape, std::vector<TensorId> inputs,
+            std::vector<TensorId> outputs, ParamId weight);
 
-  // An FP8 linear layer y[rows, out] = x[rows, in] · Wᵀ.
+  // A linear layer y[rows, out] = x[rows, in] · Wᵀ in the plan's precision.
   struct Linear {
     std::string name;
     ParamId weight;
     int64_t in = 0, out = 0;
   };
+  bool fp8() const { return config_.plan.precision == Precision::kFp8; }
+  Dtype operand_dtype() const { return fp8() ? Dtype::kFp8Row : Dtype::kBf16; }
+  Dtype weight_dtype() const { return fp8() ? Dtype::kFp8Block : Dtype::kBf16; }
   Linear linear(const std::string& name, int64_t in, int64_t out);
-  TensorId cast(const std::string& name, TensorId x);
-  TensorId linear_forward(const Linear& l, TensorId x, const char* role = "fwd");  // casts x
-  TensorId linear_forward_fp8(const Linear& l, TensorId x8, const char* role = "fwd");
+  // The operand that a linear layer reads: x cast to FP8, or x itself.
+  TensorId operand(const std::string& name, TensorId x);
+  TensorId linear_forward(const Linear& l, TensorId x, const char* role = "fwd");
+  TensorId linear_forward_operand(const Linear& l, TensorId x, const char* role = "fwd");
   TensorId linear_dgrad(const Linear& l, TensorId dy);
-  // Transposed FP8 copies of x and dy, kept for the weight gradient.
+  // What the weight gradient reads later: transposed FP8 copies of x and dy, or x and dy.
   std::pair<TensorId, TensorId> prepare_wgrad(const Linear& l, TensorId x, TensorId dy);
+  TensorId transposed_operand(const std::string& name, TensorId x, int64_t cols);
   void linear_wgrad(const Linear& l, std::pair<TensorId, TensorId> operands);
 
   TensorId rms_norm(const std::string& name, TensorId x, ParamId weight);
@@ -77,9 +100,9 @@ class StageBuilder {
   TensorId rms_norm_add(const std::string& name, TensorId& x, const Addends& add, ParamId weight);
   // x plus the addends as an op of its own.
   TensorId add(const std::string& name, TensorId x, const Addends& add);
-  // dx; adds `residual_grad` when valid.
+  // dx; adds `residual_grad` when valid. dy may be wider than x: its columns from `column` on.
   TensorId rms_norm_backward(const std::string& name, TensorId dy, TensorId x, ParamId weight,
-                             TensorId residual_grad = {});
+                             TensorId residual_grad = {}, int64_t column = 0);
 
   StageGraph& graph() { return graph_; }
   StageGraph finish();

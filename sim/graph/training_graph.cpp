@@ -1,6 +1,6 @@
 #include "sim/graph/training_graph.h"
 
-#include <bit>
+#include <algorithm>
 
 namespace orrery {
 
@@ -18,25 +18,35 @@ const std::string_view kStreamNames[kStreams] = {
     "recv forward 1", "send backward 1", "recv backward 1",   "gradient collectives"};
 
 const std::string_view kCommKindNames[kCommKinds] = {
-    "none", "pipeline forward", "pipeline backward", "expert", "data", "expert-data", "world"};
+    "none", "pipeline forward", "pipeline backward", "expert",
+    "data", "expert-data",      "embedding",         "world"};
+
+bool Tensor::may_free(StreamKind stream, Phase phase, bool merged) const {
+  for (const auto& [s, last] : last_use)
+    if (s == stream)
+      return phase == last || (merged && last == Phase::kWeight && phase == Phase::kBackward);
+  return false;
+}
 
 void StageGraph::index_readers() {
-  std::vector<uint32_t> streams(tensors.size(), 0);
-  const auto read = [&](const Op& op, TensorId t) {
-    Tensor& tensor = tensors[t.v];
-    if (op.phase > tensor.last_use) tensor.last_use = op.phase, streams[t.v] = 0;
-    if (op.phase == tensor.last_use) streams[t.v] |= 1u << static_cast<unsigned>(op.stream);
+  const auto use = [&](const Op& op, TensorId t) {
+    auto& uses = tensors[t.v].last_use;
+    const auto it =
+        std::find_if(uses.begin(), uses.end(), [&](const auto& u) { return u.first == op.stream; });
+    if (it == uses.end())
+      uses.emplace_back(op.stream, op.phase);
+    else
+      it->second = std::max(it->second, op.phase);
   };
+  for (auto op = ops.rbegin(); op != ops.rend(); ++op)
+    for (TensorId t : outputs(*op)) tensors[t.v].written = op->phase;
+  for (const Op& op : ops)
+    for (TensorId t : inputs(op)) use(op, t), tensors[t.v].is_read = true;
   // A result that nobody reads is freed by the op that wrote it.
   for (const Op& op : ops)
-    for (TensorId t : outputs(op)) tensors[t.v].last_use = op.phase;
-  for (const Op& op : ops)
-    for (TensorId t : inputs(op)) read(op, t), tensors[t.v].is_read = true;
-  for (const Op& op : ops)
     for (TensorId t : outputs(op))
-      if (!tensors[t.v].is_read) read(op, t);
-  for (std::size_t i = 0; i < tensors.size(); ++i)
-    tensors[i].readers = static_cast<uint8_t>(std::popcount(streams[i]));
+      if (!tensors[t.v].is_read) use(op, t);
+  for (Tensor& t : tensors) t.readers = static_cast<uint8_t>(t.last_use.size());
 }
 
 const Segment* StageGraph::find(SegmentKind kind, int unit) const {
@@ -48,8 +58,24 @@ const Segment* StageGraph::find(SegmentKind kind, int unit) const {
 int64_t StageGraph::param_count(bool expert) const {
   int64_t n = 0;
   for (const Param& p : params)
-    if (p.expert == expert) n += p.count();
+    if (p.expert == expert && p.saved) n += p.count();
   return n;
+}
+
+ParamId StageGraph::find_param(std::string_view name, int32_t layer) const {
+  for (std::size_t i = 0; i < params.size(); ++i)
+    if (params[i].name == name && params[i].layer == layer) return {static_cast<uint32_t>(i)};
+  return {};
+}
+
+KernelClass op_class(const Op& op) {
+  const bool gemm = op.kind == OpKind::kGemm || op.kind == OpKind::kGemmFp8;
+  // Grouped products have their scales copied by a strided elementwise kernel.
+  if (op.kind == OpKind::kTransposeScales && op.row_proportional) return KernelClass::kElementwise;
+  if (!gemm) return op_kind_class(op.kind);
+  if (op.row_proportional)
+    return op.layout == GemmLayout::kTN ? KernelClass::kGemmWgrad : KernelClass::kGemmGrouped;
+  return op_kind_class(op.kind);
 }
 
 }  // namespace orrery

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "sim/graph/ids.h"
@@ -29,22 +31,70 @@ enum class BufferKind : uint8_t {
 constexpr int kBufferKinds = 6;
 extern const std::string_view kBufferKindNames[kBufferKinds];
 
+// Streams of a rank. Expert weight gradients may use a second compute stream. Each direction of a
+// pipeline boundary has a stream and a communicator of its own, so that no transfer waits behind
+// one for another peer.
+enum class StreamKind : uint8_t {
+  kCompute,
+  kComputeAux,
+  kAllToAll,
+  kSendForward,
+  kRecvForward,
+  kSendBackward,
+  kRecvBackward,  // chunk 0
+  kSendForward1,
+  kRecvForward1,
+  kSendBackward1,
+  kRecvBackward1,  // chunk 1 (DualPipe)
+  kGradient,
+};
+constexpr int kStreams = static_cast<int>(StreamKind::kGradient) + 1;
+extern const std::string_view kStreamNames[kStreams];
+
+// Rows that depend on where the router sends tokens. The graph holds the rows of balanced routing;
+// a runtime puts the real ones of the tensor's layer and micro-batch in their place.
+enum class DynamicRows : uint8_t {
+  kNone,
+  kArrived,   // one row per token that chose at least one local expert
+  kExpanded,  // one row per (token, local expert), experts padded to whole tiles
+};
+
+// Tensors of indices that several arrays share; kernels/moe/layout_view.h has the arrays.
+enum class PackedIndex : uint8_t { kNone, kExpertLayout, kDispatchLayout };
+
 struct Tensor {
   std::string name;
   Dtype dtype = Dtype::kBf16;
   BufferKind kind = BufferKind::kActivations;
   int64_t rows = 0, cols = 0;
   Bytes bytes{0};
-  Phase last_use = Phase::kForward;  // after whose last reader it is freed
-  uint8_t readers = 0;               // streams that read it in that phase: each frees it once
-  bool is_read = false;              // by any op; else its writer frees it
+  DynamicRows dynamic_rows = DynamicRows::kNone;
+  DynamicRows dynamic_cols = DynamicRows::kNone;  // of transposed operands
+  PackedIndex packed = PackedIndex::kNone;
+  int16_t unit = 0;                 // whose routing decides the dynamic rows
+  Phase written = Phase::kForward;  // by its first writer
+  uint8_t readers = 0;   // streams that read it: each frees it once, after its last reader
+  bool is_read = false;  // by any op; else its writer frees it
+  std::vector<std::pair<StreamKind, Phase>> last_use;  // of each stream that frees it
+
+  // Whether an op of that stream and phase may be the last one there. Weight gradients may be in
+  // the block of the backward (`merged`) or in one of their own.
+  bool may_free(StreamKind stream, Phase phase, bool merged) const;
 };
+
+// How a weight starts.
+enum class ParamInit : uint8_t { kNormal, kOnes, kZeros };
 
 struct Param {
   std::string name;
   Dtype dtype = Dtype::kBf16;  // of the copy that kernels read
   int64_t rows = 0, cols = 0;
   bool expert = false;  // sharded over the expert-parallel group
+  bool trained = true;  // by the optimizer; else a buffer that ops update
+  bool saved = true;    // part of the model; else scratch of a step
+  int64_t groups = 1;   // experts whose matrices [rows / groups, cols] follow each other
+  int32_t layer = -1;   // of the model; -1: none
+  ParamInit init = ParamInit::kNormal;
   int64_t count() const { return rows * cols; }
 };
 
@@ -74,26 +124,6 @@ enum class SegmentKind : uint8_t {
 constexpr int kSegmentKinds = static_cast<int>(SegmentKind::kOptimizer) + 1;
 extern const std::string_view kSegmentNames[kSegmentKinds];  // "attn(F)", ...
 
-// Streams of a rank. Expert weight gradients may use a second compute stream. Each direction of a
-// pipeline boundary has a stream and a communicator of its own, so that no transfer waits behind
-// one for another peer.
-enum class StreamKind : uint8_t {
-  kCompute,
-  kComputeAux,
-  kAllToAll,
-  kSendForward,
-  kRecvForward,
-  kSendBackward,
-  kRecvBackward,  // chunk 0
-  kSendForward1,
-  kRecvForward1,
-  kSendBackward1,
-  kRecvBackward1,  // chunk 1 (DualPipe)
-  kGradient,
-};
-constexpr int kStreams = static_cast<int>(StreamKind::kGradient) + 1;
-extern const std::string_view kStreamNames[kStreams];
-
 // Which ranks take part in a collective or transfer.
 enum class CommKind : uint8_t {
   kNone,
@@ -102,9 +132,10 @@ enum class CommKind : uint8_t {
   kExpert,      // expert-parallel group
   kData,        // every replica of a stage's dense weights
   kExpertData,  // every replica of a shard of its experts
+  kEmbedding,   // the stages of one pipeline that hold the embedding
   kWorld,
 };
-constexpr int kCommKinds = 7;
+constexpr int kCommKinds = 8;
 extern const std::string_view kCommKindNames[kCommKinds];
 
 struct Op {
@@ -121,9 +152,13 @@ struct Op {
   OpShape shape;
   OpWork work;
   ParamId param;
+  GemmLayout layout = GemmLayout::kNT;
   uint32_t first_operand = 0;
   uint16_t inputs = 0, outputs = 0;
 };
+
+// The one parameter that two stages may share: tied to the head, or read by an MTP module.
+constexpr std::string_view kEmbeddingParam = "embedding.weight";
 
 struct Segment {
   SegmentKind kind;
@@ -150,8 +185,12 @@ struct StageGraph {
   // The segment, or nullptr when the unit has none of that kind.
   const Segment* find(SegmentKind kind, int unit) const;
   int64_t param_count(bool expert) const;
-  // Fills Tensor::last_use and readers from the ops.
+  // Fills what tensors say of their writers and readers.
   void index_readers();
+  // The parameter of that name and layer; invalid when there is none.
+  ParamId find_param(std::string_view name, int32_t layer) const;
 };
+
+KernelClass op_class(const Op& op);
 
 }  // namespace orrery

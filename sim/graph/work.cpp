@@ -83,21 +83,23 @@ OpWork op_work(const StageGraph& g, const Op& op) {
       w.flops = attention_flops(s, op.kind == OpKind::kAttentionBackward);
       break;
     case OpKind::kRope:
-    case OpKind::kRopeBackward:  // in place on m rows of n rotated elements
-      w.hbm = Bytes(4 * s.m * s.n);
+    case OpKind::kRopeBackward:  // in place on n columns of each head
+      w.hbm = Bytes(4 * s.m * s.groups * s.n);
       break;
-    case OpKind::kCopy:  // reads only the slice it writes
+    case OpKind::kCopy:  // these read only what they write
+    case OpKind::kLoadTokens:
+    case OpKind::kConcatHeads:
     case OpKind::kEmbedding:
       w.hbm = 2 * out;
       break;
     case OpKind::kEmbeddingBackward:  // BF16 rows added to FP32 gradients
       w.hbm = in + Bytes(8 * s.m * s.n);
       break;
-    case OpKind::kTransposeFp8:
+    case OpKind::kTransposeFp8:  // input: the weight; output: the same bytes
       w.hbm = 2 * param_bytes(g, op);
       break;
     case OpKind::kTransposeScales:
-      w.hbm = Bytes(8 * s.m * s.n);
+      w.hbm = 2 * out;
       break;
     case OpKind::kNotify:
     case OpKind::kDispatch:
@@ -111,6 +113,8 @@ OpWork op_work(const StageGraph& g, const Op& op) {
       break;
     case OpKind::kGradNorm:
     case OpKind::kAdamW:
+    case OpKind::kCastWeights:
+    case OpKind::kRouterBias:
     case OpKind::kZeroGrad:
       w.hbm = Bytes(s.m * s.n);  // m parameters of n bytes each
       break;

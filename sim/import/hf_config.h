@@ -6,10 +6,12 @@
 
 namespace orrery {
 
-// Maps by `model_type` (deepseek_v3, qwen3_moe, mixtral); a file without it that has DeepSeek's own
-// names (`dim`, `n_layers`, `n_activated_experts`...) is read with those. Keys that do not shape
-// the training graph are ignored; missing keys take the family's defaults and are listed in
-// `ModelSpec::defaulted`. `name` is used when the file has none.
+// Maps by `model_type` (deepseek_v3, llama, mixtral); a file without it that has DeepSeek's own
+// names (`dim`, `n_layers`, `n_activated_experts`...) is read with those. Missing keys take the
+// family's defaults in transformers; those that shape the cost are listed in
+// `ModelSpec::defaulted`. A key that asks for what the training graph cannot do (biases, dropout,
+// another activation, a sliding window) is an error; other unknown keys are ignored. `name` is used
+// when the file has none.
 ModelSpec read_hf_config(const json::Node& node, const std::string& pointer,
                          const std::string& name, Diagnostics& diagnostics);
 

@@ -38,12 +38,13 @@ BlockEmitter::TensorState& BlockEmitter::state(Role role, TensorId t) {
 // First pass: who writes and who reads last on each stream, and which items need an event.
 void BlockEmitter::scan() {
   event_of_item_.assign(items_.size(), -1);
+  const bool merged = block_.kind != BlockKind::kBackwardInput;
   for (int i = 0; i < static_cast<int>(items_.size()); ++i) {
     const PlanOp& p = plan_.ops[items_[static_cast<std::size_t>(i)].plan_op];
     const StageGraph& g = plan_.stages[p.stage];
     const Op& o = g.ops[p.graph_op];
     const auto touch = [&](TensorId t) {
-      if (g.tensors[t.v].last_use != o.phase) return;
+      if (!g.tensors[t.v].may_free(o.stream, o.phase, merged)) return;
       std::vector<int>& last = state(p.role, t).last_readers;
       std::erase_if(last,
                     [&](int j) { return items_[static_cast<std::size_t>(j)].stream == p.stream; });
@@ -96,9 +97,9 @@ void BlockEmitter::emit_waits(int index, Role role, TensorId input) {
   } else if (input == g.grad_in) {
     wait_slot(item.stream, role, SlotEvent::kGradIn);
   } else if (item.stream != StreamKind::kCompute) {
-    wait_slot(
-        item.stream, role,
-        op(item).phase == Phase::kWeight ? SlotEvent::kBackwardDone : SlotEvent::kForwardDone);
+    wait_slot(item.stream, role,
+              g.tensors[input.v].written == Phase::kForward ? SlotEvent::kForwardDone
+                                                            : SlotEvent::kBackwardDone);
   }
 }
 

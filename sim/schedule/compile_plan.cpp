@@ -95,6 +95,10 @@ class PlanCompiler {
   explicit PlanCompiler(const GraphConfig& config) : config_(config) {
     for (int64_t s = 0; s < config.plan.pipeline_parallel; ++s)
       plan_.stages.push_back(build_stage(config, s));
+    plan_.expert_parallel = config.plan.expert_parallel;
+    embedding_copies_ = std::count_if(
+        plan_.stages.begin(), plan_.stages.end(),
+        [](const StageGraph& g) { return g.find_param(kEmbeddingParam, -1).valid(); });
   }
 
   ExecPlan compile() {
@@ -220,47 +224,86 @@ class PlanCompiler {
                        slot(c, s.backward_chunk, s.backward_batch)});
   }
 
-  // Weights of the rank, its share of the optimizer states, and the step that updates them.
-  void call_optimizer(RankClass& c) {
-    const PlanSpec& p = config_.plan;
-    std::vector<OptimizerShare> shares;
-    int64_t params = 0;
-    Bytes weights{0};
-    bool embedding_counted = false;
-    // In the order of the stages, so that the ranks that share them meet in one order.
+  const StageGraph& graph(int stage) const { return plan_.stages[static_cast<std::size_t>(stage)]; }
+  int64_t replicas(int stage) const {
+    return config_.plan.data_parallel * copies_[static_cast<std::size_t>(stage)];
+  }
+
+  // The dense (or expert) weights of a chunk; `skip_embedding` when the rank has it in another one.
+  OptimizerShare share(const RankClass& c, int chunk, bool expert, bool skip_embedding) const {
+    OptimizerShare s;
+    s.chunk = chunk;
+    s.stage = stage(c, chunk);
+    s.comm = expert ? CommKind::kExpertData : CommKind::kData;
+    s.owners = replicas(s.stage) / (expert ? config_.plan.expert_parallel : 1);
+    s.shards = config_.plan.zero_stage == 0 ? 1 : s.owners;
+    const std::vector<Param>& params = graph(s.stage).params;
+    for (uint32_t i = 0; i < params.size(); ++i) {
+      const Param& p = params[i];
+      if (p.expert != expert || !p.trained) continue;
+      if (p.name == kEmbeddingParam) {
+        if (skip_embedding) continue;
+        if (s.stage != 0) s.repeated = {i};
+      }
+      s.params.push_back({i});
+      s.offsets.push_back(s.elements);
+      s.elements += round_up(p.count(), kShareAlignment);
+    }
+    s.elements = round_up(s.elements, s.shards * kShareAlignment);
+    return s;
+  }
+
+  static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+  int64_t moe_layers(int stage) const {
+    const auto& params = graph(stage).params;
+    return std::count_if(params.begin(), params.end(),
+                         [](const Param& p) { return p.name == "router.bias"; });
+  }
+
+  // In the order of the stages, so that the ranks that share them meet in one order.
+  OptimizerInput optimizer_input(const RankClass& c) const {
     std::vector<int> chunks(c.stage_of_chunk.size());
     std::iota(chunks.begin(), chunks.end(), 0);
     std::sort(chunks.begin(), chunks.end(),
               [&](int a, int b) { return stage(c, a) < stage(c, b); });
+    OptimizerInput in;
+    bool has_embedding = false;
     for (int chunk : chunks) {
-      const int st = stage(c, chunk);
-      const int64_t replicas = p.data_parallel * copies_[static_cast<std::size_t>(st)];
-      int64_t count[2] = {0, 0};  // dense, expert
-      for (const Param& w : plan_.stages[static_cast<std::size_t>(st)].params) {
-        // The MTP module shares the embedding when its rank holds the first stage as well.
-        const bool embedding = w.name == "embedding.weight";
-        if (embedding && std::exchange(embedding_counted, true)) continue;
-        count[w.expert ? 1 : 0] += w.count();
+      for (bool expert : {false, true}) {
+        OptimizerShare s = share(c, chunk, expert, has_embedding);
+        if (!s.params.empty()) in.shares.push_back(std::move(s));
+      }
+      const bool embedding = graph(stage(c, chunk)).find_param(kEmbeddingParam, -1).valid();
+      if (embedding && chunks.size() == 1 && embedding_copies_ > 1)
+        in.chunks_with_shared_embedding.push_back(chunk);
+      has_embedding = has_embedding || embedding;
+      const int64_t routers = moe_layers(stage(c, chunk));
+      if (routers > 0 && config_.model.router.bias) in.routers.push_back({chunk, routers});
+    }
+    return in;
+  }
+
+  // Weights of the rank, its share of the optimizer states, and the step that updates them.
+  void call_optimizer(RankClass& c) {
+    const OptimizerInput in = optimizer_input(c);
+    Bytes weights{0}, gradients{0}, states{0};
+    for (const OptimizerShare& s : in.shares) {
+      for (ParamId id : s.params) {
+        const Param& w = graph(s.stage).params[id.v];
         weights += tensor_bytes(w.dtype, w.rows, w.cols);
       }
-      for (int e = 0; e < 2; ++e) {
-        if (count[e] == 0) continue;
-        const int64_t owners = e == 0 ? replicas : replicas / p.expert_parallel;
-        shares.push_back({chunk, e == 0 ? CommKind::kData : CommKind::kExpertData, count[e],
-                          p.zero_stage == 0 ? 1 : owners});
-        params += count[e];
-      }
+      gradients += Bytes(4 * s.elements);
+      states += Bytes(optimizer_state_bytes(config_.plan) * s.owned());
     }
-    constexpr int64_t kStateBytes = 4 + 2 + 2;  // FP32 master, BF16 moments
-    Bytes states{0};
-    for (const OptimizerShare& s : shares) states += Bytes(kStateBytes * s.params / s.shards);
     const auto at = [](BufferKind k) { return static_cast<std::size_t>(k); };
     c.static_bytes[at(BufferKind::kWeights)] = weights;
-    c.static_bytes[at(BufferKind::kGradients)] = Bytes(4 * params);
+    c.static_bytes[at(BufferKind::kGradients)] = gradients;
     c.static_bytes[at(BufferKind::kOptimizer)] = states;
+    c.shares = in.shares;
 
     const int st = static_cast<int>(plan_.stages.size());
-    plan_.stages.push_back(build_optimizer(config_, shares, params));
+    plan_.stages.push_back(build_optimizer(config_, in));
     BlockEmitter e(plan_, BlockKind::kOptimizer);
     e.gate(StreamKind::kGradient);
     e.add(Role::kForward, st, 0, SegmentKind::kOptimizer, 0);
@@ -303,6 +346,8 @@ class PlanCompiler {
         return {op.comm, static_cast<uint32_t>(st),
                 op.comm == CommKind::kData ? n : n / plan.expert_parallel};
       }
+      case CommKind::kEmbedding:
+        return {op.comm, 0, embedding_copies_};
       default:
         return {CommKind::kWorld, 0, plan.world_size()};
     }
@@ -312,7 +357,8 @@ class PlanCompiler {
 
   GraphConfig config_;
   ExecPlan plan_;
-  std::vector<int> copies_;  // ranks of one pipeline that hold each stage
+  int64_t embedding_copies_ = 0;  // stages that hold it
+  std::vector<int> copies_;       // ranks of one pipeline that hold each stage
   std::map<std::tuple<BlockKind, int, int>, uint32_t> block_of_;
 };
 

@@ -3,15 +3,19 @@
 #include <fmt/format.h>
 
 namespace orrery {
+
+const std::string_view kNetworkNames[2] = {"rdma", "socket"};
+
 namespace {
 
 using json::Range;
 using json::Reader;
 
 // Bounds of today's and tomorrow's hardware. Their purpose is to catch a wrong unit or a total
-// given as a share: every range is narrower than the factor of 8 between a GPU and its node.
+// given as a share, so NVLink's and the adapters' are hardly wider than the 8 GPUs of a node.
 constexpr Range kNvlinkGBps{50, 1000};
-constexpr Range kNicGBps{10, 105};  // 100 to 800 Gb/s adapters
+constexpr Range kNicGBps{10, 105};       // 100 to 800 Gb/s adapters
+constexpr Range kSocketGBps{0.1, 12.5};  // what TCP makes of up to 100 Gb/s
 
 // A bandwidth outside its range is most often a node's total or a bit rate; say which fits.
 void explain_bandwidth(Reader& r, std::string_view key, const Sourced& s, Range range,
@@ -41,10 +45,12 @@ NodeSpec read_node(Reader r) {
   n.nvlink_GBps = read_sourced(r, "nvlink_GBps", json::kPositive);
   n.nvlink_effective_GBps = read_sourced(r, "nvlink_effective_GBps", json::kPositive);
   n.nvlink_latency_us = read_sourced(r, "nvlink_latency_us", {0, 1000});
+  n.network = static_cast<NetworkKind>(r.choice_or("network", 0, kNetworkNames));
   n.nics = r.integer("nics", {1, 576});
   n.nic_GBps = read_sourced(r, "nic_GBps", json::kPositive);
   explain_bandwidth(r, "nvlink_GBps", n.nvlink_GBps, kNvlinkGBps, n.gpus, "GPU");
-  explain_bandwidth(r, "nic_GBps", n.nic_GBps, kNicGBps, n.nics, "adapter");
+  explain_bandwidth(r, "nic_GBps", n.nic_GBps,
+                    n.network == NetworkKind::kRdma ? kNicGBps : kSocketGBps, n.nics, "adapter");
   if (n.nvlink_effective_GBps.value > n.nvlink_GBps.value)
     r.fail("nvlink_effective_GBps",
            fmt::format("{:g} exceeds the line rate nvlink_GBps {:g}", n.nvlink_effective_GBps.value,

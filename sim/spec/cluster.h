@@ -3,10 +3,16 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "sim/spec/hardware.h"
 
 namespace orrery {
+
+// What carries bytes between nodes: adapters that reach GPU memory, or the host's TCP stack (NCCL's
+// socket transport; loopback between processes of one host that count as nodes).
+enum class NetworkKind : uint8_t { kRdma, kSocket };
+extern const std::string_view kNetworkNames[2];  // "rdma", "socket"
 
 struct NodeSpec {
   std::string name;
@@ -15,6 +21,7 @@ struct NodeSpec {
   Sourced nvlink_GBps;            // per GPU and direction, line rate
   Sourced nvlink_effective_GBps;  // what large transfers reach
   Sourced nvlink_latency_us;
+  NetworkKind network = NetworkKind::kRdma;
   int64_t nics = 8;
   Sourced nic_GBps;  // per adapter and direction, line rate
 };

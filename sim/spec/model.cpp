@@ -1,5 +1,7 @@
 #include "sim/spec/model.h"
 
+#include <cmath>
+
 namespace orrery {
 namespace {
 
@@ -20,12 +22,22 @@ int64_t layer_norms(const ModelSpec& m) {
          (m.attention == AttentionKind::kMla ? m.q_lora_rank + m.kv_lora_rank : int64_t{0});
 }
 
+int64_t router_weights(const ModelSpec& m) {
+  return m.experts * (m.hidden + (m.router.bias ? 1 : 0));
+}
+
 int64_t moe_weights(const ModelSpec& m) {
-  return (m.experts + m.shared_experts) * 3 * m.hidden * m.expert_ffn + m.experts * m.hidden +
-         m.experts;
+  return (m.experts + m.shared_experts) * 3 * m.hidden * m.expert_ffn + router_weights(m);
 }
 
 }  // namespace
+
+double softmax_scale(const ModelSpec& m) {
+  const double scale = 1 / std::sqrt(static_cast<double>(m.qk_dim()));
+  if (m.rope.kind != RopeKind::kYarn || m.rope.factor <= 1) return scale;
+  const double mscale = 0.1 * m.rope.mscale_all_dim * std::log(m.rope.factor) + 1;
+  return scale * mscale * mscale;
+}
 
 ParameterCount count_parameters(const ModelSpec& m) {
   const int64_t moe = m.experts > 0 ? m.layers - m.dense_layers : 0;
@@ -37,7 +49,7 @@ ParameterCount count_parameters(const ModelSpec& m) {
   p.dense_ffn = dense * 3 * m.hidden * m.ffn;
   p.routed_experts = moe * m.experts * 3 * m.hidden * m.expert_ffn;
   p.shared_experts = moe * m.shared_experts * 3 * m.hidden * m.expert_ffn;
-  p.router = moe * (m.experts * m.hidden + m.experts);
+  p.router = moe * router_weights(m);
   p.norms = m.layers * layer_norms(m) + m.hidden;
   // Per module: two norms, the 2h -> h projection, one transformer layer, its final norm.
   p.mtp = m.mtp_layers * (3 * m.hidden + 2 * m.hidden * m.hidden + attention_weights(m) +

@@ -11,6 +11,40 @@ namespace orrery {
 // Multi-head latent attention (DeepSeek-V2/V3) or grouped-query attention (heads == kv_heads: MHA).
 enum class AttentionKind : uint8_t { kMla, kGqa };
 
+// How the frequencies of rotary position embeddings (arXiv 2104.09864) are stretched to contexts
+// longer than those trained first: by transformers' formulas for "default", "linear", "yarn"
+// (arXiv 2309.00071) and "llama3".
+enum class RopeKind : uint8_t { kNone, kLinear, kYarn, kLlama3 };
+
+struct RopeSpec {
+  double theta = 10000;  // inverse frequency i of n/2: theta^(-2i/n)
+  RopeKind kind = RopeKind::kNone;
+  double factor = 1;                     // all kinds but kNone: long context over the original
+  double beta_fast = 32, beta_slow = 1;  // kYarn: turns over the original context
+  // kYarn, weights of ln(factor); mscale_all_dim also scales attention scores (softmax_scale).
+  // 0: not given.
+  double mscale = 0, mscale_all_dim = 0;
+  double low_freq_factor = 1, high_freq_factor = 4;  // kLlama3
+  // kYarn, multiplies cos and sin. 0: derived from factor and the two mscales.
+  double attention_factor = 0;
+  int64_t original_max_position = 0;  // kYarn, kLlama3
+  bool interleaved = false;           // rotates elements (2i, 2i+1); otherwise (i, i + n/2)
+};
+
+// What turns router logits into affinities.
+enum class RouterScore : uint8_t { kSigmoid, kSoftmax };
+
+struct RouterSpec {
+  RouterScore score = RouterScore::kSoftmax;
+  // Divides the weights of a token's experts by their sum; then all are multiplied by the factor.
+  bool norm_topk_prob = true;
+  double routed_scaling_factor = 1;
+  // A bias per expert, added to the affinities only to choose experts and moved after each step
+  // against its load (arXiv 2408.15664). With it a group of experts is ranked by the sum of its two
+  // best, without it by its best one (DeepSeek-V2).
+  bool bias = false;
+};
+
 struct ModelSpec {
   std::string name;
   std::string family;  // the Hugging Face model_type
@@ -37,15 +71,27 @@ struct ModelSpec {
   int64_t expert_groups = 1;
   int64_t top_groups = 1;
   int64_t mtp_layers = 0;  // multi-token-prediction modules after the last layer
+  RouterSpec router;
 
-  // Keys that the file leaves out and the family's defaults fill, as "key=value".
+  RopeSpec rope;
+  double rms_norm_eps = 1e-6;
+  double initializer_range = 0.02;  // standard deviation of the initial weights
+  int64_t max_position_embeddings = 0;
+
+  // Keys that shape the cost and that the file leaves to the family's defaults, as "key=value".
   std::vector<std::string> defaulted;
 
   int64_t qk_dim() const {
     return qk_nope_dim + (attention == AttentionKind::kMla ? qk_rope_dim : 0);
   }
+  // Dimensions of a head that are rotated.
+  int64_t rope_dim() const { return attention == AttentionKind::kMla ? qk_rope_dim : qk_nope_dim; }
   bool is_moe_layer(int64_t layer) const { return experts > 0 && layer >= dense_layers; }
 };
+
+// Factor of the attention scores before the softmax: 1/sqrt(qk_dim), times the square of YaRN's
+// 0.1 * mscale_all_dim * ln(factor) + 1 where the model gives mscale_all_dim.
+double softmax_scale(const ModelSpec& m);
 
 // Parameters of the model's parts, from the shapes of its weight matrices and norms.
 struct ParameterCount {

@@ -7,6 +7,8 @@
 namespace orrery {
 
 const std::string_view kScheduleNames[2] = {"1f1b", "dualpipe"};
+const std::string_view kPrecisionNames[2] = {"bf16", "fp8"};
+const std::string_view kMomentDtypeNames[2] = {"fp32", "bf16"};
 
 PlanSpec read_plan(json::Reader r) {
   PlanSpec p;
@@ -17,6 +19,8 @@ PlanSpec read_plan(json::Reader r) {
   p.micro_batch = r.integer_or("micro_batch", 1, {1, 65536});
   p.global_batch = r.integer("global_batch", {1, 1e9});
   p.sequence_length = r.integer("sequence_length", {1, 1 << 24});
+  p.precision = static_cast<Precision>(r.choice_or("precision", 0, kPrecisionNames));
+  p.moments = static_cast<MomentDtype>(r.choice_or("moments", 0, kMomentDtypeNames));
   p.schedule = static_cast<ScheduleKind>(r.choice("schedule", kScheduleNames));
   p.layers_per_stage = r.integers("layers_per_stage", {0, 10000});
   json::Reader c = r.object("recompute");
@@ -58,6 +62,11 @@ void check_layers(const PlanSpec& p, const ModelSpec& m, std::vector<std::string
   if (stages != p.pipeline_parallel)
     out.push_back(fmt::format("layers_per_stage has {} entries, but pipeline_parallel is {}",
                               stages, p.pipeline_parallel));
+  for (std::size_t i = 0; i + 1 < p.layers_per_stage.size(); ++i)
+    if (p.layers_per_stage[i] == 0)
+      out.push_back(fmt::format(
+          "layers_per_stage[{}] is 0; only the last stage, which has the head, may have no layer",
+          i));
   if (sum != m.layers)
     out.push_back(
         fmt::format("layers_per_stage sums to {}, but the model has {} layers "

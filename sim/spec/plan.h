@@ -13,6 +13,14 @@ namespace orrery {
 enum class ScheduleKind : uint8_t { k1F1B, kDualPipe };
 extern const std::string_view kScheduleNames[2];  // "1f1b", "dualpipe"
 
+// Of matrix products, what tokens travel in between experts, and what is kept for the backward.
+enum class Precision : uint8_t { kBf16, kFp8 };
+extern const std::string_view kPrecisionNames[2];  // "bf16", "fp8" (1x128 and 128x128 scales)
+
+// Of AdamW's moments; master weights and gradients are FP32.
+enum class MomentDtype : uint8_t { kFp32, kBf16 };
+extern const std::string_view kMomentDtypeNames[2];  // "fp32", "bf16"
+
 // What the backward pass computes again instead of keeping from the forward pass.
 struct Recompute {
   bool norms = false;   // RMSNorm outputs
@@ -28,6 +36,8 @@ struct PlanSpec {
   int64_t micro_batch = 1;    // sequences per micro-batch
   int64_t global_batch = 1;   // sequences per optimizer step
   int64_t sequence_length = 4096;
+  Precision precision = Precision::kBf16;
+  MomentDtype moments = MomentDtype::kFp32;
   ScheduleKind schedule = ScheduleKind::k1F1B;
   // Transformer layers of each pipeline stage, first to last. The embedding is on the first stage,
   // the final norm, head and MTP modules on the last.

@@ -38,6 +38,7 @@ StackSpec read_stack(Reader r) {
   s.expert_layout = read_composite(r.object("expert_layout"));
   s.dispatch_layout = read_composite(r.object("dispatch_layout"));
   s.cast_per_linear = r.boolean("cast_per_linear");
+  s.scale_attention_out = r.boolean_or("scale_attention_out", false);
   s.reserved_GiB = read_sourced(r, "reserved_GiB", {0, 1024});
   s.ring_efficiency = read_sourced(r, "ring_efficiency", json::kFraction);
   r.finish();

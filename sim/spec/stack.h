@@ -36,6 +36,7 @@ struct StackSpec {
   CompositeSpec expert_layout;    // counting rows per expert and building the permutation
   CompositeSpec dispatch_layout;  // counting tokens per destination rank
   bool cast_per_linear = false;   // each Linear casts its own input, even when two share it
+  bool scale_attention_out = false;  // multiplies the attention block's output, as a kernel
   Sourced reserved_GiB;           // CUDA context, NCCL and allocator reserve on every GPU
   Sourced ring_efficiency;        // share of the link bandwidth that NCCL's large collectives reach
 };

@@ -57,7 +57,7 @@ Comparison compare_pair(const StudySpec& study, int stage, const MeasuredTrace& 
     const Op& op = plan.graph_op(plan.ops[r.op]);
     const auto [it, fresh] = order.try_emplace({op.segment, op.unit}, next[op.segment]);
     if (fresh) ++next[op.segment];
-    const KernelClass cls = op_class(op.kind, op.shape.groups, op.phase);
+    const KernelClass cls = op_class(op);
     const double us = std::max(0.0, micros(r.end - r.start) - gap);
     const std::string segment(kSegmentNames[static_cast<std::size_t>(op.segment)]);
     predicted[{segment, it->second, cls}].push_back({op.name, us});

@@ -23,8 +23,12 @@ struct Reference {
   std::string_view key;
   std::string_view nested;
 };
-constexpr std::array<Reference, 5> kReferences = {
-    {{"model", ""}, {"cluster", "node"}, {"plan", ""}, {"stack", ""}, {"price", ""}}};
+constexpr std::array<Reference, 6> kReferences = {{{"model", ""},
+                                                   {"cluster", "node"},
+                                                   {"plan", ""},
+                                                   {"stack", ""},
+                                                   {"price", ""},
+                                                   {"training", ""}}};
 
 std::string find_file(const std::string& name, const fs::path& beside, const fs::path& profiles,
                       const std::string& where) {
@@ -123,6 +127,8 @@ StudySpec read_study(const Node& root, const std::string& path) {
   s.usd_per_gpu_hour = read_sourced(price, "usd_per_gpu_hour", {0.001, 1000});
   price.ignore("name");
   price.finish();
+  if (const Node* training = r.raw("training"))
+    s.training = read_training(*training, "/training", diagnostics);
   s.phases = read_phases(r, s.plan.sequence_length);
   s.published = read_published(r);
   r.ignore("note");

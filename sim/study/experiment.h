@@ -1,5 +1,5 @@
-// An experiment: a model on a cluster under a plan and a stack, the phases to train, the price, and
-// what was published about it.
+// An experiment: a model on a cluster under a plan and a stack, how to train it, the phases to
+// price, and what was published about it.
 #pragma once
 
 #include <optional>
@@ -10,6 +10,7 @@
 #include "sim/spec/model.h"
 #include "sim/spec/plan.h"
 #include "sim/spec/stack.h"
+#include "sim/spec/training.h"
 
 namespace orrery {
 
@@ -41,6 +42,7 @@ struct StudySpec {
   ClusterSpec cluster;
   PlanSpec plan;
   StackSpec stack;
+  TrainingSpec training;  // defaults when the experiment has none
   Sourced usd_per_gpu_hour;
   std::vector<PhaseSpec> phases;
   std::vector<PublishedValue> published;

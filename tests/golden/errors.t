@@ -35,7 +35,7 @@ $ orrery predict experiments/deepseek_v3 --set /plan/expert_parallel=48
 
 $ orrery predict experiments/deepseek_v3 --set /cluster/node/gpu/hbm_capacity_GiB=40
 ? 3
-! orrery: out of memory: pipeline rank 7 peaks at 61.7 GiB of 40 GiB, at layer 35 mlp(B) experts gate_up dgrad; the largest part is activations with 39.7 GiB (recompute more, or use more pipeline stages or a smaller micro-batch)
+! orrery: out of memory: pipeline rank 7 peaks at 62.0 GiB of 40 GiB, at layer 35 mlp(B) experts gate_up dgrad; the largest part is activations with 40.0 GiB (recompute more, or use more pipeline stages or a smaller micro-batch)
 
 $ orrery compare experiments/deepseek_v3 experiments/deepseek_v3/config.json
 ? 65

@@ -43,6 +43,24 @@ TEST_CASE("A share given for the whole and a negative bandwidth are refused", "[
   CHECK(contains(refusal("/cluster/node/nic_GBps=-50"), "/cluster/node/nic_GBps"));
 }
 
+TEST_CASE("Sockets are slower than adapters and have a range of their own", "[spec]") {
+  const auto refusal_of = [](const std::string& kind) {
+    return testing::failure_of([&] {
+      const std::string root = ORRERY_SOURCE_DIR;
+      json::Node n = json::parse_json_file(root + "/hardware_profiles/node/h200_quarter.json");
+      *n.find("gpu") =
+          json::parse_json_file(root + "/hardware_profiles/gpu/h200_sxm5_quarter.json");
+      n.find("network")->string = kind;
+      Diagnostics d;
+      read_node(json::Reader(n, "/node", d));
+      d.throw_if_any();
+    });
+  };
+  CHECK(refusal_of("socket").message.empty());
+  CHECK(contains(refusal_of("rdma").message, "expected 10 to 105 GB/s"));
+  CHECK(contains(refusal_of("sockets").message, "did you mean \"socket\"?"));
+}
+
 TEST_CASE("Nothing transfers faster than its line", "[spec]") {
   CHECK(contains(refusal("/cluster/nic_effective_GBps=51"), "exceeds the adapter's line rate"));
   CHECK(contains(refusal("/cluster/node/nvlink_effective_GBps=201"), "exceeds the line rate"));

@@ -30,6 +30,15 @@ TEST_CASE("DeepSeek-V3 trains with 250 GFLOP per token at 4K", "[spec]") {
   CHECK(f.non_causal / 1e9 == Approx(281.15).epsilon(1e-4));
 }
 
+TEST_CASE("Attention scores are scaled by the head dimension, and by YaRN's mscale squared",
+          "[spec]") {
+  ModelSpec m = deepseek().model;
+  // 1/sqrt(192) times (0.1 ln 40 + 1)^2 = 1.36889^2.
+  CHECK(softmax_scale(m) == Approx(0.0721688 * 1.873854).epsilon(1e-5));
+  m.rope.mscale_all_dim = 0;
+  CHECK(softmax_scale(m) == Approx(0.0721688).epsilon(1e-5));
+}
+
 TEST_CASE("Only the leading layers are dense", "[spec]") {
   const ModelSpec m = deepseek().model;
   CHECK_FALSE(m.is_moe_layer(2));

@@ -1,0 +1,48 @@
+// The project's own GEMM kernel for Hopper: 128-row tiles by wgmma, fed by a ring of shared-memory
+// buffers. It takes what cuBLASLt does not: groups whose sizes only the GPU knows, and scales
+// in any layout.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "kernels/base/status.h"
+
+namespace orrery::kernels {
+
+// C[m, n] = A·B. Scales as in types.h.
+enum class TileKind {
+  kBf16Nt,    // A[m, k], B[n, k]; C BF16
+  kBf16Nn,    // A[m, k], B[k, n]; C BF16
+  kBf16Tn,    // A[k, m], B[k, n]; C += in FP32
+  kFp8Block,  // A[m, k] in 1x128 tiles, B[n, k] in 128x128 blocks; C BF16
+  kFp8Tiles,  // A[m, k] and B[n, k] in 1x128 tiles; C += in FP32
+};
+
+// What `offsets` splits: nothing; the rows of A and C, each group with a B of its own; or K, of
+// which only that of `group` is summed.
+enum class TileGrouping { kNone, kRows, kDepth };
+
+struct TileOperand {
+  const void* data = nullptr;
+  int64_t ld = 0;  // elements from one row as stored to the next
+  const float* scales = nullptr;
+  int64_t row_stride = 0, tile_stride = 0;     // of the scales
+  int64_t group_stride = 0, group_scales = 0;  // B: elements and scales from one group to the next
+};
+
+struct TileGemmParams {
+  TileGrouping grouping = TileGrouping::kNone;
+  int m = 0, n = 0, k = 0;           // kRows: m is a bound; kDepth: k is not used
+  const int32_t* offsets = nullptr;  // [groups + 1], on the device; does not decrease
+  int groups = 0, group = 0;
+  TileOperand a, b;
+  void* c = nullptr;
+  int64_t ldc = 0;
+};
+
+// `name` is the caller's, for errors. Arguments have been checked.
+Status tile_gemm(const char* name, TileKind kind, const TileGemmParams& p, cudaStream_t stream);
+
+}  // namespace orrery::kernels

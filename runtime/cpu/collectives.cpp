@@ -1,0 +1,230 @@
+#include "runtime/cpu/collectives.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "kernels/moe/dispatch_reference.h"
+#include "runtime/cpu/moe_views.h"
+
+namespace orrery {
+namespace {
+
+template <class T>
+std::vector<Collective<T>*> members(std::span<void* const> arguments) {
+  std::vector<Collective<T>*> all;
+  for (void* a : arguments) all.push_back(static_cast<Collective<T>*>(a));
+  return all;
+}
+
+// Element by element in the order of the members, in double.
+template <class T>
+void reduce(std::span<void* const> arguments, bool scatter) {
+  const auto all = members<T>(arguments);
+  const int64_t n = all[0]->elements;
+  const int64_t part = n / static_cast<int64_t>(all.size());
+  for (int64_t i = 0; i < n; ++i) {
+    double sum = 0;
+    for (const Collective<T>* m : all) sum += static_cast<double>(m->data[i]);
+    if (scatter)
+      all[static_cast<std::size_t>(i / part)]->data[i] = static_cast<T>(sum);
+    else
+      for (Collective<T>* m : all) m->data[i] = static_cast<T>(sum);
+  }
+}
+
+template <class T>
+void gather(std::span<void* const> arguments) {
+  const auto all = members<T>(arguments);
+  const int64_t part = all[0]->elements / static_cast<int64_t>(all.size());
+  for (std::size_t from = 0; from < all.size(); ++from)
+    for (Collective<T>* to : all)
+      if (to != all[from])
+        std::copy_n(all[from]->data + static_cast<int64_t>(from) * part, part,
+                    to->data + static_cast<int64_t>(from) * part);
+}
+
+template <class T>
+void transfer(std::span<void* const> arguments) {
+  Collective<T>* send = nullptr;
+  Collective<T>* receive = nullptr;
+  for (Collective<T>* m : members<T>(arguments)) (m->send != nullptr ? send : receive) = m;
+  std::copy(send->send->begin(), send->send->end(), receive->receive->values.begin());
+}
+
+// Rows for rank d of every member, one member after the other.
+template <class T>
+void exchange(std::span<void* const> arguments) {
+  const auto all = members<T>(arguments);
+  for (std::size_t d = 0; d < all.size(); ++d) {
+    RowExchange<T>& to = all[d]->rows;
+    to.received.assign(1, 0);
+    for (Collective<T>* from : all) {
+      RowExchange<T>& x = from->rows;
+      const int64_t begin = (*x.to)[d], end = (*x.to)[d + 1];
+      const auto append = [&](const auto& source, auto& target, int64_t cols) {
+        target.insert(target.end(), source.begin() + begin * cols, source.begin() + end * cols);
+      };
+      append(x.send, to.receive, x.cols);
+      append(x.send_ints, to.receive_ints, x.int_cols);
+      append(x.send_extra, to.receive_extra, x.extra_cols);
+      to.received.push_back(to.received.back() + end - begin);
+    }
+  }
+}
+
+template <class T>
+void pack_dispatch(OpCall<T>& c, RowExchange<T>& x, RoutingState& routing) {
+  const HostTensor<T>& rows = *c.in[0];
+  const bool forward = c.op.phase == Phase::kForward;
+  const kernels::DispatchLayout layout = dispatch_layout(c, *c.in.back());
+  const int64_t k = c.config.model.experts_per_token;
+  if (forward) routing.send_rows.assign(layout.send_rows, layout.send_rows + c.ranks + 1);
+  const int64_t n = routing.send_rows.back();
+  x.to = &routing.send_rows;
+  x.cols = rows.cols;
+  x.send.resize(static_cast<std::size_t>(n * x.cols));
+  kernels::pack_rows_reference<T>(n, x.cols, layout.send_token, rows.values.data(), x.send.data());
+  if (!forward) return;
+  x.int_cols = kernels::kArrivedRoutingWords * k;
+  x.extra_cols = k;
+  x.send_ints.resize(static_cast<std::size_t>(n * x.int_cols));
+  x.send_extra.resize(static_cast<std::size_t>(n * k));
+  kernels::pack_routing_reference(k, c.ranks, c.local_experts, c.in[1]->ints.data(), layout,
+                                  x.send_ints.data());
+  kernels::pack_rows_reference<T>(n, k, layout.send_token, c.in[1]->values.data(),
+                                  x.send_extra.data());
+}
+
+template <class T>
+void pack_combine(OpCall<T>& c, RowExchange<T>& x, RoutingState& routing) {
+  x.to = &routing.recv_rows;
+  x.cols = c.in[0]->cols;
+  x.send = c.in[0]->values;
+  if (c.op.phase != Phase::kBackward) return;
+  x.extra_cols = c.in[1]->cols;
+  x.send_extra = c.in[1]->values;
+}
+
+template <class T>
+void unpack_dispatch(OpCall<T>& c, RowExchange<T>& x, RoutingState& routing) {
+  HostTensor<T>& out = *c.out[0];
+  out.rows = x.received.back();
+  out.cols = x.cols;
+  out.values = std::move(x.receive);
+  if (c.op.phase != Phase::kForward) return;
+  routing.recv_rows = x.received;
+  c.out[1]->rows = out.rows;
+  c.out[1]->cols = x.int_cols;
+  c.out[1]->ints = std::move(x.receive_ints);
+  c.out[1]->values = std::move(x.receive_extra);
+}
+
+template <class T>
+void unpack_combine(OpCall<T>& c, RowExchange<T>& x) {
+  const bool backward = c.op.phase == Phase::kBackward;
+  const kernels::DispatchLayout layout = dispatch_layout(c, *c.in.back());
+  const int64_t k = c.config.model.experts_per_token;
+  const bool addend = !backward && c.in.size() == 3;  // the shared expert's output
+  kernels::combine_rows_reference<T>(c.tokens(), x.cols, k, layout.slot_of, x.receive.data(),
+                                     addend ? c.input(1) : nullptr,
+                                     c.out[0]->resize(c.tokens(), x.cols));
+  if (!backward) return;
+  kernels::combine_weights_reference<T>(c.tokens(), k, c.local_experts, c.in[2]->ints.data(),
+                                        layout, x.receive_extra.data(),
+                                        c.out[1]->resize(c.tokens(), k));
+}
+
+// The flat array that an optimizer collective works on in place.
+template <class T>
+void bind_array(OpCall<T>& c, RankState<T>& state, Collective<T>& x) {
+  x.elements = c.shape().m;
+  if (c.shape().index != kNoShare) {
+    auto& arrays = c.op.kind == OpKind::kAllGather ? state.weights : state.grads;
+    x.data = arrays[static_cast<std::size_t>(c.shape().index)].data();
+    return;
+  }
+  if (c.op.comm == CommKind::kWorld) {  // statistics of the step
+    c.out[0]->resize(1, c.shape().m);
+    c.out[0]->values = c.in[0]->values;
+    x.data = c.out[0]->values.data();
+    return;
+  }
+  const int chunk = c.op.unit;
+  const int stage = state.layout.rank_class().stage_of_chunk[static_cast<std::size_t>(chunk)];
+  if (c.op.comm == CommKind::kEmbedding) {
+    const ParamId id = state.layout.stage_graph(stage)->find_param(kEmbeddingParam, -1);
+    const ParamPlace& at = state.layout.find(stage, id);
+    x.data = state.grads[static_cast<std::size_t>(at.share)].data() + at.offset;
+  } else {
+    x.data = state.buffers.data() + state.layout.router_loads(chunk).offset;
+  }
+}
+
+}  // namespace
+
+template <class T>
+Collective<T> make_collective(OpCall<T>& c, RankState<T>& state, RoutingState& routing) {
+  Collective<T> x;
+  switch (c.op.kind) {
+    case OpKind::kNotify:
+      break;
+    case OpKind::kDispatch:
+      pack_dispatch(c, x.rows, routing);
+      break;
+    case OpKind::kCombine:
+      pack_combine(c, x.rows, routing);
+      break;
+    case OpKind::kSend:
+      x.send = &c.in[0]->values;
+      break;
+    case OpKind::kRecv: {
+      const Tensor& t = c.graph.tensors[c.graph.outputs(c.op)[0].v];
+      c.out[0]->resize(t.rows, t.cols);
+      x.receive = c.out[0];
+      break;
+    }
+    default:
+      bind_array(c, state, x);
+  }
+  return x;
+}
+
+template <class T>
+ThreadCommunicator::Work collective_work(OpKind kind) {
+  switch (kind) {
+    case OpKind::kNotify:
+      return [](std::span<void* const>) {};
+    case OpKind::kDispatch:
+    case OpKind::kCombine:
+      return exchange<T>;
+    case OpKind::kSend:
+    case OpKind::kRecv:
+      return transfer<T>;
+    case OpKind::kReduceScatter:
+      return [](std::span<void* const> a) { reduce<T>(a, true); };
+    case OpKind::kAllReduce:
+      return [](std::span<void* const> a) { reduce<T>(a, false); };
+    case OpKind::kAllGather:
+      return gather<T>;
+    default:
+      throw Error(ExitCode::kInternal, fmt::format("{} is no collective", op_kind_name(kind)));
+  }
+}
+
+template <class T>
+void complete_collective(OpCall<T>& c, Collective<T>& done, RoutingState& routing) {
+  if (c.op.kind == OpKind::kDispatch) unpack_dispatch(c, done.rows, routing);
+  if (c.op.kind == OpKind::kCombine) unpack_combine(c, done.rows);
+}
+
+template struct RowExchange<float>;
+template struct RowExchange<double>;
+template Collective<float> make_collective(OpCall<float>&, RankState<float>&, RoutingState&);
+template Collective<double> make_collective(OpCall<double>&, RankState<double>&, RoutingState&);
+template ThreadCommunicator::Work collective_work<float>(OpKind);
+template ThreadCommunicator::Work collective_work<double>(OpKind);
+template void complete_collective(OpCall<float>&, Collective<float>&, RoutingState&);
+template void complete_collective(OpCall<double>&, Collective<double>&, RoutingState&);
+
+}  // namespace orrery

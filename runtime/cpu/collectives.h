@@ -1,0 +1,41 @@
+// The plan's collectives between CPU ranks: what each member brings, what the last to arrive does
+// for all, and what each member does when it is done.
+#pragma once
+
+#include "runtime/cpu/communicator.h"
+#include "runtime/cpu/optimizer_ops.h"
+
+namespace orrery {
+
+// Rows to and from the ranks of an expert-parallel group.
+template <class T>
+struct RowExchange {
+  int64_t cols = 0;
+  std::vector<T> send, receive;
+  std::vector<int32_t> send_ints, receive_ints;  // routing
+  int64_t int_cols = 0;
+  std::vector<T> send_extra, receive_extra;  // routing weights, or their gradients
+  int64_t extra_cols = 0;
+  // Rows for (from) each rank, as exclusive prefixes; which way decides the op.
+  const std::vector<int64_t>* to = nullptr;
+  std::vector<int64_t> received;  // filled by the exchange
+};
+
+template <class T>
+struct Collective {
+  uint32_t plan_op = 0;
+  T* data = nullptr;  // reductions, gathers
+  int64_t elements = 0;
+  std::vector<T>* send = nullptr;  // P2P
+  HostTensor<T>* receive = nullptr;
+  RowExchange<T> rows;
+};
+
+template <class T>
+Collective<T> make_collective(OpCall<T>& c, RankState<T>& state, RoutingState& routing);
+template <class T>
+ThreadCommunicator::Work collective_work(OpKind kind);
+template <class T>
+void complete_collective(OpCall<T>& c, Collective<T>& done, RoutingState& routing);
+
+}  // namespace orrery

@@ -1,0 +1,162 @@
+// Matrix products and attention.
+#include "kernels/attention/attention_reference.h"
+#include "kernels/gemm/gemm_reference.h"
+#include "runtime/cpu/moe_views.h"
+#include "runtime/cpu/op_call.h"
+
+namespace orrery {
+namespace {
+
+using kernels::AttentionShape;
+using kernels::gemm_reference;
+using kernels::Layout;
+
+Layout layout_of(GemmLayout l) {
+  return l == GemmLayout::kNT ? Layout::kNT : l == GemmLayout::kNN ? Layout::kNN : Layout::kTN;
+}
+
+// Rows [begin, end) of an expert.
+struct Group {
+  int64_t begin, end;
+};
+template <class T>
+Group group_of(const OpCall<T>& c, const HostTensor<T>& layout, int64_t expert) {
+  const int32_t* offsets = expert_offsets(c, layout);
+  return {offsets[expert], offsets[expert + 1]};
+}
+
+// C[m, n] += dyᵀ·x of a linear layer, or xᵀ·dy over one expert's rows. FP8 operands come
+// transposed.
+template <class T>
+void weight_gradient(OpCall<T>& c) {
+  const OpShape& s = c.shape();
+  const bool transposed = c.op.kind == OpKind::kGemmFp8Wgrad;
+  const bool expert = c.in.size() == 3;
+  const HostTensor<T>& a = *c.in[expert ? 0 : 1];
+  const HostTensor<T>& b = *c.in[expert ? 1 : 0];
+  T* grad = c.grad + (expert ? s.index * s.m * s.n : 0);
+  Group g{0, transposed ? a.cols : a.rows};
+  if (expert) g = group_of(c, *c.in[2], s.index);
+  const int64_t k = g.end - g.begin;
+  if (transposed)
+    gemm_reference<T>(Layout::kNT, s.m, s.n, k, a.values.data() + g.begin, a.cols,
+                      b.values.data() + g.begin, b.cols, grad, s.n, true);
+  else
+    gemm_reference<T>(Layout::kTN, s.m, s.n, k, a.values.data() + g.begin * s.m, s.m,
+                      b.values.data() + g.begin * s.n, s.n, grad, s.n, true);
+}
+
+// The weight that the op reads: transposed ones are tensors.
+template <class T>
+const T* weight_operand(const OpCall<T>& c) {
+  return c.weight != nullptr ? c.weight : c.in.back()->values.data();
+}
+
+template <class T>
+void grouped_gemm(OpCall<T>& c) {
+  const OpShape& s = c.shape();
+  const HostTensor<T>& x = *c.in[0];
+  const HostTensor<T>& layout = *c.in[c.op.kind == OpKind::kGemmFp8 ? 2 : 1];
+  const Layout l = layout_of(c.op.layout);
+  T* out = c.out[0]->resize(x.rows, s.n);
+  for (int64_t e = 0; e < s.groups; ++e) {
+    const Group g = group_of(c, layout, e);
+    gemm_reference<T>(l, g.end - g.begin, s.n, s.k, x.values.data() + g.begin * s.k, s.k,
+                      weight_operand(c) + e * s.n * s.k, l == Layout::kNN ? s.n : s.k,
+                      out + g.begin * s.n, s.n, false);
+  }
+}
+
+template <class T>
+void gemm(OpCall<T>& c) {
+  if (c.op.layout == GemmLayout::kTN) return weight_gradient(c);
+  if (c.op.row_proportional) return grouped_gemm(c);
+  const OpShape& s = c.shape();
+  const Layout l = layout_of(c.op.layout);
+  T* out = c.out[0]->resize(c.in[0]->rows, s.n);
+  gemm_reference<T>(l, c.in[0]->rows, s.n, s.k, c.input(0), s.k, weight_operand(c),
+                    l == Layout::kNN ? s.n : s.k, out, s.n, false);
+}
+
+template <class T>
+void transpose_weight(OpCall<T>& c) {
+  const int64_t groups = c.param->groups;
+  const int64_t rows = c.param->rows / groups, cols = c.param->cols;
+  T* out = c.out[0]->resize(groups * cols, rows);
+  for (int64_t g = 0; g < groups; ++g)
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t i = 0; i < cols; ++i)
+        out[(g * cols + i) * rows + r] = c.weight[(g * rows + r) * cols + i];
+}
+
+template <class T>
+AttentionShape attention_shape(const OpCall<T>& c) {
+  const OpShape& s = c.shape();
+  return {s.m, s.n, s.k, s.groups, s.d_qk, s.d_v};
+}
+
+// Keys and values: two tensors, or one with all keys before all values.
+template <class T>
+struct KeyValue {
+  T *k, *v;
+  int64_t ldk, ldv;
+};
+template <class T>
+KeyValue<T> key_value(const AttentionShape& a, HostTensor<T>* k, HostTensor<T>* v) {
+  if (v != nullptr) return {k->values.data(), v->values.data(), k->cols, v->cols};
+  return {k->values.data(), k->values.data() + a.kv_heads * a.d_qk, k->cols, k->cols};
+}
+
+template <class T>
+void attention(OpCall<T>& c) {
+  const AttentionShape a = attention_shape(c);
+  const bool joint = c.in.size() == 2;
+  const KeyValue<T> kv = key_value(a, c.in[1], joint ? nullptr : c.in[2]);
+  T* out = c.out[0]->resize(a.tokens(), a.heads * a.d_v);
+  T* lse = c.out[1]->resize(a.tokens(), a.heads);
+  kernels::attention_forward_reference<T>(a, c.numerics.softmax_scale, c.input(0), c.in[0]->cols,
+                                          kv.k, kv.ldk, kv.v, kv.ldv, out, a.heads * a.d_v, lse);
+}
+
+template <class T>
+void attention_backward(OpCall<T>& c) {
+  const AttentionShape a = attention_shape(c);
+  const bool joint = c.out.size() == 2;
+  const KeyValue<T> kv = key_value(a, c.in[1], joint ? nullptr : c.in[2]);
+  const std::size_t at = joint ? 2 : 3;  // of the output
+  T* dq = c.out[0]->resize(a.tokens(), a.heads * a.d_qk);
+  c.out[1]->resize(a.tokens(), a.kv_heads * (joint ? a.d_qk + a.d_v : a.d_qk));
+  if (!joint) c.out[2]->resize(a.tokens(), a.kv_heads * a.d_v);
+  const KeyValue<T> grad = key_value(a, c.out[1], joint ? nullptr : c.out[2]);
+  const int64_t ldo = a.heads * a.d_v;
+  kernels::attention_backward_reference<T>(a, c.numerics.softmax_scale, c.input(0), c.in[0]->cols,
+                                           kv.k, kv.ldk, kv.v, kv.ldv, c.input(at), ldo,
+                                           c.input(at + 1), ldo, c.input(at + 2), dq,
+                                           a.heads * a.d_qk, grad.k, grad.ldk, grad.v, grad.ldv);
+}
+
+}  // namespace
+
+template <class T>
+bool run_matrix_op(OpCall<T>& c) {
+  switch (c.op.kind) {
+    case OpKind::kGemm:
+    case OpKind::kGemmFp8:
+      return gemm(c), true;
+    case OpKind::kGemmFp8Wgrad:
+      return weight_gradient(c), true;
+    case OpKind::kTransposeFp8:
+      return transpose_weight(c), true;
+    case OpKind::kAttention:
+      return attention(c), true;
+    case OpKind::kAttentionBackward:
+      return attention_backward(c), true;
+    default:
+      return false;
+  }
+}
+
+template bool run_matrix_op(OpCall<float>&);
+template bool run_matrix_op(OpCall<double>&);
+
+}  // namespace orrery

@@ -1,0 +1,55 @@
+// One op of the plan about to run on the CPU: its operands resolved to memory.
+#pragma once
+
+#include <vector>
+
+#include "kernels/gemm/layout.h"
+#include "runtime/cpu/tensor.h"
+#include "runtime/model/rank_layout.h"
+#include "runtime/model/step.h"
+
+namespace orrery {
+
+// How the CPU backend treats low-precision formats.
+enum class CpuNumerics : uint8_t {
+  kExact,      // casts keep the value
+  kFakeQuant,  // casts round to the format with its scales
+};
+
+// What an all-to-all leaves for the later ones of its layer and micro-batch.
+struct RoutingState {
+  std::vector<int64_t> send_rows, recv_rows;  // [ranks + 1], exclusive prefixes
+};
+
+template <class T>
+struct OpCall {
+  const Op& op;
+  const StageGraph& graph;
+  const GraphConfig& config;
+  const Numerics& numerics;
+  CpuNumerics mode;
+  const std::vector<T>& rope_table;
+  std::vector<HostTensor<T>*> in, out;
+  const Param* param = nullptr;
+  T* weight = nullptr;  // what kernels read; of a buffer: its values
+  T* grad = nullptr;
+  T* load = nullptr;         // kRouter: tokens per expert
+  int64_t first_expert = 0;  // of the rank, in its layer
+  int64_t local_experts = 0;
+  int64_t ranks = 1;  // of the expert-parallel group
+
+  const OpShape& shape() const { return op.shape; }
+  const T* input(std::size_t i) const { return in[i]->values.data(); }
+  // The last input that is a packed index, for grouped ops.
+  int64_t tokens() const { return config.plan.tokens_per_micro_batch(); }
+};
+
+// Compute ops; false when the kind belongs to another file.
+template <class T>
+bool run_matrix_op(OpCall<T>& c);
+template <class T>
+bool run_map_op(OpCall<T>& c);
+template <class T>
+bool run_moe_op(OpCall<T>& c);
+
+}  // namespace orrery

@@ -1,0 +1,134 @@
+#include "runtime/cpu/optimizer_ops.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/optimizer/adamw_reference.h"
+#include "runtime/model/decay.h"
+
+namespace orrery {
+
+template <class T>
+RankState<T>::RankState(const ExecPlan& plan, int64_t rank) : layout(plan, rank) {
+  for (const OptimizerShare& s : layout.rank_class().shares) {
+    const auto all = static_cast<std::size_t>(s.elements);
+    const auto owned = static_cast<std::size_t>(s.owned());
+    weights.emplace_back(all);
+    kernel.emplace_back(all);
+    grads.emplace_back(all);
+    master.emplace_back(owned);
+    m.emplace_back(owned);
+    v.emplace_back(owned);
+    reduced.emplace_back(owned);
+    decay.push_back(decay_chunks(plan.stages[static_cast<std::size_t>(s.stage)], s));
+  }
+  buffers.assign(static_cast<std::size_t>(layout.buffer_elements()), T(0));
+}
+
+namespace {
+
+template <class T>
+std::size_t shard_begin(const RankState<T>& state, std::size_t share) {
+  const OptimizerShare& s = state.layout.rank_class().shares[share];
+  if (s.shards == 1) return 0;
+  return static_cast<std::size_t>(state.layout.owner(static_cast<int>(share)) * s.owned());
+}
+
+// Sum of squares of the owned gradients; a shard that several ranks own counts once in all.
+template <class T>
+void grad_norm(OpCall<T>& c, RankState<T>& state) {
+  const auto i = static_cast<std::size_t>(c.shape().index);
+  const OptimizerShare& s = state.layout.rank_class().shares[i];
+  const StageGraph& g = *state.layout.stage_graph(s.stage);
+  T* out = c.out[0]->resize(1, c.graph.tensors[c.graph.outputs(c.op)[0].v].cols);
+  if (c.in.size() > 1)
+    std::copy(c.in[1]->values.begin(), c.in[1]->values.end(), out);
+  else
+    for (const RankLayout::Loss& l : state.layout.losses())
+      out[1 + l.depth] = std::exchange(state.buffers[static_cast<std::size_t>(l.offset)], T(0));
+  const std::size_t begin = shard_begin(state, i);
+  T* grads = state.grads[i].data() + begin;
+  state.reduced[i].assign(grads, grads + s.owned());
+  const double scale = s.shards == 1 ? 1.0 / static_cast<double>(s.owners) : 1.0;
+  for (const NormRange& r : norm_ranges(g, s, static_cast<int64_t>(begin)))
+    out[0] += kernels::sum_squares_reference<T>(r.elements, grads + r.begin, static_cast<T>(scale));
+}
+
+template <class T>
+void adamw(OpCall<T>& c, RankState<T>& state, const OptimizerStep& step) {
+  const auto i = static_cast<std::size_t>(c.shape().index);
+  const std::size_t begin = shard_begin(state, i);
+  kernels::AdamWReference<T> a;
+  a.n = static_cast<int64_t>(state.master[i].size());
+  a.master = state.master[i].data();
+  a.m = state.m[i].data();
+  a.v = state.v[i].data();
+  a.grads = state.grads[i].data() + begin;
+  a.weights_out = state.weights[i].data() + begin;
+  a.decay = state.decay[i].data() + begin / kShareAlignment;
+  a.lr = step.lr, a.beta1 = step.beta1, a.beta2 = step.beta2, a.eps = step.eps;
+  a.weight_decay = step.weight_decay;
+  a.step = step.step;
+  a.norm_squared = c.input(0);
+  a.max_norm = step.max_grad_norm;
+  kernels::adamw_reference<T>(a);
+  c.out[0]->resize(0, 0);
+  const auto tokens =
+      static_cast<double>(c.config.plan.global_batch * c.config.plan.sequence_length);
+  state.result.grad_norm = std::sqrt(static_cast<double>(c.input(0)[0]));
+  state.result.losses.clear();
+  for (std::size_t d = 1; d < c.in[0]->values.size(); ++d)
+    state.result.losses.push_back(static_cast<double>(c.input(0)[d]) / tokens);
+}
+
+template <class T>
+void router_bias(OpCall<T>& c, RankState<T>& state, const OptimizerStep& step) {
+  const int64_t experts = c.config.model.experts;
+  const int chunk = c.op.unit;
+  const int stage = state.layout.rank_class().stage_of_chunk[static_cast<std::size_t>(chunk)];
+  const StageGraph& g = *state.layout.stage_graph(stage);
+  for (uint32_t i = 0; i < g.params.size(); ++i) {
+    if (g.params[i].name != "router.bias") continue;
+    const ParamId load = g.find_param("router.load", g.params[i].layer);
+    T* counts = state.buffers.data() + state.layout.find(stage, load).offset;
+    T* bias = state.buffers.data() + state.layout.find(stage, {i}).offset;
+    kernels::router_bias_update_reference<T>(experts, counts, bias,
+                                             static_cast<T>(step.router_bias_rate));
+    std::fill(counts, counts + experts, T(0));
+  }
+}
+
+}  // namespace
+
+template <class T>
+void RankState<T>::take_master(std::size_t share) {
+  const std::size_t begin = shard_begin(*this, share);
+  std::copy_n(weights[share].begin() + static_cast<std::ptrdiff_t>(begin), master[share].size(),
+              master[share].begin());
+}
+
+template <class T>
+bool run_optimizer_op(OpCall<T>& c, RankState<T>& state, const OptimizerStep& step) {
+  switch (c.op.kind) {
+    case OpKind::kGradNorm:
+      return grad_norm(c, state), true;
+    case OpKind::kAdamW:
+      return adamw(c, state, step), true;
+    case OpKind::kZeroGrad:
+      for (auto& g : state.grads) std::fill(g.begin(), g.end(), T(0));
+      return true;
+    case OpKind::kCastWeights:  // the caller copies them
+      return true;
+    case OpKind::kRouterBias:
+      return router_bias(c, state, step), true;
+    default:
+      return false;
+  }
+}
+
+template struct RankState<float>;
+template struct RankState<double>;
+template bool run_optimizer_op(OpCall<float>&, RankState<float>&, const OptimizerStep&);
+template bool run_optimizer_op(OpCall<double>&, RankState<double>&, const OptimizerStep&);
+
+}  // namespace orrery

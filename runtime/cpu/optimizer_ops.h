@@ -1,0 +1,29 @@
+// Weights, gradients and optimizer states of a CPU rank, and the ops of the optimizer step.
+#pragma once
+
+#include <vector>
+
+#include "runtime/cpu/op_call.h"
+
+namespace orrery {
+
+template <class T>
+struct RankState {
+  RankState(const ExecPlan& plan, int64_t rank);
+  // The owned shard of the weights becomes the master weights.
+  void take_master(std::size_t share);
+
+  RankLayout layout;
+  // Per share: gathered weights, what kernels read, gradients; then of the owned shard: master
+  // weights, moments, and a copy of the reduced gradients.
+  std::vector<std::vector<T>> weights, kernel, grads, master, m, v, reduced;
+  std::vector<std::vector<uint8_t>> decay;  // per 128 elements of the share
+  std::vector<T> buffers;
+  StepResult result;
+};
+
+// False when the op is not the optimizer's.
+template <class T>
+bool run_optimizer_op(OpCall<T>& c, RankState<T>& state, const OptimizerStep& step);
+
+}  // namespace orrery

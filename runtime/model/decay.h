@@ -1,0 +1,23 @@
+// What a flat share of weights means to the optimizer, by ranges of its elements.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "sim/graph/optimizer.h"
+
+namespace orrery {
+
+// One flag per 128 elements of the share: 1 where weight decay applies, which is to matrices and
+// not to norms.
+std::vector<uint8_t> decay_chunks(const StageGraph& graph, const OptimizerShare& share);
+
+// The parts of this owner's shard, which starts at element `begin` of the share, that enter the
+// gradient norm: all but an embedding that another stage counts.
+struct NormRange {
+  int64_t begin, elements;  // from the start of the shard
+};
+std::vector<NormRange> norm_ranges(const StageGraph& graph, const OptimizerShare& share,
+                                   int64_t begin);
+
+}  // namespace orrery

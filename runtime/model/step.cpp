@@ -1,0 +1,45 @@
+#include "runtime/model/step.h"
+
+#include "sim/spec/model.h"
+
+namespace orrery {
+
+int64_t tokens_per_sequence(const GraphConfig& c) {
+  return c.plan.sequence_length + 1 + c.model.mtp_layers;
+}
+
+Numerics numerics(const ModelSpec& m, double mtp_loss_weight) {
+  Numerics n;
+  const RopeSpec& r = m.rope;
+  n.rope.kind = static_cast<kernels::RopeScaling::Kind>(r.kind);
+  n.rope.theta = r.theta;
+  n.rope.factor = r.factor;
+  n.rope.beta_fast = r.beta_fast;
+  n.rope.beta_slow = r.beta_slow;
+  n.rope.mscale = r.mscale;
+  n.rope.mscale_all_dim = r.mscale_all_dim;
+  n.rope.low_freq_factor = r.low_freq_factor;
+  n.rope.high_freq_factor = r.high_freq_factor;
+  n.rope.attention_factor = r.attention_factor;
+  n.rope.original_max_position = r.original_max_position;
+  n.rope_style = r.interleaved ? kernels::RopeStyle::kInterleaved : kernels::RopeStyle::kHalf;
+  n.softmax_scale = softmax_scale(m);
+  n.router = {m.experts,
+              m.experts_per_token,
+              m.expert_groups,
+              m.top_groups,
+              m.router.score == RouterScore::kSigmoid ? kernels::RouterScore::kSigmoid
+                                                      : kernels::RouterScore::kSoftmax,
+              m.router.norm_topk_prob,
+              static_cast<float>(m.router.routed_scaling_factor)};
+  n.mtp_loss_weight = mtp_loss_weight;
+  return n;
+}
+
+double loss_scale(const GraphConfig& c, const Numerics& n, int depth) {
+  const auto tokens = static_cast<double>(c.plan.global_batch * c.plan.sequence_length);
+  if (depth == 0) return 1 / tokens;
+  return n.mtp_loss_weight / static_cast<double>(c.model.mtp_layers) / tokens;
+}
+
+}  // namespace orrery

@@ -1,0 +1,156 @@
+// The local experts of a MoE layer as grouped products over rows sorted by expert. An expert's
+// matrices lie in memory as [in, out]: FP8 kernels want [out, in] for the forward and transpose
+// them there, as DeepSeek's profile shows; the input gradient reads them as they are.
+#include "sim/graph/moe.h"
+
+namespace orrery {
+namespace {
+
+constexpr DynamicRows kRows = DynamicRows::kExpanded;
+
+// Scale factors copied to the column-major layout that the grouped GEMM reads.
+TensorId copy_scales(StageBuilder& b, const std::string& name, TensorId x, int64_t cols) {
+  const int64_t tiles = (cols + 127) / 128;
+  const TensorId out = b.map(OpKind::kTransposeScales, name + " scales", {x}, Dtype::kFp32, tiles,
+                             b.balanced(kRows));
+  b.last_op().work.pattern = AccessPattern::kStream;
+  b.graph().tensors[out.v].dynamic_cols = kRows;
+  return out;
+}
+
+// Products of the local experts as one grouped GEMM over the expanded rows: x · W with W [in, out]
+// (forward) or x · Wᵀ with W [out, in] (input gradient).
+TensorId grouped_gemm(StageBuilder& b, const std::string& name, GemmLayout layout, TensorId x,
+                      int64_t in, int64_t out, TensorId layout_rows, ParamId weight) {
+  const OpShape shape{.m = b.balanced(kRows), .n = out, .k = in, .groups = b.rows().local_experts};
+  const std::string output = name + " out";
+  if (!b.fp8()) {
+    const TensorId y = b.dynamic_tensor(output, Dtype::kBf16, kRows, out);
+    b.gemm(name, layout, shape, {x, layout_rows}, {y}, weight);
+    return y;
+  }
+  std::vector<TensorId> operands = {x, layout_rows};
+  if (layout == GemmLayout::kNN) {
+    const Param& p = b.graph().params[weight.v];
+    const TensorId transposed =
+        b.map(OpKind::kTransposeFp8, name + " weight transpose", {}, Dtype::kFp8Block,
+              p.groups * p.cols, p.rows / p.groups, weight);
+    b.last_op().shape.groups = p.groups;
+    operands.push_back(transposed);
+    weight = {};
+  }
+  operands.insert(operands.begin() + 1, copy_scales(b, name, x, in));
+  const TensorId y = b.dynamic_tensor(output, Dtype::kBf16, kRows, out);
+  b.op(OpKind::kGemmFp8, name, shape, operands, {y}, weight);
+  return y;
+}
+
+void expert_layout(StageBuilder& b, FfnTape& t) {
+  const ExpertRows& r = b.rows();
+  const int64_t k = b.model().experts_per_token;
+  // Offsets, source and weight of each row, and the rows of each arrived token's choices.
+  const int64_t words = r.local_experts + 1 + 2 * r.expanded + r.arrived * k;
+  t.layout =
+      b.map(OpKind::kExpertLayout, "expert layout", {t.arrived_routing}, Dtype::kInt32, 1, words);
+  b.graph().tensors[t.layout.v].packed = PackedIndex::kExpertLayout;
+}
+
+}  // namespace
+
+TensorId experts_forward(StageBuilder& b, FfnTape& t) {
+  const ModelSpec& m = b.model();
+  expert_layout(b, t);
+  b.row_proportional(true);
+  const TensorId x = b.dynamic_map(OpKind::kPermute, "permute tokens", {t.arrived, t.layout},
+                                   b.operand_dtype(), kRows, m.hidden);
+  const TensorId gate_up = grouped_gemm(b, "experts gate_up fwd", GemmLayout::kNN, x, m.hidden,
+                                        2 * m.expert_ffn, t.layout, t.expert_gate_up);
+  const TensorId act = b.fp8() ? b.dynamic_map(OpKind::kSwiGluCast, "experts swiglu+cast",
+                                               {gate_up}, Dtype::kFp8Row, kRows, m.expert_ffn)
+                               : b.dynamic_map(OpKind::kSwiGlu, "experts swiglu", {gate_up},
+                                               Dtype::kBf16, kRows, m.expert_ffn);
+  const TensorId y = grouped_gemm(b, "experts down fwd", GemmLayout::kNN, act, m.expert_ffn,
+                                  m.hidden, t.layout, t.expert_down);
+  const TensorId out = b.dynamic_map(OpKind::kUnpermute, "unpermute tokens", {y, t.layout},
+                                     Dtype::kBf16, DynamicRows::kArrived, m.hidden);
+  b.last_op().shape.index = 1;  // weighted
+  t.expert_gate_up_kept = gate_up;
+  b.row_proportional(false);
+  return out;
+}
+
+void experts_keep(StageBuilder& b, FfnTape& t) {
+  if (!b.fp8() || !b.config().plan.recompute.swiglu) return;
+  b.row_proportional(true);
+  t.expert_gate_up_kept = b.operand("experts gate_up keep", t.expert_gate_up_kept);
+  b.row_proportional(false);
+}
+
+TensorId experts_backward(StageBuilder& b, TensorId dy_arrived, FfnTape& t, TensorId& dweights) {
+  const ModelSpec& m = b.model();
+  b.row_proportional(true);
+  TensorId gate_up = t.expert_gate_up_kept;
+  if (b.fp8() && b.config().plan.recompute.swiglu)
+    gate_up = b.dynamic_map(OpKind::kCastBack, "experts gate_up cast back", {gate_up}, Dtype::kBf16,
+                            kRows, 2 * m.expert_ffn);
+  t.grad = b.dynamic_map(OpKind::kPermute, "permute grads", {dy_arrived, t.layout},
+                         b.operand_dtype(), kRows, m.hidden);
+  const TensorId dact = grouped_gemm(b, "experts down dgrad", GemmLayout::kNT, t.grad, m.hidden,
+                                     m.expert_ffn, t.layout, t.expert_down);
+  const TensorId act = b.dynamic_tensor("experts activation", Dtype::kBf16, kRows, m.expert_ffn);
+  const TensorId dgate =
+      b.dynamic_tensor("experts gate_up grad", Dtype::kBf16, kRows, 2 * m.expert_ffn);
+  b.op(OpKind::kSwiGluBackward, "experts swiglu fwd+bwd",
+       {.m = b.balanced(kRows), .n = m.expert_ffn}, {gate_up, dact, t.layout}, {dgate, act});
+  dweights = b.dynamic_tensor("arrived weight grads", Dtype::kFp32, DynamicRows::kArrived,
+                              m.experts_per_token);
+  b.op(OpKind::kSwiGluWeightBackward, "experts routing weight grad",
+       {.m = b.balanced(kRows), .n = m.expert_ffn}, {act, dact, t.layout}, {dweights});
+  t.activation = b.transposed_operand("experts down input^T", act, m.expert_ffn);
+  const TensorId dgate_operand = b.operand("experts gate_up grad", dgate);
+  const TensorId dx = grouped_gemm(b, "experts gate_up dgrad", GemmLayout::kNT, dgate_operand,
+                                   2 * m.expert_ffn, m.hidden, t.layout, t.expert_gate_up);
+  const TensorId out = b.dynamic_map(OpKind::kUnpermute, "unpermute grads", {dx, t.layout},
+                                     Dtype::kBf16, DynamicRows::kArrived, m.hidden);
+  t.dgate = b.transposed_operand("experts gate_up grad^T", dgate, 2 * m.expert_ffn);
+  b.row_proportional(false);
+  return out;
+}
+
+void expert_wgrads(StageBuilder& b, const FfnTape& t) {
+  const ModelSpec& m = b.model();
+  const ExpertRows& r = b.rows();
+  const int64_t rows = r.expanded / r.local_experts;
+  b.row_proportional(true);
+  // Gradient [in, out] of each expert: its rows of x, transposed, times those of dy.
+  const auto each_expert = [&](const char* name, TensorId x, TensorId dy, int64_t in, int64_t out,
+                               ParamId weight) {
+    for (int64_t e = 0; e < r.local_experts; ++e) {
+      b.stream(e % 2 == 0 ? StreamKind::kCompute : StreamKind::kComputeAux);
+      const OpShape shape{.m = in, .n = out, .k = rows, .index = e};
+      if (b.fp8())
+        b.op(OpKind::kGemmFp8Wgrad, name, shape, {x, dy, t.layout}, {}, weight);
+      else
+        b.gemm(name, GemmLayout::kTN, shape, {x, dy, t.layout}, {}, weight);
+      // The op reads one expert's share of the operands.
+      const int64_t element = b.fp8() ? 1 : 2;
+      b.last_op().work.hbm = Bytes(element * rows * (in + out) + 8 * in * out);
+    }
+    b.stream(StreamKind::kCompute);
+  };
+  const TensorId dy = b.transposed_operand("experts down grad^T", t.grad, m.hidden);
+  each_expert("experts down wgrad", t.activation, dy, m.expert_ffn, m.hidden, t.expert_down);
+  TensorId x;
+  if (b.fp8()) {
+    x = b.map(OpKind::kCastTranspose, "experts gate_up input^T", {t.arrived, t.layout},
+              Dtype::kFp8Row, m.hidden, r.expanded);
+    b.graph().tensors[x.v].dynamic_cols = kRows;
+  } else {
+    x = b.dynamic_map(OpKind::kPermute, "permute tokens again", {t.arrived, t.layout}, Dtype::kBf16,
+                      kRows, m.hidden);
+  }
+  each_expert("experts gate_up wgrad", x, t.dgate, m.hidden, 2 * m.expert_ffn, t.expert_gate_up);
+  b.row_proportional(false);
+}
+
+}  // namespace orrery

@@ -1,0 +1,114 @@
+// Every file of hardware_profiles/ is read by the reader of its folder and refers to files that
+// exist.
+#include <filesystem>
+#include <map>
+
+#include "sim/spec/cluster.h"
+#include "sim/spec/stack.h"
+#include "tests/catch.h"
+
+using namespace orrery;
+namespace fs = std::filesystem;
+
+namespace {
+
+const fs::path kProfiles = fs::path(ORRERY_SOURCE_DIR) / "hardware_profiles";
+
+// The file with the node or GPU that it names in the name's place.
+json::Node load(const fs::path& file) {
+  json::Node n = json::parse_json_file(file.string());
+  for (const char* key : {"node", "gpu"}) {
+    json::Node* member = n.find(key);
+    if (member != nullptr && member->kind == json::Node::Kind::kString)
+      *member = load(kProfiles / (member->string + ".json"));
+  }
+  return n;
+}
+
+template <class F>
+void read(const fs::path& file, F&& reader) {
+  const json::Node n = load(file);
+  Diagnostics d;
+  reader(json::Reader(n, "", d));
+  d.throw_if_any();
+}
+
+void read_price(json::Reader r) {
+  read_sourced(r, "usd_per_gpu_hour", {0.001, 1000});
+  r.string("name");
+  r.finish();
+}
+
+// Visits every sourced number of a file.
+void check_sources(const json::Node& n) {
+  if (n.find("value") != nullptr) {
+    const json::Node* reference = n.find("reference");
+    REQUIRE(reference != nullptr);
+    CAPTURE(n.where(""));
+    CHECK_FALSE(reference->string.empty());
+    return;
+  }
+  for (const auto& [key, member] : n.members) check_sources(member);
+}
+
+}  // namespace
+
+TEST_CASE("Every hardware profile loads, and every number of it says where it comes from",
+          "[spec]") {
+  std::map<std::string, int> seen;
+  for (const auto& entry : fs::recursive_directory_iterator(kProfiles)) {
+    if (!entry.is_regular_file()) continue;
+    const fs::path file = entry.path();
+    const std::string folder = file.parent_path().filename().string();
+    CAPTURE(file);
+    REQUIRE(file.extension() == ".json");
+    ++seen[folder];
+    if (folder == "gpu")
+      CHECK_NOTHROW(read(file, read_gpu));
+    else if (folder == "node")
+      CHECK_NOTHROW(read(file, read_node));
+    else if (folder == "cluster")
+      CHECK_NOTHROW(read(file, read_cluster));
+    else if (folder == "stack")
+      CHECK_NOTHROW(read(file, read_stack));
+    else if (folder == "price")
+      CHECK_NOTHROW(read(file, read_price));
+    else
+      FAIL("no reader for this folder");
+    check_sources(json::parse_json_file(file.string()));
+  }
+  for (const char* folder : {"gpu", "node", "cluster", "stack", "price"}) CHECK(seen[folder] > 0);
+}
+
+TEST_CASE("Four ranks that share an H200 have the rates and memory of one", "[spec]") {
+  const auto cluster = [](const std::string& name) {
+    const json::Node n = load(kProfiles / "cluster" / (name + ".json"));
+    Diagnostics d;
+    ClusterSpec c = read_cluster(json::Reader(n, "", d));
+    d.throw_if_any();
+    return c;
+  };
+  const ClusterSpec one = cluster("one_h200");
+  const ClusterSpec shared = cluster("h200_shared_4");
+  CHECK(one.gpus() == 1);
+  CHECK(shared.gpus() == 4);
+  const GpuSpec& whole = one.node.gpu;
+  const GpuSpec& part = shared.node.gpu;
+  CHECK(4 * part.hbm_capacity_GiB.value == Approx(whole.hbm_capacity_GiB.value));
+  CHECK(4 * part.hbm_bandwidth_GBps.value == Approx(whole.hbm_bandwidth_GBps.value));
+  CHECK(4 * part.bf16_dense_TFLOPS.value == Approx(whole.bf16_dense_TFLOPS.value));
+  for (GemmKernelSpec GpuSpec::*k :
+       {&GpuSpec::gemm_bf16, &GpuSpec::gemm_fp8, &GpuSpec::gemm_fp8_wgrad}) {
+    CHECK(4 * (part.*k).peak_TFLOPS.value == Approx((whole.*k).peak_TFLOPS.value));
+    CHECK((part.*k).tile_overhead_us.value == Approx(4 * (whole.*k).tile_overhead_us.value));
+    CHECK((part.*k).mainloop_efficiency.value == (whole.*k).mainloop_efficiency.value);
+  }
+  for (AttentionKernelSpec GpuSpec::*k :
+       {&GpuSpec::attention_forward, &GpuSpec::attention_backward}) {
+    CHECK(4 * (part.*k).peak_TFLOPS.value == Approx((whole.*k).peak_TFLOPS.value));
+    CHECK((part.*k).softmax_us.value == Approx(4 * (whole.*k).softmax_us.value));
+    CHECK((part.*k).tile_overhead_us.value == Approx(4 * (whole.*k).tile_overhead_us.value));
+  }
+  CHECK(part.kernel_fixed_us.value == Approx(4 * whole.kernel_fixed_us.value));
+  CHECK(shared.node.network == NetworkKind::kSocket);
+}

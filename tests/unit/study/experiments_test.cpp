@@ -1,0 +1,44 @@
+// The experiments of the repository.
+#include <filesystem>
+
+#include "tests/catch.h"
+#include "tests/unit/deepseek.h"
+
+using namespace orrery;
+namespace fs = std::filesystem;
+
+TEST_CASE("Every experiment leaves no shape to defaults, can run and fits", "[study]") {
+  const std::string root = ORRERY_SOURCE_DIR;
+  int seen = 0;
+  for (const auto& entry : fs::directory_iterator(fs::path(root) / "experiments")) {
+    if (!fs::exists(entry.path() / "experiment.json")) continue;
+    CAPTURE(entry.path());
+    ++seen;
+    const StudySpec s = load_study(entry.path().string(), {}, root);
+    CHECK(s.model.defaulted.empty());
+    const Prediction p = predict(s, {});
+    CHECK(p.step_time_s > 0);
+    const double capacity = s.cluster.node.gpu.hbm_capacity_GiB.value;
+    for (const StageMemory& m : p.memory) CHECK(gib(m.memory.peak) <= capacity);
+  }
+  CHECK(seen >= 3);
+}
+
+TEST_CASE("The small experiments have the shapes that their readme gives", "[study]") {
+  const std::string root = ORRERY_SOURCE_DIR;
+  const ModelSpec moe = load_study(root + "/experiments/tiny_moe", {}, root).model;
+  CHECK(moe.attention == AttentionKind::kMla);
+  CHECK(moe.layers - moe.dense_layers == 3);
+  CHECK(moe.experts == 8);
+  CHECK(moe.expert_groups == 4);
+  CHECK(moe.shared_experts == 1);
+  CHECK(moe.mtp_layers == 1);
+  CHECK(moe.router.bias);
+  const StudySpec llama = load_study(root + "/experiments/tiny_llama", {}, root);
+  CHECK(llama.model.attention == AttentionKind::kGqa);
+  CHECK(llama.model.heads == 8);
+  CHECK(llama.model.kv_heads == 4);
+  CHECK(llama.model.experts == 0);
+  CHECK(llama.plan.sequence_length == 128);
+  CHECK(llama.training.data.branching == 4);
+}
