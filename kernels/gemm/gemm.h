@@ -41,9 +41,9 @@ class GemmContext {
 
 enum class GemmOutput { kBf16, kFp32 };
 
-// C[m, n] = A·B, or C += A·B. lda, ldb, ldc: elements from one row as stored to the next, multiples
-// of 8 (FP32 C: 4). Pointers 16-byte aligned. The dimension that is contiguous, of A and of B, is a
-// multiple of 8; m, n and k may be 0.
+// C[m, n] = A·B, or in FP32 C += A·B. lda, ldb, ldc: elements from one row as stored to the next,
+// multiples of 8 (FP32 C: 4). Pointers 16-byte aligned. The dimension that is contiguous, of A and
+// of B, is a multiple of 8; m, n and k may be 0.
 struct GemmBf16Params {
   Layout layout = Layout::kNT;
   int64_t m = 0, n = 0, k = 0;

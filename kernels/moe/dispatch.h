@@ -16,7 +16,7 @@ struct DispatchLayoutParams {
   int64_t tokens = 0, k = 0;
   int64_t ranks = 0, local_experts = 0;  // together at most kMaxExperts experts
   const int32_t* routing = nullptr;      // [tokens, 3k]
-  DispatchLayout out;                    // written whole
+  DispatchLayout out = {};               // written whole
   void* workspace = nullptr;
   int64_t workspace_bytes = 0;
 };
@@ -31,7 +31,7 @@ struct PackRowsParams {
   const int32_t* send_token = nullptr;  // [capacity]
   const bf16* x = nullptr;              // [tokens, cols]
   bf16* out = nullptr;                  // [capacity, cols]
-  Fp8View x8, out8;
+  Fp8View x8 = {}, out8 = {};
 };
 Status pack_rows(const PackRowsParams& p, cudaStream_t stream);
 

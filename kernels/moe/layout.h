@@ -21,7 +21,7 @@ struct ExpertLayoutParams {
   const int32_t* routing = nullptr;  // ids, then weights; [arrived, ld_routing]
   int64_t ld_routing = 0;            // 2k for arrived routing, 3k for a rank's own
   int64_t first_expert = 0;
-  ExpertLayout out;  // written whole
+  ExpertLayout out = {};  // written whole
   void* workspace = nullptr;
   int64_t workspace_bytes = 0;
 };

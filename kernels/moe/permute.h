@@ -19,7 +19,7 @@ struct PermuteParams {
   const int32_t* rows = nullptr;
   const bf16* x = nullptr;  // [arrived, cols]
   bf16* out = nullptr;      // [capacity, cols]
-  Fp8View x8, out8;
+  Fp8View x8 = {}, out8 = {};
 };
 Status permute(const PermuteParams& p, cudaStream_t stream);
 

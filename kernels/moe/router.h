@@ -10,7 +10,7 @@
 namespace orrery::kernels {
 
 struct RouterParams {
-  RouterConfig config;
+  RouterConfig config = {};
   int64_t tokens = 0;
   const float* logits = nullptr;  // [tokens, experts]
   const float* bias = nullptr;    // [experts]; may be nullptr
@@ -23,7 +23,7 @@ Status router(const RouterParams& p, cudaStream_t stream);
 
 // dlogits from the gradient of the routing weights; the choice is constant (router_reference.h).
 struct RouterBackwardParams {
-  RouterConfig config;
+  RouterConfig config = {};
   int64_t tokens = 0;
   const float* logits = nullptr;     // [tokens, experts]
   const int32_t* routing = nullptr;  // [tokens, 3k]; only the ids are read

@@ -18,7 +18,7 @@ struct GatherRowsParams {
   int64_t divisor = 1;
   const bf16* x = nullptr;
   bf16* out = nullptr;
-  Fp8View x8, out8;
+  Fp8View x8 = {}, out8 = {};
 };
 Status gather_rows(const char* kernel, const GatherRowsParams& p, cudaStream_t stream);
 

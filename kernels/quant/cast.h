@@ -22,13 +22,14 @@ struct CastRowsParams {
 Status cast_rows(const CastRowsParams& p, cudaStream_t stream);
 
 // The transpose in 1x128 tiles along its own rows: 128 source rows share a scale. rows: a multiple
-// of 16. With `gather`, row r of the source is gather[r], and -1 stands for a row of zeros.
+// of 16. With `gather`, row r of the source is gather[r] / gather_divisor, and -1 stands for zeros.
 struct CastTransposeParams {
   int64_t rows = 0, cols = 0;
   const bf16* x = nullptr;          // one of x and x8, [rows, cols] unless gathered;
   Fp8View x8;                       // x8 is dequantised first
   const int32_t* gather = nullptr;  // [rows]; may be nullptr
-  Fp8View out;                      // [cols, rows]
+  int64_t gather_divisor = 1;
+  Fp8View out;  // [cols, rows]
 };
 Status cast_transpose(const CastTransposeParams& p, cudaStream_t stream);
 

@@ -1,0 +1,109 @@
+// SwiGLU with FP8 outputs.
+#include "kernels/activation/swiglu.cuh"
+#include "kernels/activation/swiglu.h"
+#include "kernels/base/fp8.cuh"
+#include "kernels/base/items.cuh"
+#include "kernels/base/launch.h"
+
+namespace orrery::kernels {
+namespace {
+
+constexpr int kLanesPerTile = kTile / kVec;
+
+// An item is one vector; 16 neighbouring threads hold a tile. Threads past the last tile, or past
+// the end of a row's last one, stay for the shuffles and bring zeros.
+__global__ void __launch_bounds__(kItemThreads) cast_kernel(SwiGluCastParams p, uint32_t items) {
+  const uint32_t item = item_index();
+  const uint32_t row_tiles = static_cast<uint32_t>(tiles(p.w));
+  const uint32_t tile = item / kLanesPerTile, lane = item % kLanesPerTile;
+  const uint32_t row = tile / row_tiles, tile_of_row = tile % row_tiles;
+  const int64_t column = static_cast<int64_t>(tile_of_row) * kTile + lane * kVec;
+  const bool inside = item < items && column < p.w;
+  float act[kVec] = {};
+  if (inside) load_act(p.gate_up + row * (2 * p.w) + column, p.w, act);
+  const float scale = tile_scale(lanes_max<kLanesPerTile>(amax(act)));
+  if (!inside) return;
+  store_quantised(p.out.data + row * p.w + column, act, scale, tile_inverse(scale));
+  if (lane == 0) p.out.scales[row * p.out.row_stride + tile_of_row * p.out.tile_stride] = scale;
+}
+
+// A block of the transpose: kTile rows of act, one tile of each of kColumns columns.
+constexpr int kColumns = 64;
+
+// Where element (row, column) lies in shared memory. The skew lets a warp write 4 rows of 64
+// columns with two-way bank conflicts, and read 32 groups of 4 rows of one column without any.
+__device__ int skewed(int row, int column) {
+  return row * kColumns + (column + row / 4 + 2 * (row % 4)) % kColumns;
+}
+
+__global__ void __launch_bounds__(kItemThreads) cast_transpose_kernel(SwiGluCastTransposeParams p) {
+  __shared__ float block[kTile * kColumns];
+  const int64_t first_column = static_cast<int64_t>(blockIdx.x) * kColumns;
+  const int64_t first_row = static_cast<int64_t>(blockIdx.y) * kTile;
+  constexpr int kChunks = kColumns / kVec;
+  for (int i = threadIdx.x; i < kTile * kChunks; i += kItemThreads) {
+    const int row = i / kChunks, column = i % kChunks * kVec;
+    float act[kVec] = {};
+    if (first_row + row < p.rows && first_column + column < p.w)
+      load_act(p.gate_up + (first_row + row) * 2 * p.w + first_column + column, p.w, act);
+#pragma unroll
+    for (int j = 0; j < kVec; ++j) block[skewed(row, column + j)] = act[j];
+  }
+  __syncthreads();
+  // A warp per column: every lane has 4 of the 128 rows.
+  const int row = threadIdx.x % 32 * 4;
+  for (int column = threadIdx.x / 32; column < kColumns; column += kItemThreads / 32) {
+    if (first_column + column >= p.w) break;
+    float act[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) act[j] = block[skewed(row + j, column)];
+    const float scale = tile_scale(lanes_max<32>(amax(act)));
+    const float inverse = tile_inverse(scale);
+    if (row == 0)
+      p.out.scales[(first_column + column) * p.out.row_stride + blockIdx.y * p.out.tile_stride] =
+          scale;
+    if (first_row + row >= p.rows) continue;
+    *reinterpret_cast<uint32_t*>(p.out.data + (first_column + column) * p.rows + first_row + row) =
+        pack_fp8x4(divide(act[0], scale, inverse), divide(act[1], scale, inverse),
+                   divide(act[2], scale, inverse), divide(act[3], scale, inverse));
+  }
+}
+
+// `out` must be [out_rows, out_cols] and cover no more than the grid's 32-bit items can count.
+template <class Params>
+Status check_cast(const char* kernel, const Params& p, int64_t out_rows, int64_t out_cols) {
+  const bool empty = p.rows == 0 || p.w == 0;
+  return check(
+      kernel,
+      {{p.rows >= 0 && p.rows <= kMaxItems, "rows is negative or above 2^31 - 1"},
+       {p.w >= 0 && p.w % 16 == 0, "w is not a multiple of 16"},
+       {p.rows == 0 || tiles(p.w) * kLanesPerTile <= kMaxItems / p.rows, "rows · w is above 2^34"},
+       {p.out.rows == out_rows && p.out.cols == out_cols, "out has another shape"},
+       {p.out.row_stride >= 0 && p.out.tile_stride >= 0, "a stride of out is negative"},
+       {empty || (p.gate_up && p.out.data && p.out.scales),
+        "gate_up, out.data or out.scales is null"},
+       {aligned(p.gate_up) && aligned(p.out.data), "gate_up or out.data is not 16-byte aligned"}});
+}
+
+}  // namespace
+
+Status swiglu_cast(const SwiGluCastParams& p, cudaStream_t stream) {
+  Status bad = check_cast("swiglu_cast", p, p.rows, p.w);
+  const int64_t items = p.rows * tiles(p.w) * kLanesPerTile;
+  if (!bad.ok() || items == 0) return bad;
+  cast_kernel<<<item_blocks(items), kItemThreads, 0, stream>>>(p, static_cast<uint32_t>(items));
+  return launched("swiglu_cast");
+}
+
+Status swiglu_cast_transpose(const SwiGluCastTransposeParams& p, cudaStream_t stream) {
+  Status bad = check_cast("swiglu_cast_transpose", p, p.w, p.rows);
+  if (!bad.ok() || p.rows == 0 || p.w == 0) return bad;
+  if (p.rows % 16 != 0) return failed("swiglu_cast_transpose: rows is not a multiple of 16");
+  if (tiles(p.rows) > 65535) return failed("swiglu_cast_transpose: rows is above 65535 · 128");
+  const dim3 grid(static_cast<unsigned>(ceil_div(p.w, kColumns)),
+                  static_cast<unsigned>(tiles(p.rows)));
+  cast_transpose_kernel<<<grid, kItemThreads, 0, stream>>>(p);
+  return launched("swiglu_cast_transpose");
+}
+
+}  // namespace orrery::kernels

@@ -1,0 +1,105 @@
+// Copies tiles of a GEMM's operands into shared memory, in the layout that wgmma reads.
+#pragma once
+
+#include "kernels/gemm/pipeline.cuh"
+#include "kernels/gemm/wgmma.cuh"
+
+namespace orrery::kernels {
+
+constexpr int kCopyThreads = 128;
+constexpr int kChunkBytes = 16;
+
+// 128 bytes of K of kWidth rows (columns of B) of an operand whose K is contiguous. Elements past
+// its end become zeros.
+template <int kWidth, int kElementBytes>
+class ContiguousCopy {
+  static constexpr int kChunks = kAtomRowBytes / kChunkBytes;  // of a row
+  static constexpr int kStep = kCopyThreads / kChunks;         // rows between a thread's copies
+  static_assert(kStep % 8 == 0, "all of a thread's rows have the same swizzle");
+
+ public:
+  // `begin` and `end`: rows. data: of the matrix.
+  __device__ void start(const void* data, int64_t ld, int begin, int end, int k_begin, int k_end) {
+    const int chunk = threadIdx.x % kChunks, row = threadIdx.x / kChunks;
+    step_bytes_ = kStep * ld * kElementBytes;
+    from_ = static_cast<const char*>(data) + ((begin + row) * ld + k_begin) * kElementBytes +
+            chunk * kChunkBytes;
+    rows_ = end - begin - row;
+    bytes_ = (k_end - k_begin) * kElementBytes - chunk * kChunkBytes;
+    offset_ = swizzled(row, chunk);
+  }
+
+  __device__ void next(uint32_t to) {
+    const int valid = max(0, min(kChunkBytes, bytes_));
+#pragma unroll
+    for (int i = 0; i < kWidth / kStep; ++i)
+      copy16(to + offset_ + i * kStep * kAtomRowBytes, from_ + i * step_bytes_,
+             i * kStep < rows_ ? valid : 0);
+    from_ += kAtomRowBytes;
+    bytes_ -= kAtomRowBytes;
+  }
+
+ private:
+  const char* from_;
+  int64_t step_bytes_;
+  int rows_, bytes_;  // left, from this thread's first row and chunk
+  uint32_t offset_;
+};
+
+// 64 k of kWidth columns of a BF16 operand whose K is strided, as atoms of 64 columns.
+template <int kWidth>
+class StridedCopy {
+  static constexpr int kDepth = 64, kElementBytes = 2, kChunkElements = 8;
+  static constexpr int kChunks = kWidth / kChunkElements;
+  static constexpr int kStep = kCopyThreads / kChunks;  // k between a thread's copies
+
+ public:
+  static constexpr int kAtomBytes = kDepth * kAtomRowBytes;
+
+  // `begin` and `end`: columns.
+  __device__ void start(const void* data, int64_t ld, int begin, int end, int k_begin, int k_end) {
+    chunk_ = threadIdx.x % kChunks, k_ = threadIdx.x / kChunks;
+    step_bytes_ = kStep * ld * kElementBytes;
+    from_ = static_cast<const char*>(data) +
+            ((k_begin + k_) * ld + begin + chunk_ * kChunkElements) * kElementBytes;
+    // Without columns, there is no k to copy.
+    depth_ = begin + chunk_ * kChunkElements < end ? k_end - k_begin - k_ : 0;
+  }
+
+  __device__ void next(uint32_t to) {
+#pragma unroll
+    for (int i = 0; i < kDepth / kStep; ++i)
+      copy16(to + chunk_ / 8 * kAtomBytes + swizzled(k_ + i * kStep, chunk_ % 8),
+             from_ + i * step_bytes_, i * kStep < depth_ ? kChunkBytes : 0);
+    from_ += kDepth / kStep * step_bytes_;
+    depth_ -= kDepth;
+  }
+
+ private:
+  const char* from_;
+  int64_t step_bytes_;
+  int chunk_, k_, depth_;
+};
+
+// A scale for each of kCopyThreads rows.
+class ScaleCopy {
+ public:
+  __device__ void start(const float* scales, int64_t row_stride, int64_t tile_stride, int begin,
+                        int end, int tile) {
+    const int row = begin + static_cast<int>(threadIdx.x);
+    from_ = scales + row * row_stride + tile * tile_stride;
+    tile_stride_ = tile_stride;
+    bytes_ = row < end ? 4 : 0;
+  }
+  __device__ void next(uint32_t to) {
+    copy4(to + threadIdx.x * 4, from_, bytes_);
+    from_ += tile_stride_;
+  }
+
+ private:
+  const float* from_;
+  int64_t tile_stride_;
+  int bytes_;
+};
+
+}  // namespace orrery::kernels

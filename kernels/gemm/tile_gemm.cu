@@ -1,0 +1,286 @@
+#include <algorithm>
+#include <type_traits>
+
+#include "kernels/base/launch.h"
+#include "kernels/base/types.h"
+#include "kernels/gemm/tile_copy.cuh"
+#include "kernels/gemm/tile_epilogue.cuh"
+#include "kernels/gemm/tile_gemm.h"
+#include "kernels/gemm/tile_schedule.cuh"
+
+namespace orrery::kernels {
+namespace {
+
+constexpr int kConsumers = 2;  // warpgroups, of 64 rows of the tile each
+constexpr int kThreads = kCopyThreads + kConsumers * 128;
+// Registers of a thread: 65536 / 384 at first; the copying warpgroup gives most of its own away.
+constexpr int kCopyRegisters = 72, kConsumerRegisters = 216;
+
+template <TileKind kKind>
+struct Traits {
+  static constexpr bool kFp8 = kKind == TileKind::kFp8Block || kKind == TileKind::kFp8Tiles;
+  static constexpr bool kBlockScales = kKind == TileKind::kFp8Block;  // of B
+  static constexpr bool kAddsFloat = kKind == TileKind::kBf16Tn || kKind == TileKind::kFp8Tiles;
+  static constexpr bool kAStrided = kKind == TileKind::kBf16Tn;
+  static constexpr bool kBStrided = kKind == TileKind::kBf16Tn || kKind == TileKind::kBf16Nn;
+  static constexpr int kElementBytes = kFp8 ? 1 : 2;
+  static constexpr int kDepth = kAtomRowBytes / kElementBytes;  // K of a step; FP8: of a scale
+  static constexpr int kRows = 64 * kConsumers;
+  // FP8 needs a second set of accumulators, and one block of scales of B for the tile.
+  static constexpr int kCols = kFp8 ? kTile : 256;
+  static_assert(!kBlockScales || kCols == kTile);
+  using ACopy =
+      std::conditional_t<kAStrided, StridedCopy<kRows>, ContiguousCopy<kRows, kElementBytes>>;
+  using BCopy =
+      std::conditional_t<kBStrided, StridedCopy<kCols>, ContiguousCopy<kCols, kElementBytes>>;
+
+  // Shared memory: stages of A, B, the scales of A and of B; barriers.
+  static constexpr int kStages = kFp8 ? 6 : 4;
+  static constexpr int kBOffset = kRows * kAtomRowBytes;
+  static constexpr int kAScales = kBOffset + kCols * kAtomRowBytes;
+  static constexpr int kBScales = kAScales + (kFp8 ? kRows * 4 : 0);
+  static constexpr int kStageBytes = kBScales + (kFp8 ? kCols * 4 : 0);
+  static_assert(kStageBytes % kSwizzleBytes == 0 && kBOffset % kSwizzleBytes == 0);
+  static constexpr int kBarriers = kStages * kStageBytes;
+  static constexpr int kSharedBytes = kSwizzleBytes + kBarriers + 2 * kStages * 8;
+};
+
+struct Shared {
+  uint32_t base;  // address of the first stage
+  template <class T>
+  __device__ uint32_t stage(int s) const {
+    return base + s * T::kStageBytes;
+  }
+  template <class T>
+  __device__ uint32_t full(int s) const {
+    return base + T::kBarriers + s * 8;
+  }
+  template <class T>
+  __device__ uint32_t empty(int s) const {
+    return full<T>(T::kStages + s);
+  }
+};
+
+template <class T>
+__device__ void copy_tiles(const TileGemmParams& p,
+                           const TileSchedule<T::kRows, T::kCols>& schedule, Shared shared) {
+  RingPosition<T::kStages> at;
+  Tile tile;
+  typename T::ACopy a;
+  typename T::BCopy b;
+  ScaleCopy a_scales, b_scales;
+  for (int index = blockIdx.x; schedule.get(index, &tile); index += gridDim.x) {
+    const char* b_data =
+        static_cast<const char*>(p.b.data) + tile.group * p.b.group_stride * T::kElementBytes;
+    a.start(p.a.data, p.a.ld, tile.row, tile.row_end, tile.k_begin, tile.k_end);
+    b.start(b_data, p.b.ld, tile.col, p.n, tile.k_begin, tile.k_end);
+    if constexpr (T::kFp8) {
+      a_scales.start(p.a.scales, p.a.row_stride, p.a.tile_stride, tile.row, tile.row_end,
+                     tile.k_begin / kTile);
+      // One scale of a block: "row" 0 of the block of this tile's columns.
+      const float* scales = p.b.scales + tile.group * p.b.group_scales;
+      if constexpr (T::kBlockScales)
+        b_scales.start(scales + tile.col / kTile * p.b.row_stride, 0, p.b.tile_stride, 0, 1,
+                       tile.k_begin / kTile);
+      else
+        b_scales.start(scales, p.b.row_stride, p.b.tile_stride, tile.col, p.n,
+                       tile.k_begin / kTile);
+    }
+#pragma unroll 1
+    for (int k = tile.k_begin; k < tile.k_end; k += T::kDepth) {
+      barrier_wait(shared.empty<T>(at.stage), at.parity ^ 1);
+      const uint32_t stage = shared.stage<T>(at.stage);
+      a.next(stage);
+      b.next(stage + T::kBOffset);
+      if constexpr (T::kFp8) {
+        a_scales.next(stage + T::kAScales);
+        b_scales.next(stage + T::kBScales);
+      }
+      barrier_arrive_after_copies(shared.full<T>(at.stage));
+      at.advance();
+    }
+  }
+  wait_for_copies();
+}
+
+// d (+)= this warpgroup's 64 rows of the stage, without waiting for it.
+template <class T>
+__device__ void multiply_stage(float (&d)[T::kCols / 2], uint32_t stage, int warpgroup,
+                               bool accumulate) {
+  // From 32 bytes of K, or 16 strided k, to the next; in the descriptor's units.
+  constexpr uint64_t kAStep = (T::kAStrided ? 16 * kAtomRowBytes : 32) >> 4;
+  constexpr uint64_t kBStep = (T::kBStrided ? 16 * kAtomRowBytes : 32) >> 4;
+  constexpr uint32_t kLeading = StridedCopy<64>::kAtomBytes;
+  // 64 rows of contiguous K are as large as an atom of strided K.
+  const uint64_t a = matrix_descriptor(stage + warpgroup * 64 * kAtomRowBytes, kLeading);
+  const uint64_t b = matrix_descriptor(stage + T::kBOffset, kLeading);
+  wgmma_fence();
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int onto = accumulate || i > 0;
+    if constexpr (T::kFp8)
+      wgmma_e4m3(d, a + i * kAStep, b + i * kBStep, onto);
+    else
+      wgmma_bf16<T::kAStrided, T::kBStrided>(d, a + i * kAStep, b + i * kBStep, onto);
+  }
+  wgmma_commit();
+}
+
+__device__ inline float load_shared(uint32_t address) {
+  float x;
+  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(x) : "r"(address) : "memory");
+  return x;
+}
+__device__ inline float2 load_shared2(uint32_t address) {
+  float2 x;
+  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(x.x), "=f"(x.y) : "r"(address) : "memory");
+  return x;
+}
+
+// d += the product of one stage times its scales: e4m3 products are summed over no more than 128 of
+// K in the tensor cores, whose sums keep fewer bits than a float.
+template <class T>
+__device__ void add_scaled(float (&d)[T::kCols / 2], float (&product)[T::kCols / 2], uint32_t stage,
+                           int row) {
+  const float a[2] = {load_shared(stage + T::kAScales + row * 4),
+                      load_shared(stage + T::kAScales + (row + 8) * 4)};
+  float2 b[T::kCols / 8];
+#pragma unroll
+  for (int j = 0; j < T::kCols / 8; ++j) {
+    if constexpr (T::kBlockScales) {
+      if (j == 0) b[0].x = load_shared(stage + T::kBScales);
+      b[j] = make_float2(b[0].x, b[0].x);
+    } else {
+      b[j] = load_shared2(stage + T::kBScales + (8 * j + 2 * (threadIdx.x % 4)) * 4);
+    }
+  }
+  wgmma_wait<0>();
+  keep_in_place(product);
+#pragma unroll
+  for (int i = 0; i < T::kCols / 2; ++i) {
+    const float2 of_pair = b[i / 4];
+    d[i] = fmaf(product[i], a[i / 2 % 2] * (i % 2 == 0 ? of_pair.x : of_pair.y), d[i]);
+  }
+}
+
+// A stage may be refilled once every warp of the consumers has released it.
+template <class T>
+__device__ void release(Shared shared, int stage) {
+  __syncwarp();
+  if (threadIdx.x % 32 == 0) barrier_arrive(shared.empty<T>(stage));
+}
+
+template <class T>
+__device__ void multiply_tile(float (&d)[T::kCols / 2], const Tile& tile, Shared shared,
+                              RingPosition<T::kStages>& at, int warpgroup, int row) {
+  [[maybe_unused]] float product[T::kFp8 ? T::kCols / 2 : 1] = {};
+  if constexpr (T::kFp8) {
+#pragma unroll
+    for (float& x : d) x = 0;
+  }
+  int previous = 0;
+#pragma unroll 1
+  for (int k = tile.k_begin; k < tile.k_end; k += T::kDepth) {
+    barrier_wait(shared.full<T>(at.stage), at.parity);
+    fence_for_wgmma();
+    const uint32_t stage = shared.stage<T>(at.stage);
+    if constexpr (T::kFp8) {
+      multiply_stage<T>(product, stage, warpgroup, false);
+      add_scaled<T>(d, product, stage, row);
+      release<T>(shared, at.stage);
+    } else {
+      multiply_stage<T>(d, stage, warpgroup, k > tile.k_begin);
+      wgmma_wait<1>();  // for the previous stage; this one's runs on
+      if (k > tile.k_begin) release<T>(shared, previous);
+    }
+    previous = at.stage;
+    at.advance();
+  }
+  if constexpr (!T::kFp8) {
+    wgmma_wait<0>();
+    keep_in_place(d);
+    release<T>(shared, previous);
+  }
+}
+
+template <class T>
+__device__ void compute_tiles(const TileGemmParams& p,
+                              const TileSchedule<T::kRows, T::kCols>& schedule, Shared shared) {
+  const int thread = threadIdx.x - kCopyThreads;
+  const int warpgroup = thread / 128, row = thread / 32 * 16 + thread % 32 / 4;  // of the tile
+  RingPosition<T::kStages> at;
+  Tile tile;
+  for (int index = blockIdx.x; schedule.get(index, &tile); index += gridDim.x) {
+    if (tile.k_begin >= tile.k_end) continue;  // an empty group adds nothing
+    float d[T::kCols / 2];
+    multiply_tile<T>(d, tile, shared, at, warpgroup, row);
+    if constexpr (T::kAddsFloat)
+      add_float<T::kCols>(d, static_cast<float*>(p.c), p.ldc, tile.row + row, tile.row_end,
+                          tile.col, p.n);
+    else
+      store_bf16<T::kCols>(d, static_cast<bf16*>(p.c), p.ldc, tile.row + row, tile.row_end,
+                           tile.col, p.n);
+  }
+}
+
+template <TileKind kKind>
+__global__ __launch_bounds__(kThreads,
+                             1) void tile_gemm_kernel(const __grid_constant__ TileGemmParams p) {
+  using T = Traits<kKind>;
+  extern __shared__ unsigned char raw[];
+  const uint32_t address = shared_address(raw);
+  const Shared shared{(address + kSwizzleBytes - 1) / kSwizzleBytes * kSwizzleBytes};
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < T::kStages; ++s) {
+      barrier_init(shared.full<T>(s), kCopyThreads);
+      barrier_init(shared.empty<T>(s), kConsumers * 4);
+    }
+  }
+  __syncthreads();
+  const TileSchedule<T::kRows, T::kCols> schedule(p);
+  if (threadIdx.x < kCopyThreads) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCopyRegisters));
+    copy_tiles<T>(p, schedule, shared);
+  } else {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kConsumerRegisters));
+    compute_tiles<T>(p, schedule, shared);
+  }
+}
+
+template <TileKind kKind>
+Status launch(const char* name, const TileGemmParams& p, cudaStream_t stream) {
+  using T = Traits<kKind>;
+  int device = 0, multiprocessors = 0;
+  cudaError_t e = cudaGetDevice(&device);
+  if (e == cudaSuccess)
+    e = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  if (e == cudaSuccess)
+    e = cudaFuncSetAttribute(tile_gemm_kernel<kKind>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             T::kSharedBytes);
+  if (e != cudaSuccess) return failed(std::string(name).append(": ").append(cudaGetErrorString(e)));
+  // Each group may end within a tile.
+  const int64_t row_tiles = ceil_div(p.m, T::kRows) + p.groups;
+  const int64_t blocks = std::min<int64_t>(multiprocessors, row_tiles * ceil_div(p.n, T::kCols));
+  tile_gemm_kernel<kKind><<<static_cast<unsigned>(blocks), kThreads, T::kSharedBytes, stream>>>(p);
+  return launched(name);
+}
+
+}  // namespace
+
+Status tile_gemm(const char* name, TileKind kind, const TileGemmParams& p, cudaStream_t stream) {
+  switch (kind) {
+    case TileKind::kBf16Nt:
+      return launch<TileKind::kBf16Nt>(name, p, stream);
+    case TileKind::kBf16Nn:
+      return launch<TileKind::kBf16Nn>(name, p, stream);
+    case TileKind::kBf16Tn:
+      return launch<TileKind::kBf16Tn>(name, p, stream);
+    case TileKind::kFp8Block:
+      return launch<TileKind::kFp8Block>(name, p, stream);
+    case TileKind::kFp8Tiles:
+      return launch<TileKind::kFp8Tiles>(name, p, stream);
+  }
+  return failed(std::string(name).append(": unknown kind of tile"));
+}
+
+}  // namespace orrery::kernels
