@@ -1,13 +1,17 @@
 # Finds the third-party packages. scripts/setup installs them; a failure here names the package.
 
+function(fail_not_found apt_package name)
+  message(FATAL_ERROR
+    "${name} was not found. Install it with\n"
+    "  apt-get install ${apt_package}\n"
+    "or run scripts/setup, which installs everything that is missing.")
+endfunction()
+
 # require_package(<apt package> <find_package arguments>...)
 macro(require_package apt_package name)
   find_package(${name} ${ARGN} QUIET)
   if(NOT ${name}_FOUND)
-    message(FATAL_ERROR
-      "${name} was not found. Install it with\n"
-      "  apt-get install ${apt_package}\n"
-      "or run scripts/setup, which installs everything that is missing.")
+    fail_not_found(${apt_package} ${name})
   endif()
 endmacro()
 
@@ -17,6 +21,17 @@ require_package(libfmt-dev fmt 9)
 require_package(libcli11-dev CLI11 2.1)
 require_package(nlohmann-json3-dev nlohmann_json 3.11)
 require_package(g++ Threads)
+
+# Used as a header alone (XXH_INLINE_ALL), so that no library is needed at run time; the Debian
+# package has no CMake file.
+find_path(ORRERY_XXHASH_INCLUDE_DIR xxhash.h)
+mark_as_advanced(ORRERY_XXHASH_INCLUDE_DIR)
+if(NOT ORRERY_XXHASH_INCLUDE_DIR)
+  fail_not_found(libxxhash-dev xxHash)
+endif()
+add_library(orrery_xxhash INTERFACE)
+target_include_directories(orrery_xxhash SYSTEM INTERFACE "${ORRERY_XXHASH_INCLUDE_DIR}")
+
 if(ORRERY_TESTS)
   require_package(catch2 Catch2)
   require_package(python3 Python3 3.11 COMPONENTS Interpreter)
