@@ -137,7 +137,7 @@ void unpack_combine(OpCall<T>& c, RowExchange<T>& x) {
 
 // The flat array that an optimizer collective works on in place.
 template <class T>
-void bind_array(OpCall<T>& c, RankState<T>& state, Collective<T>& x) {
+void bind_array(OpCall<T>& c, CpuState<T>& state, Collective<T>& x) {
   x.elements = c.shape().m;
   if (c.shape().index != kNoShare) {
     auto& arrays = c.op.kind == OpKind::kAllGather ? state.weights : state.grads;
@@ -164,7 +164,7 @@ void bind_array(OpCall<T>& c, RankState<T>& state, Collective<T>& x) {
 }  // namespace
 
 template <class T>
-Collective<T> make_collective(OpCall<T>& c, RankState<T>& state, RoutingState& routing) {
+Collective<T> make_collective(OpCall<T>& c, CpuState<T>& state, RoutingState& routing) {
   Collective<T> x;
   switch (c.op.kind) {
     case OpKind::kNotify:
@@ -220,8 +220,8 @@ void complete_collective(OpCall<T>& c, Collective<T>& done, RoutingState& routin
 
 template struct RowExchange<float>;
 template struct RowExchange<double>;
-template Collective<float> make_collective(OpCall<float>&, RankState<float>&, RoutingState&);
-template Collective<double> make_collective(OpCall<double>&, RankState<double>&, RoutingState&);
+template Collective<float> make_collective(OpCall<float>&, CpuState<float>&, RoutingState&);
+template Collective<double> make_collective(OpCall<double>&, CpuState<double>&, RoutingState&);
 template ThreadCommunicator::Work collective_work<float>(OpKind);
 template ThreadCommunicator::Work collective_work<double>(OpKind);
 template void complete_collective(OpCall<float>&, Collective<float>&, RoutingState&);

@@ -32,7 +32,7 @@ struct Collective {
 };
 
 template <class T>
-Collective<T> make_collective(OpCall<T>& c, RankState<T>& state, RoutingState& routing);
+Collective<T> make_collective(OpCall<T>& c, CpuState<T>& state, RoutingState& routing);
 template <class T>
 ThreadCommunicator::Work collective_work(OpKind kind);
 template <class T>

@@ -56,7 +56,7 @@ class CpuRank<T>::Impl {
     return state_.result;
   }
 
-  RankState<T>& state() { return state_; }
+  CpuState<T>& state() { return state_; }
   std::vector<OpRecord> take_records() { return std::move(records_); }
 
   void refresh_kernel_weights() {
@@ -308,7 +308,7 @@ class CpuRank<T>::Impl {
   const Numerics numerics_;
   const CpuOptions options_;
   ThreadCommunicator& communicator_;
-  RankState<T> state_;
+  CpuState<T> state_;
   const StreamProgram program_;
   std::vector<OpGroup> groups_;
   std::vector<ThreadCommunicator::Group*> shared_;
@@ -354,6 +354,14 @@ template <class T>
 void CpuRank<T>::refresh_kernel_weights() {
   for (std::size_t i = 0; i < impl_->state().weights.size(); ++i) impl_->state().take_master(i);
   impl_->refresh_kernel_weights();
+}
+template <class T>
+void CpuRank<T>::cast_kernel_weights() {
+  impl_->refresh_kernel_weights();
+}
+template <class T>
+CpuState<T>& CpuRank<T>::state() {
+  return impl_->state();
 }
 template <class T>
 std::vector<OpRecord> CpuRank<T>::take_records() {

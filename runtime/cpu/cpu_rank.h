@@ -8,6 +8,7 @@
 
 #include "runtime/cpu/communicator.h"
 #include "runtime/cpu/op_call.h"
+#include "runtime/cpu/optimizer_ops.h"
 #include "sim/exec/stream_program.h"
 #include "sim/exec/trace.h"
 
@@ -45,6 +46,9 @@ class CpuRank {
   const RankLayout& layout() const;
   // Copies the weights to what the kernels read; after a change from outside.
   void refresh_kernel_weights();
+  // The same where the master weights are right already.
+  void cast_kernel_weights();
+  CpuState<T>& state();
   std::vector<OpRecord> take_records();
 
  private:

@@ -9,7 +9,7 @@
 namespace orrery {
 
 template <class T>
-RankState<T>::RankState(const ExecPlan& plan, int64_t rank) : layout(plan, rank) {
+CpuState<T>::CpuState(const ExecPlan& plan, int64_t rank) : layout(plan, rank) {
   for (const OptimizerShare& s : layout.rank_class().shares) {
     const auto all = static_cast<std::size_t>(s.elements);
     const auto owned = static_cast<std::size_t>(s.owned());
@@ -28,7 +28,7 @@ RankState<T>::RankState(const ExecPlan& plan, int64_t rank) : layout(plan, rank)
 namespace {
 
 template <class T>
-std::size_t shard_begin(const RankState<T>& state, std::size_t share) {
+std::size_t shard_begin(const CpuState<T>& state, std::size_t share) {
   const OptimizerShare& s = state.layout.rank_class().shares[share];
   if (s.shards == 1) return 0;
   return static_cast<std::size_t>(state.layout.owner(static_cast<int>(share)) * s.owned());
@@ -36,7 +36,7 @@ std::size_t shard_begin(const RankState<T>& state, std::size_t share) {
 
 // Sum of squares of the owned gradients; a shard that several ranks own counts once in all.
 template <class T>
-void grad_norm(OpCall<T>& c, RankState<T>& state) {
+void grad_norm(OpCall<T>& c, CpuState<T>& state) {
   const auto i = static_cast<std::size_t>(c.shape().index);
   const OptimizerShare& s = state.layout.rank_class().shares[i];
   const StageGraph& g = *state.layout.stage_graph(s.stage);
@@ -55,7 +55,7 @@ void grad_norm(OpCall<T>& c, RankState<T>& state) {
 }
 
 template <class T>
-void adamw(OpCall<T>& c, RankState<T>& state, const OptimizerStep& step) {
+void adamw(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
   const auto i = static_cast<std::size_t>(c.shape().index);
   const std::size_t begin = shard_begin(state, i);
   kernels::AdamWReference<T> a;
@@ -82,7 +82,7 @@ void adamw(OpCall<T>& c, RankState<T>& state, const OptimizerStep& step) {
 }
 
 template <class T>
-void router_bias(OpCall<T>& c, RankState<T>& state, const OptimizerStep& step) {
+void router_bias(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
   const int64_t experts = c.config.model.experts;
   const int chunk = c.op.unit;
   const int stage = state.layout.rank_class().stage_of_chunk[static_cast<std::size_t>(chunk)];
@@ -101,14 +101,14 @@ void router_bias(OpCall<T>& c, RankState<T>& state, const OptimizerStep& step) {
 }  // namespace
 
 template <class T>
-void RankState<T>::take_master(std::size_t share) {
+void CpuState<T>::take_master(std::size_t share) {
   const std::size_t begin = shard_begin(*this, share);
   std::copy_n(weights[share].begin() + static_cast<std::ptrdiff_t>(begin), master[share].size(),
               master[share].begin());
 }
 
 template <class T>
-bool run_optimizer_op(OpCall<T>& c, RankState<T>& state, const OptimizerStep& step) {
+bool run_optimizer_op(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
   switch (c.op.kind) {
     case OpKind::kGradNorm:
       return grad_norm(c, state), true;
@@ -126,9 +126,9 @@ bool run_optimizer_op(OpCall<T>& c, RankState<T>& state, const OptimizerStep& st
   }
 }
 
-template struct RankState<float>;
-template struct RankState<double>;
-template bool run_optimizer_op(OpCall<float>&, RankState<float>&, const OptimizerStep&);
-template bool run_optimizer_op(OpCall<double>&, RankState<double>&, const OptimizerStep&);
+template struct CpuState<float>;
+template struct CpuState<double>;
+template bool run_optimizer_op(OpCall<float>&, CpuState<float>&, const OptimizerStep&);
+template bool run_optimizer_op(OpCall<double>&, CpuState<double>&, const OptimizerStep&);
 
 }  // namespace orrery

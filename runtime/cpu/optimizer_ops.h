@@ -8,8 +8,8 @@
 namespace orrery {
 
 template <class T>
-struct RankState {
-  RankState(const ExecPlan& plan, int64_t rank);
+struct CpuState {
+  CpuState(const ExecPlan& plan, int64_t rank);
   // The owned shard of the weights becomes the master weights.
   void take_master(std::size_t share);
 
@@ -24,6 +24,6 @@ struct RankState {
 
 // False when the op is not the optimizer's.
 template <class T>
-bool run_optimizer_op(OpCall<T>& c, RankState<T>& state, const OptimizerStep& step);
+bool run_optimizer_op(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step);
 
 }  // namespace orrery

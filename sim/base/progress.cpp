@@ -73,8 +73,11 @@ Progress::Progress(std::string what, int64_t total, ProgressMode mode)
       start_(Clock::now()),
       last_(start_) {}
 
-Progress::~Progress() {
+Progress::~Progress() { clear(); }
+
+void Progress::clear() {
   if (shown_ && mode_ == ProgressMode::kAuto) print(kEraseLine);
+  shown_ = false;
 }
 
 void Progress::update(int64_t done) {

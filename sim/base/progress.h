@@ -18,6 +18,8 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   void update(int64_t done);
+  // Erases the line until the next update, so that something else can be printed.
+  void clear();
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -25,17 +25,21 @@ void check_verb(const CLI::App& app, int argc, char** argv) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app{"Orrery predicts what it costs to train a large language model on a GPU cluster.",
-               "orrery"};
+  CLI::App app{
+      "Orrery predicts what it costs to train a large language model on a GPU cluster, and trains "
+      "it.",
+      "orrery"};
   app.set_version_flag("--version", "orrery " ORRERY_VERSION);
   app.require_subcommand(1);
   app.footer(
       "Examples:\n"
       "  orrery predict experiments/deepseek_v3\n"
       "  orrery predict experiments/deepseek_v3 --set /plan/schedule=1f1b --allow-oom\n"
-      "  orrery compare experiments/deepseek_v3 experiments/deepseek_v3/profile/train.json");
+      "  orrery compare experiments/deepseek_v3 experiments/deepseek_v3/profile/train.json\n"
+      "  orrery run experiments/tiny_moe --device cpu --steps 20");
   orrery::add_predict(app);
   orrery::add_compare(app);
+  orrery::add_run(app);
   check_verb(app, argc, argv);
   try {
     app.parse(argc, argv);
@@ -53,6 +57,8 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     return run(argc, argv);
+  } catch (const orrery::SilentExit& e) {
+    return e.code;
   } catch (const orrery::Error& e) {
     fmt::print(stderr, "orrery: {}\n", e.what());
     return static_cast<int>(e.code());

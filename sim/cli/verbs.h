@@ -10,6 +10,12 @@ namespace orrery {
 
 void add_predict(CLI::App& app);
 void add_compare(CLI::App& app);
+void add_run(CLI::App& app);
+
+// Ends the program with this code; what there is to say has been said.
+struct SilentExit {
+  int code;
+};
 
 // The folder that holds hardware_profiles/: $ORRERY_DATA, else beside the installed binary, else
 // the source tree that the binary was built from.

@@ -60,8 +60,7 @@ void SimEngine::account(Actor& a, const Flight& f) {
   if (gap > Picos(0) && by_comm) {
     const uint32_t op = a.streams[a.woken_by].last_op;
     const Op& waited = plan_.graph_op(plan_.ops[op]);
-    time.exposed[kind][static_cast<std::size_t>(
-        op_class(waited))] += gap;
+    time.exposed[kind][static_cast<std::size_t>(op_class(waited))] += gap;
   }
   time.block[kind] += gap + (now_ - f.start);
   a.compute_until = now_;

@@ -36,6 +36,7 @@ TensorId grouped_gemm(StageBuilder& b, const std::string& name, GemmLayout layou
         b.map(OpKind::kTransposeFp8, name + " weight transpose", {}, Dtype::kFp8Block,
               p.groups * p.cols, p.rows / p.groups, weight);
     b.last_op().shape.groups = p.groups;
+    b.graph().tensors[transposed.v].groups = p.groups;
     operands.push_back(transposed);
     weight = {};
   }

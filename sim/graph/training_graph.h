@@ -71,6 +71,7 @@ struct Tensor {
   DynamicRows dynamic_rows = DynamicRows::kNone;
   DynamicRows dynamic_cols = DynamicRows::kNone;  // of transposed operands
   PackedIndex packed = PackedIndex::kNone;
+  int64_t groups = 1;               // matrices of whole 128x128 blocks that follow each other
   int16_t unit = 0;                 // whose routing decides the dynamic rows
   Phase written = Phase::kForward;  // by its first writer
   uint8_t readers = 0;   // streams that read it: each frees it once, after its last reader

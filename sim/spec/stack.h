@@ -33,12 +33,12 @@ struct StackSpec {
   Sourced expert_load_cv;         // standard deviation over mean of a rank's expert rows
   CompositeSpec router_forward;
   CompositeSpec router_backward;
-  CompositeSpec expert_layout;    // counting rows per expert and building the permutation
-  CompositeSpec dispatch_layout;  // counting tokens per destination rank
-  bool cast_per_linear = false;   // each Linear casts its own input, even when two share it
+  CompositeSpec expert_layout;       // counting rows per expert and building the permutation
+  CompositeSpec dispatch_layout;     // counting tokens per destination rank
+  bool cast_per_linear = false;      // each Linear casts its own input, even when two share it
   bool scale_attention_out = false;  // multiplies the attention block's output, as a kernel
-  Sourced reserved_GiB;           // CUDA context, NCCL and allocator reserve on every GPU
-  Sourced ring_efficiency;        // share of the link bandwidth that NCCL's large collectives reach
+  Sourced reserved_GiB;              // CUDA context, NCCL and allocator reserve on every GPU
+  Sourced ring_efficiency;  // share of the link bandwidth that NCCL's large collectives reach
 };
 
 StackSpec read_stack(json::Reader r);

@@ -87,11 +87,11 @@ TEST_CASE("Mixtral 8x7B has 46.7 billion parameters", "[import]") {
   const ModelSpec m = read(R"({"model_type": "mixtral"})");
   CHECK(m.attention == AttentionKind::kGqa);
   CHECK(m.kv_heads == 8);
-  // 32 layers of q, o 4096² and k, v 4096·1024; 8 experts of 3·4096·14336; router 4096·8 with this
-  // simulator's balancing bias of 8; two norms; embedding and head of 32000; final norm.
-  CHECK(count_parameters(m).total() == 32LL * (2 * 4096 * 4096 + 2 * 4096 * 1024 +
-                                               8 * 3LL * 4096 * 14336 + 4096 * 8 + 2 * 4096) +
-                                           2LL * 32000 * 4096 + 4096);
+  // 32 layers of q, o 4096² and k, v 4096·1024; 8 experts of 3·4096·14336; router 4096·8;
+  // two norms; embedding and head of 32000; final norm.
+  CHECK(count_parameters(m).total() ==
+        32LL * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 8 * 3LL * 4096 * 14336 + 4096 * 8 + 2 * 4096) +
+            2LL * 32000 * 4096 + 4096);
 }
 
 TEST_CASE("A wrong value in a config is named with its place", "[import]") {

@@ -1,0 +1,207 @@
+#include "runtime/cuda/collectives.h"
+
+#include <algorithm>
+
+#include "kernels/moe/dispatch.h"
+
+namespace orrery {
+namespace {
+
+// Rows to and experts' rows at every rank, as each member's dispatch layout has them at its start.
+int64_t count_words(const CudaOpCall& c) { return c.ranks + 1 + c.ranks * c.local_experts; }
+
+// All members' counts on the host: waits for the stream.
+std::vector<int32_t> exchange_counts(CudaOpCall& c, Collectives& group) {
+  const int64_t words = count_words(c), n = group.size();
+  char* all = c.scratch.get(4 * words * n);
+  std::vector<int64_t> every, one;
+  for (int64_t r = 0; r <= n; ++r) every.push_back(r);
+  // Everybody gets the same rows, so they are sent n times from one place.
+  char* copies = c.scratch.get(4 * words * n);
+  for (int64_t r = 0; r < n; ++r)
+    cuda_check(
+        cudaMemcpyAsync(copies + 4 * words * r, c.in.back()->data,
+                        static_cast<std::size_t>(4 * words), cudaMemcpyDeviceToDevice, c.stream),
+        "copying counts");
+  group.exchange({{copies, all, 4 * words}}, every, every, c.stream);
+  std::vector<int32_t> host(static_cast<std::size_t>(words * n));
+  cuda_check(cudaMemcpyAsync(host.data(), all, host.size() * 4, cudaMemcpyDeviceToHost, c.stream),
+             "copying counts");
+  cuda_check(cudaStreamSynchronize(c.stream), "waiting for the counts of an all-to-all");
+  return host;
+}
+
+// From everybody's counts, this rank's rows out and in, and those of its experts.
+void take_counts(CudaOpCall& c, Collectives& group) {
+  const std::vector<int32_t> counts = exchange_counts(c, group);
+  const auto words = static_cast<std::size_t>(count_words(c));
+  const auto self = static_cast<std::size_t>(group.position());
+  CudaRouting& r = *c.routing;
+  r.send_rows.assign(counts.begin() + static_cast<std::ptrdiff_t>(self * words),
+                     counts.begin() + static_cast<std::ptrdiff_t>(self * words) + c.ranks + 1);
+  r.recv_rows.assign(1, 0);
+  std::vector<int64_t> experts(static_cast<std::size_t>(c.local_experts), 0);
+  for (int64_t s = 0; s < c.ranks; ++s) {
+    const int32_t* of = counts.data() + static_cast<std::size_t>(s) * words;
+    r.recv_rows.push_back(r.recv_rows.back() + of[self + 1] - of[self]);
+    const int32_t* to_mine = of + c.ranks + 1 + static_cast<int64_t>(self) * c.local_experts;
+    for (std::size_t e = 0; e < experts.size(); ++e) experts[e] += to_mine[e];
+  }
+  r.arrived = r.recv_rows.back();
+  r.expanded = 0;
+  for (int64_t n : experts)
+    r.expanded += (n + kExpertRowAlignment - 1) / kExpertRowAlignment * kExpertRowAlignment;
+}
+
+void notify(CudaOpCall& c, Collectives& group) {
+  const bool first = c.op.segment == SegmentKind::kDispatchF;
+  if (first) return take_counts(c, group);
+  auto* token = reinterpret_cast<float*>(c.scratch.get(4));
+  cuda_check(cudaMemsetAsync(token, 0, 4, c.stream), "clearing a barrier");
+  group.all_reduce(token, 1, c.stream);
+}
+
+void dispatch(CudaOpCall& c, Collectives& group) {
+  const CudaTensor& x = *c.in[0];
+  const kernels::DispatchLayout layout = c.dispatch_layout(*c.in.back());
+  const CudaRouting& r = *c.routing;
+  const int64_t capacity = c.tokens() * std::min(c.top_k(), c.ranks);
+  const int32_t* rows = layout.send_rows + c.ranks;
+  std::vector<Collectives::Rows> arrays;
+  kernels::PackRowsParams p;
+  p.capacity = capacity;
+  p.cols = x.cols;
+  p.rows = rows;
+  p.send_token = layout.send_token;
+  if (c.fp8()) {
+    const int64_t tiles = kernels::tiles(x.cols);
+    p.x8 = fp8_rows(x);
+    p.out8 = {reinterpret_cast<kernels::fp8*>(c.scratch.get(capacity * x.cols)),
+              reinterpret_cast<float*>(c.scratch.get(4 * capacity * tiles)),
+              capacity,
+              x.cols,
+              tiles,
+              1};
+    const kernels::Fp8View to = fp8_rows(*c.out[0]);
+    arrays.push_back({p.out8.data, to.data, x.cols});
+    arrays.push_back({p.out8.scales, to.scales, 4 * tiles});
+  } else {
+    p.x = x.bf16();
+    p.out = reinterpret_cast<kernels::bf16*>(c.scratch.get(2 * capacity * x.cols));
+    arrays.push_back({p.out, c.out[0]->data, 2 * x.cols});
+  }
+  launch_check(kernels::pack_rows(p, c.stream));
+  if (c.op.phase == Phase::kForward) {
+    const int64_t words = kernels::kArrivedRoutingWords * c.top_k();
+    auto* packed = reinterpret_cast<int32_t*>(c.scratch.get(4 * capacity * words));
+    launch_check(kernels::pack_routing({.capacity = capacity,
+                                        .k = c.top_k(),
+                                        .ranks = c.ranks,
+                                        .local_experts = c.local_experts,
+                                        .routing = c.in[1]->i32(),
+                                        .send_rows = layout.send_rows,
+                                        .send_token = layout.send_token,
+                                        .out = packed},
+                                       c.stream));
+    arrays.push_back({packed, c.out[1]->data, 4 * words});
+  }
+  group.exchange(arrays, r.send_rows, r.recv_rows, c.stream);
+}
+
+void combine(CudaOpCall& c, Collectives& group) {
+  const bool backward = c.op.phase == Phase::kBackward;
+  const kernels::DispatchLayout layout = c.dispatch_layout(*c.in.back());
+  const CudaRouting& r = *c.routing;
+  const int64_t cols = c.in[0]->cols, sent = r.send_rows.back();
+  auto* received = reinterpret_cast<kernels::bf16*>(c.scratch.get(2 * sent * cols));
+  std::vector<Collectives::Rows> arrays = {{c.in[0]->data, received, 2 * cols}};
+  float* weights = nullptr;
+  if (backward) {
+    weights = reinterpret_cast<float*>(c.scratch.get(4 * sent * c.top_k()));
+    arrays.push_back({c.in[1]->data, weights, 4 * c.top_k()});
+  }
+  group.exchange(arrays, r.recv_rows, r.send_rows, c.stream);
+  const bool addend = !backward && c.in.size() == 3;  // the shared expert's output
+  launch_check(kernels::combine_rows({.tokens = c.tokens(),
+                                      .cols = cols,
+                                      .k = c.top_k(),
+                                      .slot_of = layout.slot_of,
+                                      .received = received,
+                                      .addend = addend ? c.in[1]->bf16() : nullptr,
+                                      .out = c.out[0]->bf16()},
+                                     c.stream));
+  if (!backward) return;
+  launch_check(kernels::combine_weights({.tokens = c.tokens(),
+                                         .k = c.top_k(),
+                                         .ranks = c.ranks,
+                                         .local_experts = c.local_experts,
+                                         .routing = c.in[2]->i32(),
+                                         .send_rows = layout.send_rows,
+                                         .slot_of = layout.slot_of,
+                                         .received = weights,
+                                         .out = c.out[1]->f32()},
+                                        c.stream));
+}
+
+// The array that an all-reduce outside the shares works on.
+float* reduced_array(CudaOpCall& c) {
+  const RankLayout& layout = c.weights.layout();
+  if (c.op.comm == CommKind::kWorld) {
+    cuda_check(
+        cudaMemcpyAsync(c.out[0]->data, c.in[0]->data, static_cast<std::size_t>(4 * c.in[0]->cols),
+                        cudaMemcpyDeviceToDevice, c.stream),
+        "copying statistics");
+    return c.out[0]->f32();
+  }
+  const int chunk = c.op.unit;
+  if (c.op.comm != CommKind::kEmbedding)
+    return c.weights.buffers() + layout.router_loads(chunk).offset;
+  const int stage = layout.rank_class().stage_of_chunk[static_cast<std::size_t>(chunk)];
+  return c.weights.gradient(stage, layout.stage_graph(stage)->find_param(kEmbeddingParam, -1));
+}
+
+void reduce(CudaOpCall& c, Collectives* group) {
+  const bool of_share = c.shape().index != kNoShare;
+  float* data =
+      of_share ? c.weights.shares()[static_cast<std::size_t>(c.shape().index)].grads.as<float>()
+               : reduced_array(c);
+  if (group == nullptr) return;
+  if (c.op.kind == OpKind::kReduceScatter)
+    group->reduce_scatter(data, c.shape().m, c.stream);
+  else
+    group->all_reduce(data, c.shape().m, c.stream);
+}
+
+void gather(CudaOpCall& c, Collectives& group) {
+  CudaWeights::Share& s = c.weights.shares()[static_cast<std::size_t>(c.shape().index)];
+  kernels::bf16* data = c.fp8() ? c.in[0]->bf16() : s.weights.as<kernels::bf16>();
+  group.all_gather(data, c.shape().m, c.stream);
+}
+
+}  // namespace
+
+void launch_collective(CudaOpCall& c, Collectives* group) {
+  const OpKind kind = c.op.kind;
+  if (kind == OpKind::kReduceScatter || kind == OpKind::kAllReduce) return reduce(c, group);
+  if (group == nullptr)
+    throw Error(ExitCode::kInternal, fmt::format("{} has no group of ranks", op_kind_name(kind)));
+  const int64_t peer = 1 - group->position();  // of a transfer
+  switch (kind) {
+    case OpKind::kNotify:
+      return notify(c, *group);
+    case OpKind::kDispatch:
+      return dispatch(c, *group);
+    case OpKind::kCombine:
+      return combine(c, *group);
+    case OpKind::kAllGather:
+      return gather(c, *group);
+    case OpKind::kSend:
+      return group->send(c.in[0]->data, 2 * c.in[0]->rows * c.in[0]->cols, peer, c.stream);
+    case OpKind::kRecv:
+      return group->receive(c.out[0]->data, 2 * c.out[0]->rows * c.out[0]->cols, peer, c.stream);
+    default:
+      throw Error(ExitCode::kInternal, fmt::format("{} is no collective", op_kind_name(kind)));
+  }
+}
+
+}  // namespace orrery

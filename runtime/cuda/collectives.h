@@ -1,0 +1,42 @@
+// The plan's collectives on the device, over one communicator. A group of one rank has none.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "runtime/cuda/op_call.h"
+
+namespace orrery {
+
+// What the plan needs of a group of ranks. Calls return when the work is on the stream.
+class Collectives {
+ public:
+  virtual ~Collectives() = default;
+  virtual int64_t size() const = 0;
+  virtual int64_t position() const = 0;
+
+  virtual void all_reduce(float* data, int64_t n, cudaStream_t stream) = 0;  // sum, in place
+  // In place: afterwards this rank's n / size() elements hold the sum.
+  virtual void reduce_scatter(float* data, int64_t n, cudaStream_t stream) = 0;
+  // In place, of n BF16 elements of which this rank's n / size() are there.
+  virtual void all_gather(kernels::bf16* data, int64_t n, cudaStream_t stream) = 0;
+  virtual void send(const void* data, int64_t bytes, int64_t to, cudaStream_t stream) = 0;
+  virtual void receive(void* data, int64_t bytes, int64_t from, cudaStream_t stream) = 0;
+
+  // Rows between all members: row r of `send` goes to the rank d with to[d] <= r < to[d + 1];
+  // those of rank s arrive at from[s]. Several arrays at once.
+  struct Rows {
+    const void* send;
+    void* receive;
+    int64_t row_bytes;
+  };
+  virtual void exchange(const std::vector<Rows>& arrays, const std::vector<int64_t>& to,
+                        const std::vector<int64_t>& from, cudaStream_t stream) = 0;
+};
+
+// Puts a collective of the plan on the stream. `group` may be nullptr: one rank.
+void launch_collective(CudaOpCall& c, Collectives* group);
+
+}  // namespace orrery

@@ -1,0 +1,119 @@
+// CUDA handles that close themselves, and errors as exceptions.
+#pragma once
+
+#include <cuda_runtime.h>
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "kernels/base/status.h"
+#include "sim/base/error.h"
+
+namespace orrery {
+
+// A failed CUDA call or kernel launch. Out of memory is Infeasible, everything else a failure.
+inline void cuda_check(cudaError_t e, const char* what) {
+  if (e == cudaSuccess) return;
+  throw Error(e == cudaErrorMemoryAllocation ? ExitCode::kInfeasible : ExitCode::kFailure,
+              fmt::format("{}: {} ({})", what, cudaGetErrorString(e), cudaGetErrorName(e)));
+}
+
+inline void launch_check(const kernels::Status& s) {
+  if (!s.ok()) throw Error(ExitCode::kInternal, s.error);
+}
+
+class CudaStream {
+ public:
+  // High-priority streams are for communication: their kernels start as soon as an SM is free.
+  explicit CudaStream(bool high_priority = false) {
+    int least = 0, greatest = 0;
+    cuda_check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "stream priorities");
+    cuda_check(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking,
+                                            high_priority ? greatest : least),
+               "creating a stream");
+  }
+  CudaStream(CudaStream&& o) noexcept : stream_(std::exchange(o.stream_, nullptr)) {}
+  CudaStream(const CudaStream&) = delete;
+  CudaStream& operator=(const CudaStream&) = delete;
+  ~CudaStream() {
+    if (stream_ != nullptr) cudaStreamDestroy(stream_);
+  }
+  cudaStream_t get() const { return stream_; }
+  void synchronise() const { cuda_check(cudaStreamSynchronize(stream_), "waiting for a stream"); }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
+class CudaEvent {
+ public:
+  explicit CudaEvent(bool timing = false) {
+    cuda_check(
+        cudaEventCreateWithFlags(&event_, timing ? cudaEventDefault : cudaEventDisableTiming),
+        "creating an event");
+  }
+  CudaEvent(CudaEvent&& o) noexcept : event_(std::exchange(o.event_, nullptr)) {}
+  CudaEvent& operator=(CudaEvent&& o) noexcept {
+    std::swap(event_, o.event_);
+    return *this;
+  }
+  CudaEvent(const CudaEvent&) = delete;
+  ~CudaEvent() {
+    if (event_ != nullptr) cudaEventDestroy(event_);
+  }
+  cudaEvent_t get() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+// Page-locked host memory, for copies that do not stop the host.
+template <class T>
+class PinnedArray {
+ public:
+  explicit PinnedArray(std::size_t n) : size_(n) {
+    cuda_check(cudaMallocHost(&data_, n * sizeof(T)), "allocating pinned memory");
+  }
+  PinnedArray(const PinnedArray&) = delete;
+  PinnedArray& operator=(const PinnedArray&) = delete;
+  ~PinnedArray() { cudaFreeHost(data_); }
+  T* data() const { return data_; }
+  std::size_t size() const { return size_; }
+
+ private:
+  T* data_ = nullptr;
+  std::size_t size_;
+};
+
+// Memory held for as long as the object lives, zeroed.
+class DeviceArray {
+ public:
+  DeviceArray() = default;
+  explicit DeviceArray(std::size_t bytes) : bytes_(bytes) {
+    if (bytes == 0) return;
+    cuda_check(cudaMalloc(&data_, bytes), "allocating device memory");
+    cuda_check(cudaMemset(data_, 0, bytes), "clearing device memory");
+  }
+  DeviceArray(DeviceArray&& o) noexcept
+      : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)) {}
+  DeviceArray& operator=(DeviceArray&& o) noexcept {
+    std::swap(data_, o.data_);
+    std::swap(bytes_, o.bytes_);
+    return *this;
+  }
+  DeviceArray(const DeviceArray&) = delete;
+  ~DeviceArray() {
+    if (data_ != nullptr) cudaFree(data_);
+  }
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace orrery

@@ -1,0 +1,223 @@
+// Matrix products and attention.
+#include "kernels/attention/attention.h"
+#include "kernels/gemm/grouped.h"
+#include "kernels/moe/layout.h"
+#include "runtime/cuda/op_call.h"
+
+namespace orrery {
+namespace {
+
+kernels::Layout layout_of(GemmLayout l) {
+  return l == GemmLayout::kNT   ? kernels::Layout::kNT
+         : l == GemmLayout::kNN ? kernels::Layout::kNN
+                                : kernels::Layout::kTN;
+}
+
+// Activations with their scales as the GEMM wants them.
+kernels::Fp8View with_scales(const CudaTensor& x, const CudaTensor& scales) {
+  return {x.as<kernels::fp8>(), scales.f32(), x.rows, x.cols, 1, x.rows};
+}
+
+// The FP8 weight of an op: its parameter, or the transposed copy among the inputs.
+kernels::Fp8Block fp8_weight(const CudaOpCall& c, int64_t n, int64_t k) {
+  if (c.param != nullptr) return {c.weight.fp8, c.weight.scales, n, k};
+  const CudaTensor& t = *c.in.back();
+  return {t.as<kernels::fp8>(), reinterpret_cast<float*>(t.data + scale_offset(t.rows * t.cols)), n,
+          k};
+}
+
+void dense_gemm(CudaOpCall& c) {
+  const OpShape& s = c.shape();
+  if (c.op.kind == OpKind::kGemmFp8) {
+    launch_check(kernels::gemm_fp8(c.gemm,
+                                   {.m = c.in[0]->rows,
+                                    .n = s.n,
+                                    .k = s.k,
+                                    .a = with_scales(*c.in[0], *c.in[1]),
+                                    .b = fp8_weight(c, s.n, s.k),
+                                    .c = c.out[0]->bf16()},
+                                   c.stream));
+    return;
+  }
+  const bool fp32 = c.graph.tensors[c.graph.outputs(c.op)[0].v].dtype == Dtype::kFp32;
+  launch_check(
+      kernels::gemm_bf16(c.gemm,
+                         {.layout = layout_of(c.op.layout),
+                          .m = c.in[0]->rows,
+                          .n = s.n,
+                          .k = s.k,
+                          .a = c.in[0]->bf16(),
+                          .lda = s.k,
+                          .b = c.weight.bf16,
+                          .ldb = c.op.layout == GemmLayout::kNN ? s.n : s.k,
+                          .c = c.out[0]->data,
+                          .ldc = s.n,
+                          .c_type = fp32 ? kernels::GemmOutput::kFp32 : kernels::GemmOutput::kBf16},
+                         c.stream));
+}
+
+void grouped_gemm(CudaOpCall& c) {
+  const OpShape& s = c.shape();
+  const CudaTensor& x = *c.in[0];
+  if (c.op.kind == OpKind::kGemmFp8) {
+    launch_check(kernels::grouped_gemm_fp8({.groups = s.groups,
+                                            .max_rows = x.rows,
+                                            .n = s.n,
+                                            .k = s.k,
+                                            .offsets = c.expert_layout(*c.in[2]).offsets,
+                                            .a = with_scales(x, *c.in[1]),
+                                            .b = fp8_weight(c, s.n, s.k),
+                                            .c = c.out[0]->bf16()},
+                                           c.stream));
+    return;
+  }
+  launch_check(kernels::grouped_gemm_bf16({.layout = layout_of(c.op.layout),
+                                           .groups = s.groups,
+                                           .max_rows = x.rows,
+                                           .n = s.n,
+                                           .k = s.k,
+                                           .offsets = c.expert_layout(*c.in[1]).offsets,
+                                           .a = x.bf16(),
+                                           .b = c.weight.bf16,
+                                           .c = c.out[0]->bf16()},
+                                          c.stream));
+}
+
+// dyᵀ·x of a linear layer, into its gradient [out, in].
+void dense_wgrad(CudaOpCall& c) {
+  const OpShape& s = c.shape();
+  if (c.op.kind == OpKind::kGemmFp8Wgrad) {
+    launch_check(kernels::gemm_fp8_wgrad(c.gemm,
+                                         {.m = s.m,
+                                          .n = s.n,
+                                          .k = c.in[0]->cols,
+                                          .a = fp8_transposed(*c.in[1]),
+                                          .b = fp8_transposed(*c.in[0]),
+                                          .c = c.grad},
+                                         c.stream));
+    return;
+  }
+  launch_check(kernels::gemm_bf16(c.gemm,
+                                  {.layout = kernels::Layout::kTN,
+                                   .m = s.m,
+                                   .n = s.n,
+                                   .k = c.in[0]->rows,
+                                   .a = c.in[1]->bf16(),
+                                   .lda = s.m,
+                                   .b = c.in[0]->bf16(),
+                                   .ldb = s.n,
+                                   .c = c.grad,
+                                   .ldc = s.n,
+                                   .c_type = kernels::GemmOutput::kFp32,
+                                   .accumulate = true},
+                                  c.stream));
+}
+
+// xᵀ·dy over the rows of one expert, into its gradient [in, out].
+void expert_wgrad(CudaOpCall& c) {
+  const OpShape& s = c.shape();
+  const int32_t* offsets = c.expert_layout(*c.in[2]).offsets;
+  float* grad = c.grad + s.index * s.m * s.n;
+  if (c.op.kind == OpKind::kGemmFp8Wgrad) {
+    launch_check(kernels::group_wgrad_fp8({.group = s.index,
+                                           .offsets = offsets,
+                                           .m = s.m,
+                                           .n = s.n,
+                                           .a = fp8_transposed(*c.in[0]),
+                                           .b = fp8_transposed(*c.in[1]),
+                                           .c = grad},
+                                          c.stream));
+    return;
+  }
+  launch_check(kernels::group_wgrad_bf16({.group = s.index,
+                                          .offsets = offsets,
+                                          .m = s.m,
+                                          .n = s.n,
+                                          .a = c.in[0]->bf16(),
+                                          .b = c.in[1]->bf16(),
+                                          .c = grad},
+                                         c.stream));
+}
+
+void gemm(CudaOpCall& c) {
+  const bool weight_gradient = c.op.kind == OpKind::kGemmFp8Wgrad || c.op.layout == GemmLayout::kTN;
+  if (weight_gradient) return c.in.size() == 3 ? expert_wgrad(c) : dense_wgrad(c);
+  return c.op.row_proportional ? grouped_gemm(c) : dense_gemm(c);
+}
+
+kernels::AttentionShape attention_shape(const CudaOpCall& c) {
+  const OpShape& s = c.shape();
+  return {s.m, s.n, s.k, s.groups, s.d_qk, s.d_v};
+}
+
+// Keys and values: two tensors, or one with all keys before all values.
+struct KeyValue {
+  kernels::bf16 *k, *v;
+  int64_t ldk, ldv;
+};
+KeyValue key_value(const kernels::AttentionShape& a, const CudaTensor* k, const CudaTensor* v) {
+  if (v != nullptr) return {k->bf16(), v->bf16(), k->cols, v->cols};
+  return {k->bf16(), k->bf16() + a.kv_heads * a.d_qk, k->cols, k->cols};
+}
+
+void attention(CudaOpCall& c) {
+  kernels::AttentionForwardParams p;
+  p.shape = attention_shape(c);
+  const KeyValue kv = key_value(p.shape, c.in[1], c.in.size() == 2 ? nullptr : c.in[2]);
+  p.scale = static_cast<float>(c.numerics.softmax_scale);
+  p.q = c.in[0]->bf16(), p.ldq = c.in[0]->cols;
+  p.k = kv.k, p.ldk = kv.ldk;
+  p.v = kv.v, p.ldv = kv.ldv;
+  p.out = c.out[0]->bf16(), p.ldo = c.out[0]->cols;
+  p.lse = c.out[1]->f32();
+  launch_check(kernels::attention_forward(p, c.stream));
+}
+
+void attention_backward(CudaOpCall& c) {
+  const bool joint = c.out.size() == 2;
+  kernels::AttentionBackwardParams p;
+  p.shape = attention_shape(c);
+  const KeyValue kv = key_value(p.shape, c.in[1], joint ? nullptr : c.in[2]);
+  const KeyValue grad = key_value(p.shape, c.out[1], joint ? nullptr : c.out[2]);
+  const std::size_t at = joint ? 2 : 3;  // of the output
+  p.scale = static_cast<float>(c.numerics.softmax_scale);
+  p.q = c.in[0]->bf16(), p.ldq = c.in[0]->cols;
+  p.k = kv.k, p.ldk = kv.ldk;
+  p.v = kv.v, p.ldv = kv.ldv;
+  p.out = c.in[at]->bf16(), p.ldo = c.in[at]->cols;
+  p.dout = c.in[at + 1]->bf16(), p.lddo = c.in[at + 1]->cols;
+  p.lse = c.in[at + 2]->f32();
+  p.dq = c.out[0]->bf16(), p.lddq = c.out[0]->cols;
+  p.dk = grad.k, p.lddk = grad.ldk;
+  p.dv = grad.v, p.lddv = grad.ldv;
+  p.workspace_bytes = kernels::attention_backward_workspace(p.shape);
+  p.workspace = c.scratch.get(static_cast<int64_t>(p.workspace_bytes));
+  launch_check(kernels::attention_backward(p, c.stream));
+}
+
+}  // namespace
+
+int64_t scratch_bytes(const CudaOpCall& c) {
+  if (c.op.kind == OpKind::kExpertLayout)
+    return kernels::expert_layout_workspace(c.routing->arrived, c.top_k(), c.local_experts);
+  if (c.op.kind == OpKind::kAttentionBackward)
+    return static_cast<int64_t>(kernels::attention_backward_workspace(attention_shape(c)));
+  return 0;
+}
+
+bool launch_matrix_op(CudaOpCall& c) {
+  switch (c.op.kind) {
+    case OpKind::kGemm:
+    case OpKind::kGemmFp8:
+    case OpKind::kGemmFp8Wgrad:
+      return gemm(c), true;
+    case OpKind::kAttention:
+      return attention(c), true;
+    case OpKind::kAttentionBackward:
+      return attention_backward(c), true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace orrery

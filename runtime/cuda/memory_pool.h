@@ -1,0 +1,64 @@
+// A stream-ordered memory pool that follows the plan's Alloc and Free. Which memory an allocation
+// gets is a function of the calls so far, not of the GPU's timing, so repeated programs get the
+// same addresses.
+//
+// A block that one stream freed may be given to another one once that has waited, directly or over
+// third streams, for the point of the free; vector clocks tell. Otherwise the pool inserts the
+// wait.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "runtime/cuda/device.h"
+#include "sim/graph/training_graph.h"
+
+namespace orrery {
+
+// What a point of a stream comes after: for each stream the count of its points.
+using StreamClock = std::array<uint64_t, kStreams>;
+
+class MemoryPool {
+ public:
+  // `wait(from, to)` makes stream `to` wait for all that was put on stream `from` so far.
+  MemoryPool() = default;
+
+  struct Block {
+    char* data = nullptr;
+    int64_t bytes = 0;   // rounded up
+    int waits_for = -1;  // stream that the allocating one has to wait for first; -1: none
+  };
+  // Memory for use on `stream`, whose current point comes after `clock`. O(log n) typically. Throws
+  // Infeasible when the device has no more, naming sizes.
+  Block allocate(int64_t bytes, int stream, const StreamClock& clock);
+  // The last use is at `clock[stream]` of `stream`; for several readers give each one's point.
+  void free(char* data, const StreamClock& last_use);
+
+  int64_t in_use() const { return in_use_; }
+  int64_t reserved() const { return reserved_; }
+  // High-water mark of in_use() since the last call.
+  int64_t take_peak();
+
+ private:
+  struct Piece {
+    int64_t bytes;
+    bool free;
+    StreamClock after;  // of a free piece: all uses of it
+    char *previous, *next;
+  };
+  using Pieces = std::map<char*, Piece>;
+  void grow(int64_t bytes);
+  void insert_free(Pieces::iterator p);
+  void erase_free(Pieces::iterator p);
+  char* take(Pieces::iterator p, int64_t bytes);
+  static bool covered(const StreamClock& uses, const StreamClock& clock);
+
+  Pieces pieces_;                          // of all segments
+  std::multimap<int64_t, char*> by_size_;  // free pieces
+  std::vector<DeviceArray> segments_;
+  int64_t in_use_ = 0, peak_ = 0, reserved_ = 0;
+};
+
+}  // namespace orrery

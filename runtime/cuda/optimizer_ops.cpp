@@ -1,0 +1,141 @@
+// The ops of the optimizer step.
+#include "kernels/optimizer/adamw.h"
+#include "runtime/cuda/op_call.h"
+#include "runtime/model/decay.h"
+
+namespace orrery {
+namespace {
+
+CudaWeights::Share& share_of(CudaOpCall& c) {
+  return c.weights.shares()[static_cast<std::size_t>(c.shape().index)];
+}
+
+const StageGraph& stage_graph(const CudaOpCall& c, int stage) {
+  return *c.weights.layout().stage_graph(stage);
+}
+
+// The rank's losses enter the statistics once, with the first share.
+void take_losses(CudaOpCall& c, float* statistics) {
+  for (const RankLayout::Loss& l : c.weights.layout().losses()) {
+    float* loss = c.weights.buffers() + l.offset;
+    cuda_check(cudaMemcpyAsync(statistics + 1 + l.depth, loss, sizeof(float),
+                               cudaMemcpyDeviceToDevice, c.stream),
+               "copying a loss");
+    cuda_check(cudaMemsetAsync(loss, 0, sizeof(float), c.stream), "clearing a loss");
+  }
+}
+
+// Sum of squares of the owned gradients; a shard that several ranks own counts once in all.
+void grad_norm(CudaOpCall& c) {
+  CudaWeights::Share& s = share_of(c);
+  float* out = c.out[0]->f32();
+  const auto bytes = static_cast<std::size_t>(4 * c.out[0]->cols);
+  if (c.in.size() > 1) {
+    cuda_check(cudaMemcpyAsync(out, c.in[1]->data, bytes, cudaMemcpyDeviceToDevice, c.stream),
+               "copying statistics");
+  } else {
+    cuda_check(cudaMemsetAsync(out, 0, bytes, c.stream), "clearing statistics");
+    take_losses(c, out);
+  }
+  float* grads = s.grads.as<float>() + s.begin;
+  const OptimizerShare& spec = *s.spec;
+  if (s.kept_gradients.bytes() > 0)
+    cuda_check(cudaMemcpyAsync(s.kept_gradients.as<float>(), grads, s.kept_gradients.bytes(),
+                               cudaMemcpyDeviceToDevice, c.stream),
+               "keeping gradients");
+  auto* workspace = reinterpret_cast<float*>(
+      c.scratch.get(kernels::kSumSquaresWorkspace * static_cast<int64_t>(sizeof(float))));
+  for (const NormRange& r : norm_ranges(stage_graph(c, spec.stage), spec, s.begin))
+    launch_check(kernels::sum_squares(
+        {.n = r.elements,
+         .x = grads + r.begin,
+         .scale = spec.shards == 1 ? 1.0F / static_cast<float>(spec.owners) : 1.0F,
+         .workspace = workspace,
+         .out = out},
+        c.stream));
+}
+
+void adamw(CudaOpCall& c, const OptimizerStep& step) {
+  CudaWeights::Share& s = share_of(c);
+  kernels::bf16* weights = c.fp8() ? c.out[0]->bf16() : s.weights.as<kernels::bf16>();
+  kernels::AdamWParams p;
+  p.n = s.spec->owned();
+  p.master = s.master.as<float>();
+  p.m = s.moments[0].as<void>();
+  p.v = s.moments[1].as<void>();
+  p.moments = c.weights.bf16_moments() ? kernels::MomentType::kBf16 : kernels::MomentType::kFp32;
+  p.grads = s.grads.as<float>() + s.begin;
+  p.weights_out = weights + s.begin;
+  p.decay = s.decay.as<uint8_t>() + s.begin / kShareAlignment;
+  p.lr = step.lr, p.beta1 = step.beta1, p.beta2 = step.beta2, p.eps = step.eps;
+  p.weight_decay = step.weight_decay;
+  p.step = step.step;
+  p.norm_squared = c.in[0]->f32();
+  p.max_norm = step.max_grad_norm;
+  launch_check(kernels::adamw(p, c.stream));
+  if (c.shape().index == 0)
+    cuda_check(cudaMemcpyAsync(c.weights.host_statistics(), c.in[0]->data,
+                               static_cast<std::size_t>(4 * c.in[0]->cols), cudaMemcpyDeviceToHost,
+                               c.stream),
+               "copying statistics");
+}
+
+// Inputs: for each share its updated weights, then, when they were gathered, a token.
+void cast_weights(CudaOpCall& c) {
+  if (!c.fp8()) return;
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < c.weights.shares().size(); ++i) {
+    const bool gathered = c.weights.shares()[i].spec->shards > 1;
+    c.weights.cast(static_cast<int>(i), c.in[at]->bf16(), c.stream);
+    at += gathered ? 2 : 1;
+  }
+}
+
+void zero_gradients(CudaOpCall& c) {
+  for (CudaWeights::Share& s : c.weights.shares())
+    cuda_check(cudaMemsetAsync(s.grads.as<void>(), 0, s.grads.bytes(), c.stream),
+               "clearing gradients");
+}
+
+void router_bias(CudaOpCall& c, const OptimizerStep& step) {
+  const int64_t experts = c.config.model.experts;
+  const RankLayout& layout = c.weights.layout();
+  const int stage = layout.rank_class().stage_of_chunk[static_cast<std::size_t>(c.op.unit)];
+  const StageGraph& g = stage_graph(c, stage);
+  for (uint32_t i = 0; i < g.params.size(); ++i) {
+    if (g.params[i].name != "router.bias") continue;
+    const ParamId load = g.find_param("router.load", g.params[i].layer);
+    float* counts = c.weights.buffers() + layout.find(stage, load).offset;
+    launch_check(
+        kernels::router_bias_update({.experts = experts,
+                                     .load = counts,
+                                     .bias = c.weights.buffers() + layout.find(stage, {i}).offset,
+                                     .rate = static_cast<float>(step.router_bias_rate)},
+                                    c.stream));
+  }
+  const RankLayout::Range loads = layout.router_loads(c.op.unit);
+  cuda_check(cudaMemsetAsync(c.weights.buffers() + loads.offset, 0,
+                             static_cast<std::size_t>(4 * loads.elements), c.stream),
+             "clearing expert loads");
+}
+
+}  // namespace
+
+bool launch_optimizer_op(CudaOpCall& c, const OptimizerStep& step) {
+  switch (c.op.kind) {
+    case OpKind::kGradNorm:
+      return grad_norm(c), true;
+    case OpKind::kAdamW:
+      return adamw(c, step), true;
+    case OpKind::kCastWeights:
+      return cast_weights(c), true;
+    case OpKind::kZeroGrad:
+      return zero_gradients(c), true;
+    case OpKind::kRouterBias:
+      return router_bias(c, step), true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace orrery

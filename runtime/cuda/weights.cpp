@@ -1,0 +1,154 @@
+#include "runtime/cuda/weights.h"
+
+#include <algorithm>
+
+#include "kernels/quant/cast.h"
+#include "runtime/model/decay.h"
+
+namespace orrery {
+namespace {
+
+std::size_t bytes(int64_t n) { return static_cast<std::size_t>(n); }
+
+int64_t blocks(const Param& p) {
+  return p.groups * kernels::tiles(p.rows / p.groups) * kernels::tiles(p.cols);
+}
+
+template <class T>
+void upload(const DeviceArray& to, const std::vector<T>& from) {
+  if (from.empty()) return;
+  cuda_check(cudaMemcpy(to.as<T>(), from.data(), from.size() * sizeof(T), cudaMemcpyHostToDevice),
+             "copying weights to the device");
+}
+
+}  // namespace
+
+CudaWeights::CudaWeights(const ExecPlan& plan, const PlanSpec& spec, int64_t rank,
+                         bool keep_gradients)
+    : plan_(plan),
+      layout_(plan, rank),
+      fp8_(spec.precision == Precision::kFp8),
+      bf16_moments_(spec.moments == MomentDtype::kBf16) {
+  for (const OptimizerShare& s : layout_.rank_class().shares) {
+    const int i = static_cast<int>(shares_.size());
+    Share share;
+    share.spec = &s;
+    share.begin = s.shards == 1 ? 0 : layout_.owner(i) * s.owned();
+    if (!fp8_) share.weights = DeviceArray(bytes(2 * s.elements));
+    share.grads = DeviceArray(bytes(4 * s.elements));
+    share.master = DeviceArray(bytes(4 * s.owned()));
+    for (DeviceArray& m : share.moments)
+      m = DeviceArray(bytes((bf16_moments_ ? 2 : 4) * s.owned()));
+    if (keep_gradients) share.kept_gradients = DeviceArray(bytes(4 * s.owned()));
+    const auto flags = decay_chunks(plan.stages[static_cast<std::size_t>(s.stage)], s);
+    share.decay = DeviceArray(flags.size());
+    upload(share.decay, flags);
+    shares_.push_back(std::move(share));
+    place_copies(shares_.size() - 1);
+  }
+  buffers_ = DeviceArray(bytes(4 * std::max<int64_t>(1, layout_.buffer_elements())));
+}
+
+// In BF16 the kernels read the flat array itself.
+void CudaWeights::place_copies(std::size_t share) {
+  const Share& s = shares_[share];
+  const StageGraph& g = plan_.stages[static_cast<std::size_t>(s.spec->stage)];
+  copies_.emplace_back();
+  for (std::size_t i = 0; i < s.spec->params.size(); ++i) {
+    const Param& p = g.params[s.spec->params[i].v];
+    KernelWeight w;
+    if (!fp8_) {
+      w.bf16 = s.weights.as<kernels::bf16>() + s.spec->offsets[i];
+    } else if (p.dtype == Dtype::kFp8Block) {
+      const int64_t data = (p.count() + 15) / 16 * 16;
+      copy_memory_.emplace_back(bytes(data + 4 * blocks(p)));
+      w.fp8 = copy_memory_.back().as<kernels::fp8>();
+      w.scales = reinterpret_cast<float*>(copy_memory_.back().as<char>() + data);
+    } else {
+      copy_memory_.emplace_back(bytes(2 * p.count()));
+      w.bf16 = copy_memory_.back().as<kernels::bf16>();
+    }
+    copies_.back().push_back(w);
+  }
+}
+
+KernelWeight CudaWeights::kernel_weight(int stage, ParamId id) const {
+  const ParamPlace& at = layout_.find(stage, id);
+  KernelWeight w;
+  if (at.share < 0) {
+    w.f32 = buffers() + at.offset;
+    return w;
+  }
+  const auto share = static_cast<std::size_t>(at.share);
+  const auto& offsets = shares_[share].spec->offsets;
+  const auto i = std::lower_bound(offsets.begin(), offsets.end(), at.offset) - offsets.begin();
+  return copies_[share][static_cast<std::size_t>(i)];
+}
+
+float* CudaWeights::gradient(int stage, ParamId id) const {
+  const ParamPlace& at = layout_.find(stage, id);
+  if (at.share < 0) return nullptr;
+  return shares_[static_cast<std::size_t>(at.share)].grads.as<float>() + at.offset;
+}
+
+int64_t CudaWeights::static_bytes() const {
+  std::size_t n = buffers_.bytes();
+  for (const Share& s : shares_)
+    n += s.weights.bytes() + s.grads.bytes() + s.master.bytes() + s.moments[0].bytes() +
+         s.moments[1].bytes() + s.decay.bytes() + s.kept_gradients.bytes();
+  for (const DeviceArray& a : copy_memory_) n += a.bytes();
+  return static_cast<int64_t>(n);
+}
+
+void CudaWeights::cast(int share, const kernels::bf16* gathered, cudaStream_t stream) {
+  if (!fp8_) return;
+  const Share& s = shares_[static_cast<std::size_t>(share)];
+  const StageGraph& g = plan_.stages[static_cast<std::size_t>(s.spec->stage)];
+  for (std::size_t i = 0; i < s.spec->params.size(); ++i) {
+    const Param& p = g.params[s.spec->params[i].v];
+    const KernelWeight& w = copies_[static_cast<std::size_t>(share)][i];
+    const kernels::bf16* from = gathered + s.spec->offsets[i];
+    if (w.fp8 == nullptr) {
+      cuda_check(
+          cudaMemcpyAsync(w.bf16, from, bytes(2 * p.count()), cudaMemcpyDeviceToDevice, stream),
+          "copying weights");
+      continue;
+    }
+    const int64_t rows = p.rows / p.groups;
+    launch_check(kernels::cast_block({.batch = p.groups,
+                                      .rows = rows,
+                                      .cols = p.cols,
+                                      .x = from,
+                                      .out = {w.fp8, w.scales, rows, p.cols}},
+                                     stream));
+  }
+}
+
+void CudaWeights::set(int share, std::span<const float> values) {
+  Share& s = shares_[static_cast<std::size_t>(share)];
+  std::vector<kernels::bf16> rounded(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) rounded[i] = __float2bfloat16(values[i]);
+  const std::vector<float> owned(values.begin() + s.begin,
+                                 values.begin() + s.begin + s.spec->owned());
+  upload(s.master, owned);
+  if (!fp8_) {
+    upload(s.weights, rounded);
+    return;
+  }
+  DeviceArray temporary(rounded.size() * sizeof(kernels::bf16));
+  upload(temporary, rounded);
+  cast(share, temporary.as<kernels::bf16>(), nullptr);
+  cuda_check(cudaDeviceSynchronize(), "casting weights");
+}
+
+std::vector<kernels::bf16> CudaWeights::rounded_master(int share) const {
+  const DeviceArray& master = shares_[static_cast<std::size_t>(share)].master;
+  std::vector<float> values(master.bytes() / sizeof(float));
+  cuda_check(cudaMemcpy(values.data(), master.as<float>(), master.bytes(), cudaMemcpyDeviceToHost),
+             "reading master weights");
+  std::vector<kernels::bf16> rounded(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) rounded[i] = __float2bfloat16(values[i]);
+  return rounded;
+}
+
+}  // namespace orrery

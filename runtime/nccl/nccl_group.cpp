@@ -1,0 +1,145 @@
+#include "runtime/nccl/nccl_group.h"
+
+#include <chrono>
+#include <thread>
+
+namespace orrery {
+namespace {
+
+constexpr int kOldest = 21900;  // ncclConfig_t and non-blocking group calls as used here
+constexpr auto kCallTime = std::chrono::minutes(2);
+
+std::size_t count(int64_t n) { return static_cast<std::size_t>(n); }
+
+}  // namespace
+
+void check_nccl_version() {
+  int version = 0;
+  if (ncclGetVersion(&version) != ncclSuccess || version < kOldest)
+    throw Error(ExitCode::kUnavailable,
+                fmt::format("NCCL {}.{}.{} is too old: several ranks need 2.19 or newer",
+                            version / 10000, version / 100 % 100, version % 100));
+}
+
+ncclUniqueId make_nccl_id() {
+  ncclUniqueId id;
+  const ncclResult_t r = ncclGetUniqueId(&id);
+  if (r != ncclSuccess)
+    throw Error(ExitCode::kUnavailable,
+                fmt::format("NCCL cannot start: {} ({})", ncclGetErrorString(r),
+                            ncclGetLastError(nullptr)));
+  return id;
+}
+
+NcclGroup::NcclGroup(std::string name, const ncclUniqueId& id, int size, int position,
+                     Deadline deadline)
+    : name_(std::move(name)), size_(size), position_(position), deadline_(deadline) {
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
+  check(ncclCommInitRankConfig(&comm_, size, id, position, &config), "connecting");
+  deadline_ = Deadline::max();
+}
+
+NcclGroup::~NcclGroup() {
+  // Not destroyed: that would wait for peers, which may be gone.
+  if (comm_ != nullptr) ncclCommAbort(comm_);
+}
+
+void NcclGroup::check(ncclResult_t result, const char* call) {
+  const Deadline end = std::min(deadline_, after(kCallTime));
+  while (result == ncclInProgress) {
+    if (passed(end))
+      throw Error(ExitCode::kTimeout,
+                  fmt::format("NCCL group {}: {} (number {}) did not start in time: a peer is gone "
+                              "or stuck",
+                              name_, call, sequence_));
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
+    const ncclResult_t asked = ncclCommGetAsyncError(comm_, &result);
+    if (asked != ncclSuccess) result = asked;
+  }
+  ++sequence_;
+  if (result == ncclSuccess) return;
+  throw Error(ExitCode::kFailure,
+              fmt::format("NCCL group {}: {} (number {}) failed: {} ({})", name_, call, sequence_,
+                          ncclGetErrorString(result), ncclGetLastError(comm_)));
+}
+
+void NcclGroup::all_reduce(float* data, int64_t n, cudaStream_t stream) {
+  check(ncclAllReduce(data, data, count(n), ncclFloat, ncclSum, comm_, stream), "all-reduce");
+}
+
+void NcclGroup::reduce_scatter(float* data, int64_t n, cudaStream_t stream) {
+  const int64_t part = n / size_;
+  check(ncclReduceScatter(data, data + part * position_, count(part), ncclFloat, ncclSum, comm_,
+                          stream),
+        "reduce-scatter");
+}
+
+void NcclGroup::all_gather(kernels::bf16* data, int64_t n, cudaStream_t stream) {
+  const int64_t part = n / size_;
+  check(ncclAllGather(data + part * position_, data, count(part), ncclBfloat16, comm_, stream),
+        "all-gather");
+}
+
+void NcclGroup::send(const void* data, int64_t bytes, int64_t to, cudaStream_t stream) {
+  check(ncclSend(data, count(bytes), ncclInt8, static_cast<int>(to), comm_, stream), "send");
+}
+
+void NcclGroup::receive(void* data, int64_t bytes, int64_t from, cudaStream_t stream) {
+  check(ncclRecv(data, count(bytes), ncclInt8, static_cast<int>(from), comm_, stream), "receive");
+}
+
+void NcclGroup::exchange(const std::vector<Rows>& arrays, const std::vector<int64_t>& to,
+                         const std::vector<int64_t>& from, cudaStream_t stream) {
+  const auto range = [](const std::vector<int64_t>& prefix, int r) {
+    const auto at = static_cast<std::size_t>(r);
+    return std::pair{prefix[at], prefix[at + 1] - prefix[at]};
+  };
+  ncclResult_t r = ncclGroupStart();
+  for (const Rows& a : arrays) {
+    const auto* source = static_cast<const char*>(a.send);
+    auto* target = static_cast<char*>(a.receive);
+    for (int peer = 0; peer < size_; ++peer) {
+      const auto [send_at, send_rows] = range(to, peer);
+      const auto [receive_at, receive_rows] = range(from, peer);
+      if (peer == position_) {
+        cuda_check(
+            cudaMemcpyAsync(target + receive_at * a.row_bytes, source + send_at * a.row_bytes,
+                            count(send_rows * a.row_bytes), cudaMemcpyDeviceToDevice, stream),
+            "copying own rows");
+        continue;
+      }
+      const auto post = [&](ncclResult_t result) {
+        if (r == ncclSuccess || r == ncclInProgress) r = result;
+      };
+      if (send_rows > 0)
+        post(ncclSend(source + send_at * a.row_bytes, count(send_rows * a.row_bytes), ncclInt8,
+                      peer, comm_, stream));
+      if (receive_rows > 0)
+        post(ncclRecv(target + receive_at * a.row_bytes, count(receive_rows * a.row_bytes),
+                      ncclInt8, peer, comm_, stream));
+    }
+  }
+  const ncclResult_t end = ncclGroupEnd();
+  check(r == ncclSuccess || r == ncclInProgress ? end : r, "all-to-all");
+}
+
+void NcclGroup::warm_up(Deadline deadline) {
+  deadline_ = deadline;
+  const CudaStream stream;
+  const DeviceArray memory(count(8 * int64_t{size_}));
+  all_reduce(memory.as<float>(), 1, stream.get());
+  std::vector<int64_t> one;
+  for (int64_t i = 0; i <= size_; ++i) one.push_back(i);
+  exchange({{memory.as<char>(), memory.as<char>() + 4 * size_, 4}}, one, one, stream.get());
+  while (cudaStreamQuery(stream.get()) == cudaErrorNotReady) {
+    if (passed(deadline))
+      throw Error(ExitCode::kTimeout,
+                  fmt::format("NCCL group {}: the first transfer did not end in time", name_));
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  stream.synchronise();
+  deadline_ = Deadline::max();
+}
+
+}  // namespace orrery

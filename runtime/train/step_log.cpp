@@ -1,0 +1,70 @@
+#include "runtime/train/step_log.h"
+
+#include <fmt/format.h>
+
+#include <numeric>
+
+#include "sim/base/text.h"
+#include "sim/base/units.h"
+
+namespace orrery {
+namespace {
+
+double gib_of(int64_t bytes) { return static_cast<double>(bytes) / kBytesPerGiB; }
+
+}  // namespace
+
+std::optional<double> mtp_loss(const StepResult& result) {
+  const auto& all = result.losses;
+  if (all.size() < 2) return std::nullopt;
+  return std::accumulate(all.begin() + 1, all.end(), 0.0) / static_cast<double>(all.size() - 1);
+}
+
+std::optional<double> StepLog::mfu(double seconds_per_step) const {
+  if (options_.peak_flops <= 0 || seconds_per_step <= 0) return std::nullopt;
+  return options_.flops_per_step / seconds_per_step / options_.peak_flops;
+}
+
+std::vector<Metric> StepLog::metrics(const StepReport& r) const {
+  std::vector<Metric> m = {{"loss", r.result.losses.at(0)}};
+  if (const auto mtp = mtp_loss(r.result)) m.emplace_back("mtp_loss", *mtp);
+  m.emplace_back("grad_norm", r.result.grad_norm);
+  m.emplace_back("lr", r.lr);
+  m.emplace_back("tokens", r.tokens);
+  m.emplace_back("step_time_s", r.seconds);
+  m.emplace_back("tokens_per_s", static_cast<double>(options_.tokens_per_step) / r.seconds);
+  if (const auto share = mfu(r.seconds)) m.emplace_back("mfu", *share);
+  m.emplace_back("memory_GiB", gib_of(r.memory.allocated_peak_bytes));
+  m.emplace_back("reserved_GiB", gib_of(r.memory.reserved_bytes));
+  return m;
+}
+
+std::string StepLog::header() const {
+  std::string h = fmt::format("{:>8}{:>10}", "step", "loss");
+  if (mtp_) h += fmt::format("{:>10}", "mtp loss");
+  h += fmt::format("{:>11}{:>11}{:>13}", "grad norm", "lr", "tokens/s");
+  if (options_.peak_flops > 0) h += fmt::format("{:>9}", "MFU");
+  return h + fmt::format("{:>12}", "memory GiB");
+}
+
+void StepLog::add(const StepReport& r) {
+  last_ = r;
+  ++steps_;
+  seconds_ += r.seconds;
+}
+
+std::string StepLog::row() {
+  const double each = seconds_ / static_cast<double>(steps_);
+  const double rate = static_cast<double>(options_.tokens_per_step) / each;
+  std::string row = fmt::format("{:>8}{:>10.4f}", last_.step, last_.result.losses.at(0));
+  if (mtp_) row += fmt::format("{:>10.4f}", mtp_loss(last_.result).value_or(0));
+  row += fmt::format("{:>11.4f}{:>11.3e}{:>13}", last_.result.grad_norm, last_.lr,
+                     with_commas(static_cast<long long>(rate)));
+  if (const auto share = mfu(each)) row += fmt::format("{:>7.2f} %", 100 * *share);
+  row += fmt::format("{:>12.2f}", gib_of(last_.memory.allocated_peak_bytes));
+  steps_ = 0;
+  seconds_ = 0;
+  return row;
+}
+
+}  // namespace orrery

@@ -1,0 +1,120 @@
+// The GPU backend against the CPU backend, on the same plan, weights and tokens.
+#include "runtime/cuda/cuda_rank.h"
+
+#include <cmath>
+
+#include "tests/catch.h"
+#include "tests/unit/runtime/tiny.h"
+
+namespace orrery {
+namespace {
+
+// Every token goes to every expert: with a choice, rounding would flip some, and each flip moves
+// the gradients more than rounding does.
+Layout aligned(std::vector<std::string> more) {
+  std::vector<std::string> all = {"/model/qk_rope_head_dim=16", "/plan/sequence_length=16",
+                                  "/model/num_experts_per_tok=8", "/model/topk_group=4",
+                                  "/model/initializer_range=0.05"};
+  all.insert(all.end(), more.begin(), more.end());
+  return {.more = std::move(all)};
+}
+
+struct Difference {
+  std::string name;
+  double l2, largest;  // relative
+};
+
+// Per parameter: |a - b| over |b|.
+std::vector<Difference> differences(const ExecPlan& plan, const OptimizerShare& s,
+                                    const std::vector<float>& a, const std::vector<float>& b) {
+  std::vector<Difference> out;
+  const StageGraph& g = plan.stages[static_cast<std::size_t>(s.stage)];
+  for (std::size_t i = 0; i < s.params.size(); ++i) {
+    const Param& p = g.params[s.params[i].v];
+    double square = 0, norm = 0, worst = 0, peak = 0;
+    for (int64_t e = 0; e < p.count(); ++e) {
+      const auto at = static_cast<std::size_t>(s.offsets[i] + e);
+      const double x = a[at], y = b[at];
+      square += (x - y) * (x - y);
+      norm += y * y;
+      worst = std::max(
+          worst, std::isfinite(x) ? std::abs(x - y) : std::numeric_limits<double>::infinity());
+      peak = std::max(peak, std::abs(y));
+    }
+    out.push_back({fmt::format("{}@{}", p.name, p.layer), std::sqrt(square / (norm + 1e-30)),
+                   worst / (peak + 1e-30)});
+  }
+  return out;
+}
+
+void same_as_cpu(const Layout& l, CpuNumerics mode, double tolerance) {
+  INFO(l.name());
+  TinyJob<float> cpu(l, mode);
+  CudaRank gpu(cpu.plan, cpu.graph, cpu.constants, 0,
+               {.seed = 1234, .keep_gradients = true, .record = false},
+               std::vector<Collectives*>(cpu.plan.classes[0].communicators.size()));
+  const HashTokens tokens(cpu.study.model.vocab);
+  for (int step = 1; step <= 3; ++step) {
+    OptimizerStep o;
+    o.step = step;
+    o.lr = 1e-3;
+    const auto first = static_cast<uint64_t>((step - 1) * cpu.study.plan.global_batch);
+    const StepResult a = gpu.run_step({&tokens, first}, o);
+    const StepResult b = cpu.job.step({&tokens, first}, o);
+    INFO("step " << step);
+    REQUIRE(a.losses.size() == b.losses.size());
+    for (std::size_t d = 0; d < a.losses.size(); ++d)
+      CHECK(a.losses[d] == Approx(b.losses[d]).epsilon(0.01));
+    CHECK(a.grad_norm == Approx(b.grad_norm).epsilon(tolerance));
+    if (step > 1) continue;  // later gradients are of weights that already differ
+    const auto& shares = cpu.job.rank(0).layout().rank_class().shares;
+    for (std::size_t i = 0; i < shares.size(); ++i) {
+      const CudaWeights::Share& s = gpu.weights().shares()[i];
+      std::vector<float> mine(static_cast<std::size_t>(shares[i].owned()));
+      cuda_check(cudaMemcpy(mine.data(), s.kept_gradients.as<float>(), s.kept_gradients.bytes(),
+                            cudaMemcpyDeviceToHost),
+                 "reading gradients");
+      const auto& theirs = cpu.job.rank(0).reduced_gradients(static_cast<int>(i));
+      for (const Difference& d : differences(cpu.plan, shares[i], mine, theirs)) {
+        INFO(d.name << ": relative L2 " << d.l2 << ", largest " << d.largest);
+        CHECK(d.l2 < tolerance);
+      }
+    }
+  }
+}
+
+TEST_CASE("cuda rank: BF16 gradients are the CPU backend's", "[gpu]") {
+  same_as_cpu(aligned({}), CpuNumerics::kExact, 0.05);
+  same_as_cpu(aligned({"/plan/recompute={\"norms\":true,\"mla_up\":true,\"swiglu\":true}"}),
+              CpuNumerics::kExact, 0.05);
+}
+
+TEST_CASE("cuda rank: FP8 gradients are those of the CPU's quantised numerics", "[gpu]") {
+  same_as_cpu(aligned({"/plan/precision=fp8"}), CpuNumerics::kFakeQuant, 0.2);
+  same_as_cpu(aligned({"/plan/precision=fp8", "/plan/moments=bf16",
+                       "/plan/recompute={\"norms\":true,\"mla_up\":true,\"swiglu\":true}"}),
+              CpuNumerics::kFakeQuant, 0.2);
+}
+
+TEST_CASE("cuda rank: two runs are the same bit for bit", "[gpu]") {
+  const Layout l = aligned({"/plan/precision=fp8"});
+  TinyJob<float> tiny(l);
+  const HashTokens tokens(tiny.study.model.vocab);
+  std::vector<StepResult> runs[2];
+  for (auto& run : runs) {
+    CudaRank gpu(tiny.plan, tiny.graph, tiny.constants, 0, {.seed = 7},
+                 std::vector<Collectives*>(tiny.plan.classes[0].communicators.size()));
+    for (int step = 1; step <= 3; ++step) {
+      OptimizerStep o;
+      o.step = step;
+      run.push_back(gpu.run_step({&tokens, static_cast<uint64_t>(8 * step)}, o));
+    }
+  }
+  for (std::size_t i = 0; i < runs[0].size(); ++i) {
+    CHECK(runs[0][i].losses == runs[1][i].losses);
+    CHECK(runs[0][i].grad_norm == runs[1][i].grad_norm);
+  }
+}
+
+}  // namespace
+}  // namespace orrery
