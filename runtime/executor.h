@@ -45,7 +45,7 @@ class RankState {
 struct ExecutorOptions {
   uint64_t seed = 0;            // of the initial weights
   bool keep_gradients = false;  // readable after the step
-  bool record = false;          // op records of every step
+  bool record = false;          // steps may be recorded
 };
 
 struct DeviceMemory {
@@ -64,6 +64,8 @@ class Executor {
   virtual void restore() = 0;
   virtual void barrier() = 0;
   virtual DeviceMemory memory() const = 0;
+  // Whether the steps from here on are recorded, which slows them down.
+  virtual void set_recording(bool) {}
   // Of the last step, when recorded: those of the local ranks.
   virtual std::vector<OpRecord> take_records() = 0;
 };

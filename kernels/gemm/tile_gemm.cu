@@ -163,11 +163,17 @@ __device__ void add_scaled(float (&d)[T::kCols / 2], float (&product)[T::kCols /
   }
 }
 
-// A stage may be refilled once every warp of the consumers has released it.
+// A stage may be refilled once all consumers have released it: of FP8 every thread, which has read
+// scales there itself, else one for its warp, whose operands only wgmma reads.
+template <class T>
+constexpr int kReleases = T::kFp8 ? kConsumers * 128 : kConsumers * 4;
 template <class T>
 __device__ void release(Shared shared, int stage) {
-  __syncwarp();
-  if (threadIdx.x % 32 == 0) barrier_arrive(shared.empty<T>(stage));
+  if constexpr (!T::kFp8) {
+    __syncwarp();
+    if (threadIdx.x % 32 != 0) return;
+  }
+  barrier_arrive(shared.empty<T>(stage));
 }
 
 template <class T>
@@ -233,7 +239,7 @@ __global__ __launch_bounds__(kThreads,
   if (threadIdx.x == 0) {
     for (int s = 0; s < T::kStages; ++s) {
       barrier_init(shared.full<T>(s), kCopyThreads);
-      barrier_init(shared.empty<T>(s), kConsumers * 4);
+      barrier_init(shared.empty<T>(s), kReleases<T>);
     }
   }
   __syncthreads();

@@ -31,8 +31,7 @@ class CudaRankState : public RankState {
   }
   void write_state(int share, StateKind kind, std::span<const std::byte> bytes) override {
     const DeviceArray& a = state(share, kind);
-    cuda_check(cudaMemcpy(a.as<void>(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice),
-               "writing optimizer states");
+    copy_to_device(a.as<void>(), bytes.data(), bytes.size(), "writing optimizer states");
   }
 
   void read_buffers(std::span<float> out) const override {
@@ -41,9 +40,8 @@ class CudaRankState : public RankState {
         "reading buffers");
   }
   void write_buffers(std::span<const float> values) override {
-    cuda_check(cudaMemcpy(rank_.weights().buffers(), values.data(), values.size_bytes(),
-                          cudaMemcpyHostToDevice),
-               "writing buffers");
+    copy_to_device(rank_.weights().buffers(), values.data(), values.size_bytes(),
+                   "writing buffers");
   }
 
   void read_gradients(int share, std::span<float> out) const override {
@@ -80,6 +78,7 @@ class CudaExecutor : public Executor {
   void restore() override { rank_.gather_weights(); }
   void barrier() override { bootstrap_.barrier(after(std::chrono::minutes(10))); }
   DeviceMemory memory() const override { return rank_.memory(); }
+  void set_recording(bool on) override { rank_.set_recording(on); }
   std::vector<OpRecord> take_records() override { return rank_.take_records(); }
 
  private:

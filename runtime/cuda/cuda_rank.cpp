@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <thread>
+#include <tuple>
 
 #include "kernels/quant/cast.h"
 #include "runtime/model/param_init.h"
@@ -102,13 +104,17 @@ CudaRank::CudaRank(const ExecPlan& plan, const GraphConfig& config, const Numeri
   uint32_t events = 0;
   for (const Block& b : c.blocks) events = std::max(events, b.events);
   for (uint32_t e = 0; e < events; ++e) block_events_.emplace_back();
+  // Making a graph may wait for kernels that run, as taking memory may (MemoryPool::reserve).
+  const bool pipeline = config.plan.pipeline_parallel > 1;
   for (const Block& b : c.blocks)
-    graphs_.emplace_back(std::none_of(b.instrs.begin(), b.instrs.end(), [&](const Instr& i) {
-      if (i.kind != Instr::Kind::kLaunch) return false;
-      const PlanOp& p = plan.ops[i.arg];
-      return p.communicator >= 0 || plan.graph_op(p).phase == Phase::kOptimizer;
-    }));
+    graphs_.emplace_back(
+        !pipeline && std::none_of(b.instrs.begin(), b.instrs.end(), [&](const Instr& i) {
+          if (i.kind != Instr::Kind::kLaunch) return false;
+          const PlanOp& p = plan.ops[i.arg];
+          return p.communicator >= 0 || plan.graph_op(p).phase == Phase::kOptimizer;
+        }));
   names_.resize(plan.ops.size());
+  pool_.reserve(std::min(planned_bytes(), free_bytes()));
   initialise();
 }
 
@@ -117,9 +123,8 @@ void CudaRank::initialise() {
   kernels::rope_table<float>(config_.plan.sequence_length, config_.model.rope_dim(), numerics_.rope,
                              table);
   rope_table_ = DeviceArray(table.size() * sizeof(float));
-  cuda_check(cudaMemcpy(rope_table_.as<float>(), table.data(), rope_table_.bytes(),
-                        cudaMemcpyHostToDevice),
-             "copying the RoPE table");
+  copy_to_device(rope_table_.as<float>(), table.data(), rope_table_.bytes(),
+                 "copying the RoPE table");
   tokens_ = DeviceArray(host_tokens_.size() * sizeof(int32_t));
   batch_tokens_ = DeviceArray(
       static_cast<std::size_t>(4 * config_.plan.micro_batch * tokens_per_sequence(config_)));
@@ -139,6 +144,90 @@ void CudaRank::initialise() {
     threads.clear();
     weights_.set(static_cast<int>(i), values);
   }
+  rehearse();
+}
+
+// cuBLASLt loads its kernels when a shape first needs them, which waits for kernels that run: so
+// every shape runs once before the first step, on memory of no meaning.
+void CudaRank::rehearse() {
+  const RankClass& c = weights_.layout().rank_class();
+  DeviceArray memory;
+  std::set<std::tuple<OpKind, GemmLayout, int64_t, int64_t, int64_t, StreamKind>> done;
+  for (const Block& b : c.blocks)
+    for (const Instr& i : b.instrs) {
+      if (i.kind != Instr::Kind::kLaunch) continue;
+      const Op& op = plan_.graph_op(plan_.ops[i.arg]);
+      const bool gemm = op.kind == OpKind::kGemm || op.kind == OpKind::kGemmFp8 ||
+                        op.kind == OpKind::kGemmFp8Wgrad;
+      if (!gemm || op.row_proportional) continue;
+      const OpShape& s = op.shape;
+      if (done.emplace(op.kind, op.layout, s.m, s.n, s.k, i.stream).second)
+        rehearse_op(plan_.ops[i.arg], i.arg, i.stream, memory);
+    }
+  for (const Stream& s : streams_) s.cuda.synchronise();
+}
+
+void CudaRank::rehearse_op(const PlanOp& p, uint32_t plan_op, StreamKind s, DeviceArray& memory) {
+  const StageGraph& g = plan_.stages[p.stage];
+  const Op& op = g.ops[p.graph_op];
+  Prepared x{Prepared::Kind::kOp, s, p.role};
+  x.plan_op = plan_op;
+  CudaRouting none;
+  x.routing = &none;
+  int64_t bytes = 4 * op.shape.m * op.shape.n;  // in the gradient's place
+  const auto add = [&](TensorId id, std::vector<CudaTensor>& to) {
+    const Tensor& t = g.tensors[id.v];
+    CudaTensor dummy;
+    dummy.rows = t.rows, dummy.cols = t.cols;
+    to.push_back(dummy);
+    bytes = std::max(bytes, device_bytes(t.dtype, t.rows, t.cols, t.groups));
+  };
+  for (TensorId id : g.inputs(op)) add(id, x.in);
+  for (TensorId id : g.outputs(op)) add(id, x.out);
+  // Inputs may share memory; the output has its own half.
+  const auto half = static_cast<std::size_t>((bytes + 511) / 512 * 512);
+  if (memory.bytes() < 2 * half) memory = DeviceArray(2 * half);
+  for (CudaTensor& t : x.in) t.data = memory.as<char>();
+  for (CudaTensor& t : x.out) t.data = memory.as<char>() + half;
+  FixedScratch scratch(nullptr);
+  CudaOpCall c = resolve(x, scratch);
+  if (c.grad != nullptr) c.grad = reinterpret_cast<float*>(memory.as<char>() + half);
+  launch_matrix_op(c);
+  stream(s).cuda.synchronise();
+}
+
+// The most that the plan's tensors hold at once. Rows that the router decides count twice where
+// they are not known beforehand.
+int64_t CudaRank::planned_bytes() {
+  std::vector<int64_t> held(tensors_.size(), 0);
+  std::vector<uint8_t> readers(tensors_.size(), 0);
+  int64_t now = 0, most = 0;
+  const RankClass& c = weights_.layout().rank_class();
+  for (const Call& call : c.calls) {
+    call_ = call;
+    for (const Instr& i : c.blocks[call.block].instrs) {
+      if (i.kind != Instr::Kind::kAlloc && i.kind != Instr::Kind::kFree) continue;
+      const std::size_t at = slot(i.role) * stride_ + i.arg;
+      const Tensor& t = plan_.stages[static_cast<std::size_t>(stage(i.role))].tensors[i.arg];
+      if (i.kind == Instr::Kind::kAlloc) {
+        const bool dynamic =
+            t.dynamic_rows != DynamicRows::kNone || t.dynamic_cols != DynamicRows::kNone;
+        held[at] = (dynamic ? 2 : 1) * device_bytes(t.dtype, t.rows, t.cols, t.groups) + 512;
+        readers[at] = t.readers;
+        most = std::max(most, now += held[at]);
+      } else if (--readers[at] == 0) {
+        now -= std::exchange(held[at], 0);
+      }
+    }
+  }
+  // Scratch of ops and what fragmentation costs.
+  return most + most / 8 + (int64_t{64} << 20);
+}
+
+int64_t CudaRank::free_bytes() {
+  std::size_t left = 0, total = 0;
+  cuda_check(cudaMemGetInfo(&left, &total), "asking for free memory");
+  return static_cast<int64_t>(left / 10 * 9);
 }
 
 Collectives* CudaRank::group_of(const OptimizerShare& share) const {
@@ -158,9 +247,8 @@ void CudaRank::gather_weights() {
     if (s.weights.bytes() == 0)
       temporary = DeviceArray(static_cast<std::size_t>(2 * s.spec->elements));
     auto* all = (s.weights.bytes() == 0 ? temporary : s.weights).as<kernels::bf16>();
-    cuda_check(cudaMemcpy(all + s.begin, owned.data(), owned.size() * sizeof(kernels::bf16),
-                          cudaMemcpyHostToDevice),
-               "copying weights");
+    copy_to_device(all + s.begin, owned.data(), owned.size() * sizeof(kernels::bf16),
+                   "copying weights");
     Collectives* group = group_of(*s.spec);
     if (s.spec->shards > 1) group->all_gather(all, s.spec->elements, on);
     weights_.cast(static_cast<int>(i), all, on);
@@ -198,7 +286,7 @@ void CudaRank::begin_block(uint32_t block) { block_ = block; }
 void CudaRank::call(const Call& call) {
   call_ = call;
   stage_tokens();
-  if (graphs_[call.block].possible() && !options_.record) {
+  if (graphs_[call.block].possible() && !recording_) {
     call_as_graph(call.block);
   } else {
     for (const Instr& i : blocks_[call.block]) {
@@ -225,7 +313,7 @@ StepResult CudaRank::run_step(const StepTokens& tokens, const OptimizerStep& opt
   pool_.take_peak();
   timed_.clear();
   upload_tokens(tokens);
-  if (options_.record)
+  if (recording_)
     cuda_check(cudaEventRecord(step_start_.get(), stream(StreamKind::kCompute).cuda.get()),
                "recording an event");
   run_program(*this, plan_, weights_.layout().place().rank_class);
@@ -261,7 +349,7 @@ StepResult CudaRank::finish_step() {
     r.losses.push_back(static_cast<double>(statistics[1 + d]) / tokens);
   memory_.allocated_peak_bytes = weights_.static_bytes() + pool_.take_peak();
   memory_.reserved_bytes = weights_.static_bytes() + pool_.reserved();
-  if (options_.record) collect_records();
+  if (recording_) collect_records();
   return r;
 }
 
@@ -510,12 +598,12 @@ void CudaRank::issue_op(Prepared& x) {
   std::string& name = names_[x.plan_op];
   if (name.empty()) name = fmt::format("op={} {}", x.plan_op, plan_.op_name(x.plan_op));
   nvtxRangePushA(name.c_str());
-  if (options_.record) {
+  if (recording_) {
     timed_.emplace_back();
     cuda_check(cudaEventRecord(timed_.back().start.get(), on), "timing an op");
   }
   try {
-    if (graphs_[call_.block].possible() && !options_.record) {
+    if (graphs_[call_.block].possible() && !recording_) {
       FixedScratch scratch(x.scratch);
       CudaOpCall c = resolve(x, scratch);
       run_op(c, p);
@@ -530,7 +618,7 @@ void CudaRank::issue_op(Prepared& x) {
   // While a block is captured its events would become part of the graph.
   if (flight_ != nullptr && !graphs_[call_.block].possible())
     flight_->record(x.stream, x.plan_op, on);
-  if (options_.record) {
+  if (recording_) {
     Timed& t = timed_.back();
     cuda_check(cudaEventRecord(t.end.get(), on), "timing an op");
     t.record = {Picos(0),

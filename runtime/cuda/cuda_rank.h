@@ -30,6 +30,7 @@ class CudaRank {
   void read_weights(int share, std::span<float> out) const;
   CudaWeights& weights() { return weights_; }
   const CudaWeights& weights() const { return weights_; }
+  void set_recording(bool on) { recording_ = on; }
   std::vector<OpRecord> take_records() { return std::move(records_); }
   DeviceMemory memory() const { return memory_; }
 
@@ -69,6 +70,10 @@ class CudaRank {
   }
   void upload_tokens(const StepTokens& tokens);
   void initialise();
+  void rehearse();
+  void rehearse_op(const PlanOp& p, uint32_t plan_op, StreamKind s, DeviceArray& memory);
+  int64_t planned_bytes();
+  static int64_t free_bytes();
   StepResult finish_step();
   void collect_records();
   Collectives* group_of(const OptimizerShare& share) const;
@@ -136,6 +141,7 @@ class CudaRank {
   std::vector<std::string> names_;   // of the plan's ops, for profilers
   PinnedArray<int32_t> host_tokens_;
   OptimizerStep optimizer_;
+  bool recording_ = false;
   std::vector<Timed> timed_;
   CudaEvent step_start_{true};
   std::vector<OpRecord> records_;

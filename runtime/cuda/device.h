@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <utility>
 
 #include "kernels/base/status.h"
@@ -67,6 +68,13 @@ class CudaEvent {
   cudaEvent_t event_ = nullptr;
 };
 
+// Done when it returns: from pageable memory, cudaMemcpy may leave the last part under way, and the
+// streams of the plan do not wait for it.
+inline void copy_to_device(void* to, const void* from, std::size_t bytes, const char* what) {
+  cuda_check(cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice), what);
+  cuda_check(cudaDeviceSynchronize(), what);
+}
+
 // Page-locked host memory, for copies that do not stop the host.
 template <class T>
 class PinnedArray {
@@ -85,14 +93,19 @@ class PinnedArray {
   std::size_t size_;
 };
 
-// Memory held for as long as the object lives, zeroed.
+// Memory held for as long as the object lives.
 class DeviceArray {
  public:
+  enum class Clear : uint8_t { kYes, kNo };
+
   DeviceArray() = default;
-  explicit DeviceArray(std::size_t bytes) : bytes_(bytes) {
+  // Cleared memory is clear when the constructor returns: streams do not wait for each other here.
+  explicit DeviceArray(std::size_t bytes, Clear clear = Clear::kYes) : bytes_(bytes) {
     if (bytes == 0) return;
     cuda_check(cudaMalloc(&data_, bytes), "allocating device memory");
+    if (clear == Clear::kNo) return;
     cuda_check(cudaMemset(data_, 0, bytes), "clearing device memory");
+    cuda_check(cudaDeviceSynchronize(), "clearing device memory");
   }
   DeviceArray(DeviceArray&& o) noexcept
       : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)) {}

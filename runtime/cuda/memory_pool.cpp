@@ -37,7 +37,7 @@ void MemoryPool::erase_free(Pieces::iterator p) {
 void MemoryPool::grow(int64_t bytes) {
   const int64_t size = std::max(round_up(bytes, int64_t{2} << 20), kSegment);
   try {
-    segments_.emplace_back(static_cast<std::size_t>(size));
+    segments_.emplace_back(static_cast<std::size_t>(size), DeviceArray::Clear::kNo);
   } catch (const Error&) {
     std::size_t left = 0, total = 0;
     cudaGetLastError();
@@ -55,6 +55,8 @@ void MemoryPool::grow(int64_t bytes) {
   const auto p = pieces_.emplace(data, Piece{size, true, {}, nullptr, nullptr}).first;
   insert_free(p);
 }
+
+void MemoryPool::reserve(int64_t bytes) { grow(bytes); }
 
 char* MemoryPool::take(Pieces::iterator p, int64_t bytes) {
   erase_free(p);

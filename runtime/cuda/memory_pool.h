@@ -22,9 +22,6 @@ using StreamClock = std::array<uint64_t, kStreams>;
 
 class MemoryPool {
  public:
-  // `wait(from, to)` makes stream `to` wait for all that was put on stream `from` so far.
-  MemoryPool() = default;
-
   struct Block {
     char* data = nullptr;
     int64_t bytes = 0;   // rounded up
@@ -33,6 +30,9 @@ class MemoryPool {
   // Memory for use on `stream`, whose current point comes after `clock`. O(log n) typically. Throws
   // Infeasible when the device has no more, naming sizes.
   Block allocate(int64_t bytes, int stream, const StreamClock& clock);
+  // Takes so much from the device now, in one piece. Taking it later would wait for kernels that
+  // run, which may be receives that wait for what this rank has yet to send.
+  void reserve(int64_t bytes);
   // The last use is at `clock[stream]` of `stream`; for several readers give each one's point.
   void free(char* data, const StreamClock& last_use);
 

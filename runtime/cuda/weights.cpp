@@ -17,8 +17,7 @@ int64_t blocks(const Param& p) {
 template <class T>
 void upload(const DeviceArray& to, const std::vector<T>& from) {
   if (from.empty()) return;
-  cuda_check(cudaMemcpy(to.as<T>(), from.data(), from.size() * sizeof(T), cudaMemcpyHostToDevice),
-             "copying weights to the device");
+  copy_to_device(to.as<T>(), from.data(), from.size() * sizeof(T), "copying weights to the device");
 }
 
 }  // namespace

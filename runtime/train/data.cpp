@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "runtime/io/synthetic.h"
 #include "runtime/io/token_file.h"
 #include "runtime/model/step.h"
@@ -10,8 +12,15 @@
 namespace orrery {
 namespace {
 
+constexpr int64_t kMaxBranching = 64;
+
 // Equally likely successors: Zipf's law with exponent 0.
 SyntheticLanguageSpec language(const DataSpec& data, int64_t vocab) {
+  const int64_t most = std::min(kMaxBranching, vocab);
+  if (data.branching < 2 || data.branching > most)
+    throw InputError({{"/training/data/branching",
+                       fmt::format("found {}, expected 2 to {} for a model of {} tokens",
+                                   data.branching, most, vocab)}});
   SyntheticLanguageSpec s;
   s.vocab_size = vocab;
   s.successors = data.branching;

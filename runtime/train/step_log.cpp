@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <numeric>
 
 #include "sim/base/text.h"
@@ -11,6 +12,12 @@ namespace orrery {
 namespace {
 
 double gib_of(int64_t bytes) { return static_cast<double>(bytes) / kBytesPerGiB; }
+
+// Four decimals, as long as they fit the column.
+std::string number_text(double x) {
+  constexpr double kWide = 1000;
+  return std::abs(x) < kWide ? fmt::format("{:.4f}", x) : fmt::format("{:.3g}", x);
+}
 
 }  // namespace
 
@@ -40,11 +47,11 @@ std::vector<Metric> StepLog::metrics(const StepReport& r) const {
 }
 
 std::string StepLog::header() const {
-  std::string h = fmt::format("{:>8}{:>10}", "step", "loss");
-  if (mtp_) h += fmt::format("{:>10}", "mtp loss");
-  h += fmt::format("{:>11}{:>11}{:>13}", "grad norm", "lr", "tokens/s");
-  if (options_.peak_flops > 0) h += fmt::format("{:>9}", "MFU");
-  return h + fmt::format("{:>12}", "memory GiB");
+  std::string h = fmt::format("{:>8} {:>9}", "step", "loss");
+  if (mtp_) h += fmt::format(" {:>9}", "mtp loss");
+  h += fmt::format(" {:>10} {:>10} {:>12}", "grad norm", "lr", "tokens/s");
+  if (options_.peak_flops > 0) h += fmt::format(" {:>8}", "MFU");
+  return h + fmt::format(" {:>11}", "memory GiB");
 }
 
 void StepLog::add(const StepReport& r) {
@@ -56,12 +63,12 @@ void StepLog::add(const StepReport& r) {
 std::string StepLog::row() {
   const double each = seconds_ / static_cast<double>(steps_);
   const double rate = static_cast<double>(options_.tokens_per_step) / each;
-  std::string row = fmt::format("{:>8}{:>10.4f}", last_.step, last_.result.losses.at(0));
-  if (mtp_) row += fmt::format("{:>10.4f}", mtp_loss(last_.result).value_or(0));
-  row += fmt::format("{:>11.4f}{:>11.3e}{:>13}", last_.result.grad_norm, last_.lr,
+  std::string row = fmt::format("{:>8} {:>9}", last_.step, number_text(last_.result.losses.at(0)));
+  if (mtp_) row += fmt::format(" {:>9}", number_text(mtp_loss(last_.result).value_or(0)));
+  row += fmt::format(" {:>10} {:>10.3e} {:>12}", number_text(last_.result.grad_norm), last_.lr,
                      with_commas(static_cast<long long>(rate)));
-  if (const auto share = mfu(each)) row += fmt::format("{:>7.2f} %", 100 * *share);
-  row += fmt::format("{:>12.2f}", gib_of(last_.memory.allocated_peak_bytes));
+  if (const auto share = mfu(each)) row += fmt::format(" {:>6.2f} %", 100 * *share);
+  row += fmt::format(" {:>11.2f}", gib_of(last_.memory.allocated_peak_bytes));
   steps_ = 0;
   seconds_ = 0;
   return row;

@@ -151,6 +151,7 @@ TrainResult Trainer::run() {
   result.last_step = first_step_ - 1;
   if (checkpoints_.leader() && first_step_ <= options_.last_step) options_.row(log_.header());
   for (int64_t s = first_step_; s <= options_.last_step; ++s) {
+    executor_.set_recording(s == options_.last_step);
     const StepReport r = step(s);
     result.end = why_stop();
     const bool last = s == options_.last_step || result.end != TrainEnd::kFinished;

@@ -8,6 +8,8 @@
 
 #include "runtime/executor.h"
 #include "runtime/train/job_channel.h"
+#include "runtime/train/trainer.h"
+#include "sim/base/error.h"
 #include "sim/study/experiment.h"
 
 namespace orrery {
@@ -23,6 +25,9 @@ struct RunArguments {
   std::string out, trace, load, save, gradients;
   std::string progress = "auto";
   bool resume = false, quiet = false;
+
+  std::string in_out(const char* file) const;  // "" without --out
+  std::string trace_path() const;              // "": no trace
 };
 
 // What the ranks of this process run on.
@@ -34,11 +39,15 @@ struct RunDevice {
   double peak_flops = 0;  // BF16, of all devices of the job together; 0: not known
   // One of them, last: so that the other processes know how this one ends.
   std::function<void()> finish = [] {};
-  std::function<void(const std::string&)> fail = [](const std::string&) {};
+  std::function<void(const Error&)> fail = [](const Error&) {};  // may end the process
 };
 
 // Throws kUsage when the job has not the plan's number of ranks, naming both and how to start it.
 void check_world_size(const PlanSpec& plan, int64_t ranks, const std::string& found);
+
+// Trains, and writes what the arguments ask for unless the training was stopped early.
+TrainResult run_job(const RunArguments& a, const StudySpec& study, const ExecPlan& plan,
+                    const GraphConfig& config, RunDevice& device);
 
 // For --ranks: starts them and waits; returns their exit code, or -1 when this process is itself a
 // rank. Throws kUnavailable when orrery was built without CUDA.

@@ -5,6 +5,7 @@
 #include "sim/cli/run.h"
 
 #ifdef ORRERY_HAS_CUDA
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -85,10 +86,15 @@ void choose_gpu(const RankInfo& info, int ranks_per_gpu) {
   ::setenv("CUDA_VISIBLE_DEVICES", mine.c_str(), 1);
 }
 
-// Streams that share a hardware queue wait for each other: a receive would hold up the kernels
-// without which its sender never sends. The default is 8 queues; the plan has 12 streams and NCCL
-// some of its own. Before the first CUDA call.
-void use_all_queues() { ::setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 1); }
+// A receive that spins on the GPU must not hold up what its sender needs to send. Before the first
+// CUDA call.
+void let_streams_overtake() {
+  // Streams that share a hardware queue wait for each other. The default is 8 queues; the plan has
+  // 12 streams and NCCL some of its own.
+  ::setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 1);
+  // Loading a kernel when it is first launched waits for those that run.
+  ::setenv("CUDA_MODULE_LOADING", "EAGER", 1);
+}
 
 // NCCL refuses two ranks on one GPU of one host: each counts as a host of its own, and they talk
 // over loopback sockets. Before the first NCCL call.
@@ -138,6 +144,7 @@ class WatchedExecutor : public Executor {
   }
   void barrier() override { inner_->barrier(); }
   DeviceMemory memory() const override { return inner_->memory(); }
+  void set_recording(bool on) override { inner_->set_recording(on); }
   std::vector<OpRecord> take_records() override { return inner_->take_records(); }
 
  private:
@@ -194,7 +201,7 @@ RunDevice open_cuda(const RunArguments& a, const StudySpec& study, const ExecPla
   const RankInfo info = rank_info(process_environment());
   choose_gpu(info, a.ranks_per_gpu);
   share_gpu(info, a.ranks_per_gpu);
-  use_all_queues();
+  let_streams_overtake();
   check_gpu();
   const auto connection = std::make_shared<Connection>(info, a, plan);
   RunDevice d;
@@ -211,9 +218,13 @@ RunDevice open_cuda(const RunArguments& a, const StudySpec& study, const ExecPla
     c->watchdog.reset();
     c->bootstrap.finish(c->deadline());
   };
-  d.fail = [c = connection.get()](const std::string& reason) {
+  d.fail = [c = connection.get()](const Error& e) {
     c->watchdog.reset();
-    c->bootstrap.abort(reason);
+    c->bootstrap.abort(e.what());
+    if (c->bootstrap.size() == 1) return;
+    // Taking the device down in order would wait for kernels that wait for ranks that are gone.
+    fmt::print(stderr, "orrery: {}\n", e.what());
+    std::_Exit(static_cast<int>(e.code()));
   };
   return d;
 }

@@ -23,11 +23,13 @@ PlanSpec read_plan(json::Reader r) {
   p.moments = static_cast<MomentDtype>(r.choice_or("moments", 0, kMomentDtypeNames));
   p.schedule = static_cast<ScheduleKind>(r.choice("schedule", kScheduleNames));
   p.layers_per_stage = r.integers("layers_per_stage", {0, 10000});
-  json::Reader c = r.object("recompute");
-  p.recompute.norms = c.boolean_or("norms", false);
-  p.recompute.mla_up = c.boolean_or("mla_up", false);
-  p.recompute.swiglu = c.boolean_or("swiglu", false);
-  c.finish();
+  if (r.has("recompute")) {
+    json::Reader c = r.object("recompute");
+    p.recompute.norms = c.boolean_or("norms", false);
+    p.recompute.mla_up = c.boolean_or("mla_up", false);
+    p.recompute.swiglu = c.boolean_or("swiglu", false);
+    c.finish();
+  }
   p.zero_stage = r.integer_or("zero_stage", 1, {0, 1});
   p.overlap_expert_parallel = r.boolean_or("overlap_expert_parallel", false);
   p.max_nodes_per_token = r.integer_or("max_nodes_per_token", 0, {0, 131072});

@@ -7,15 +7,21 @@ Each tests/golden/*.t holds one or more cases:
     ? CODE                        the expected exit code (0 when absent)
     > line                        expected line of standard output; "..." skips any number of lines
     ! line                        expected line of standard error
+    % no-gpu                      the case is for machines without an NVIDIA GPU
+
+<*> in an expected line stands for text that differs from run to run; the spaces of such a line may
+then be more or fewer, since columns move.
 
 --update rewrites the expectations with what the command prints.
 """
 import argparse
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
 
+MASK = "<*>"
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
@@ -23,15 +29,24 @@ def parse(text):
     cases, case = [], None
     for line in text.splitlines():
         if line.startswith("$ "):
-            case = {"command": line[2:], "code": 0, "out": [], "err": []}
+            case = {"command": line[2:], "code": 0, "out": [], "err": [], "no_gpu": False}
             cases.append(case)
         elif case and line.startswith("? "):
             case["code"] = int(line[2:])
+        elif case and line == "% no-gpu":
+            case["no_gpu"] = True
         elif case and (line.startswith("> ") or line == ">"):
             case["out"].append(line[2:])
         elif case and (line.startswith("! ") or line == "!"):
             case["err"].append(line[2:])
     return cases
+
+
+def matches_line(expected, actual):
+    if MASK not in expected:
+        return expected == actual
+    parts = [r"\s+".join(map(re.escape, re.split(r"\s+", part))) for part in expected.split(MASK)]
+    return re.fullmatch(".*".join(parts), actual) is not None
 
 
 def matches(expected, actual):
@@ -40,7 +55,8 @@ def matches(expected, actual):
         return not actual
     if expected[0] == "...":
         return any(matches(expected[1:], actual[i:]) for i in range(len(actual) + 1))
-    return bool(actual) and expected[0] == actual[0] and matches(expected[1:], actual[1:])
+    return (bool(actual) and matches_line(expected[0], actual[0])
+            and matches(expected[1:], actual[1:]))
 
 
 def run(case, orrery):
@@ -55,10 +71,14 @@ def run(case, orrery):
 
 def render(case, code, out, err):
     lines = ["$ " + case["command"]]
+    if case["no_gpu"]:
+        lines.append("% no-gpu")
     if code:
         lines.append(f"? {code}")
-    keep = case["out"] if "..." in case["out"] and matches(case["out"], out) else out
-    return "\n".join(lines + [("> " + x).rstrip() for x in keep] + [("! " + x).rstrip() for x in err])
+    # What matches stays as it is written, with its wildcards.
+    out, err = (case[key] if matches(case[key], [x.rstrip() for x in lines]) else lines
+                for key, lines in (("out", out), ("err", err)))
+    return "\n".join(lines + [("> " + x).rstrip() for x in out] + [("! " + x).rstrip() for x in err])
 
 
 def main():
@@ -72,6 +92,9 @@ def main():
     for path in sorted(pathlib.Path(args.dir).glob("*.t")):
         rendered = []
         for case in parse(path.read_text()):
+            if case["no_gpu"] and pathlib.Path("/dev/nvidiactl").exists():
+                rendered.append(render(case, case["code"], case["out"], case["err"]))
+                continue
             total += 1
             code, out, err = run(case, orrery)
             rendered.append(render(case, code, out, err))
