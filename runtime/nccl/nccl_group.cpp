@@ -36,7 +36,12 @@ NcclGroup::NcclGroup(std::string name, const ncclUniqueId& id, int size, int pos
     : name_(std::move(name)), size_(size), position_(position), deadline_(deadline) {
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
-  check(ncclCommInitRankConfig(&comm_, size, id, position, &config), "connecting");
+  try {
+    check(ncclCommInitRankConfig(&comm_, size, id, position, &config), "connecting");
+  } catch (const Error&) {
+    if (comm_ != nullptr) ncclCommAbort(comm_);
+    throw;
+  }
   deadline_ = Deadline::max();
 }
 
@@ -57,8 +62,10 @@ void NcclGroup::check(ncclResult_t result, const char* call) {
     const ncclResult_t asked = ncclCommGetAsyncError(comm_, &result);
     if (asked != ncclSuccess) result = asked;
   }
-  ++sequence_;
-  if (result == ncclSuccess) return;
+  if (result == ncclSuccess) {
+    ++sequence_;
+    return;
+  }
   throw Error(ExitCode::kFailure,
               fmt::format("NCCL group {}: {} (number {}) failed: {} ({})", name_, call, sequence_,
                           ncclGetErrorString(result), ncclGetLastError(comm_)));
@@ -95,23 +102,25 @@ void NcclGroup::exchange(const std::vector<Rows>& arrays, const std::vector<int6
     const auto at = static_cast<std::size_t>(r);
     return std::pair{prefix[at], prefix[at + 1] - prefix[at]};
   };
+  for (const Rows& a : arrays) {
+    const int64_t to_self = range(to, position_).first, from_self = range(from, position_).first;
+    cuda_check(cudaMemcpyAsync(static_cast<char*>(a.receive) + from_self * a.row_bytes,
+                               static_cast<const char*>(a.send) + to_self * a.row_bytes,
+                               count(range(to, position_).second * a.row_bytes),
+                               cudaMemcpyDeviceToDevice, stream),
+               "copying own rows");
+  }
   ncclResult_t r = ncclGroupStart();
+  const auto post = [&](ncclResult_t result) {
+    if (r == ncclSuccess || r == ncclInProgress) r = result;
+  };
   for (const Rows& a : arrays) {
     const auto* source = static_cast<const char*>(a.send);
     auto* target = static_cast<char*>(a.receive);
     for (int peer = 0; peer < size_; ++peer) {
+      if (peer == position_) continue;
       const auto [send_at, send_rows] = range(to, peer);
       const auto [receive_at, receive_rows] = range(from, peer);
-      if (peer == position_) {
-        cuda_check(
-            cudaMemcpyAsync(target + receive_at * a.row_bytes, source + send_at * a.row_bytes,
-                            count(send_rows * a.row_bytes), cudaMemcpyDeviceToDevice, stream),
-            "copying own rows");
-        continue;
-      }
-      const auto post = [&](ncclResult_t result) {
-        if (r == ncclSuccess || r == ncclInProgress) r = result;
-      };
       if (send_rows > 0)
         post(ncclSend(source + send_at * a.row_bytes, count(send_rows * a.row_bytes), ncclInt8,
                       peer, comm_, stream));
