@@ -66,7 +66,7 @@ class Executor {
   virtual DeviceMemory memory() const = 0;
   // Whether the steps from here on are recorded, which slows them down.
   virtual void set_recording(bool) {}
-  // Of the last step, when recorded: those of the local ranks.
+  // Of the last step, when recorded: those of the local ranks, rank after rank.
   virtual std::vector<OpRecord> take_records() = 0;
 };
 

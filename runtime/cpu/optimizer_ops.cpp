@@ -75,6 +75,7 @@ void adamw(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
   c.out[0]->resize(0, 0);
   const auto tokens =
       static_cast<double>(c.config.plan.global_batch * c.config.plan.sequence_length);
+  if (i == 0) state.result.expert_load = 0;
   state.result.grad_norm = std::sqrt(static_cast<double>(c.input(0)[0]));
   state.result.losses.clear();
   for (std::size_t d = 1; d < c.in[0]->values.size(); ++d)
@@ -87,6 +88,11 @@ void router_bias(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
   const int chunk = c.op.unit;
   const int stage = state.layout.rank_class().stage_of_chunk[static_cast<std::size_t>(chunk)];
   const StageGraph& g = *state.layout.stage_graph(stage);
+  const RankLayout::Range range = state.layout.router_loads(chunk);
+  const auto loads = state.buffers.begin() + range.offset;
+  const std::vector<float> counts_of_step(loads, loads + range.elements);
+  state.result.expert_load =
+      std::max(state.result.expert_load, busiest_expert(counts_of_step, experts));
   for (uint32_t i = 0; i < g.params.size(); ++i) {
     if (g.params[i].name != "router.bias") continue;
     const ParamId load = g.find_param("router.load", g.params[i].layer);

@@ -347,6 +347,14 @@ StepResult CudaRank::finish_step() {
   const auto tokens = static_cast<double>(config_.plan.global_batch * config_.plan.sequence_length);
   for (int64_t d = 0; d < 1 + config_.model.mtp_layers; ++d)
     r.losses.push_back(static_cast<double>(statistics[1 + d]) / tokens);
+  if (config_.model.router.bias)
+    for (int chunk = 0;
+         chunk < static_cast<int>(weights_.layout().rank_class().stage_of_chunk.size()); ++chunk) {
+      const RankLayout::Range loads = weights_.layout().router_loads(chunk);
+      const std::span<const float> of_chunk(weights_.host_buffers() + loads.offset,
+                                            static_cast<std::size_t>(loads.elements));
+      r.expert_load = std::max(r.expert_load, busiest_expert(of_chunk, config_.model.experts));
+    }
   memory_.allocated_peak_bytes = weights_.static_bytes() + pool_.take_peak();
   memory_.reserved_bytes = weights_.static_bytes() + pool_.reserved();
   if (recording_) collect_records();

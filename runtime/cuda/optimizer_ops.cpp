@@ -114,6 +114,10 @@ void router_bias(CudaOpCall& c, const OptimizerStep& step) {
                                     c.stream));
   }
   const RankLayout::Range loads = layout.router_loads(c.op.unit);
+  cuda_check(cudaMemcpyAsync(
+                 c.weights.host_buffers() + loads.offset, c.weights.buffers() + loads.offset,
+                 static_cast<std::size_t>(4 * loads.elements), cudaMemcpyDeviceToHost, c.stream),
+             "copying expert loads");
   cuda_check(cudaMemsetAsync(c.weights.buffers() + loads.offset, 0,
                              static_cast<std::size_t>(4 * loads.elements), c.stream),
              "clearing expert loads");

@@ -27,7 +27,8 @@ CudaWeights::CudaWeights(const ExecPlan& plan, const PlanSpec& spec, int64_t ran
     : plan_(plan),
       layout_(plan, rank),
       fp8_(spec.precision == Precision::kFp8),
-      bf16_moments_(spec.moments == MomentDtype::kBf16) {
+      bf16_moments_(spec.moments == MomentDtype::kBf16),
+      host_buffers_(static_cast<std::size_t>(layout_.buffer_elements() + 1)) {
   for (const OptimizerShare& s : layout_.rank_class().shares) {
     const int i = static_cast<int>(shares_.size());
     Share share;

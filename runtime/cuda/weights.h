@@ -48,6 +48,8 @@ class CudaWeights {
   std::vector<kernels::bf16> rounded_master(int share) const;
   // Statistics of the step that the optimizer leaves for the host.
   float* host_statistics() const { return host_statistics_.data(); }
+  // The buffers as the optimizer leaves them for the host: only the routers' loads of the step.
+  float* host_buffers() const { return host_buffers_.data(); }
 
  private:
   void place_copies(std::size_t share);
@@ -61,6 +63,7 @@ class CudaWeights {
   std::vector<DeviceArray> copy_memory_;
   DeviceArray buffers_;
   PinnedArray<float> host_statistics_{kMaxStatistics};
+  PinnedArray<float> host_buffers_;
 };
 
 }  // namespace orrery

@@ -1,5 +1,7 @@
 #include "runtime/model/step.h"
 
+#include <algorithm>
+
 #include "sim/spec/model.h"
 
 namespace orrery {
@@ -34,6 +36,19 @@ Numerics numerics(const ModelSpec& m, double mtp_loss_weight) {
               static_cast<float>(m.router.routed_scaling_factor)};
   n.mtp_loss_weight = mtp_loss_weight;
   return n;
+}
+
+double busiest_expert(std::span<const float> loads, int64_t experts) {
+  double worst = 0;
+  for (std::size_t at = 0; at < loads.size(); at += static_cast<std::size_t>(experts)) {
+    double sum = 0, most = 0;
+    for (const float load : loads.subspan(at, static_cast<std::size_t>(experts))) {
+      sum += static_cast<double>(load);
+      most = std::max(most, static_cast<double>(load));
+    }
+    if (sum > 0) worst = std::max(worst, most / sum * static_cast<double>(experts));
+  }
+  return worst;
 }
 
 double loss_scale(const GraphConfig& c, const Numerics& n, int depth) {

@@ -32,7 +32,13 @@ struct OptimizerStep {
 struct StepResult {
   std::vector<double> losses;  // mean over the batch's tokens of each head, trunk first
   double grad_norm = 0;        // before clipping
+  // The busiest expert's tokens over the mean, in the worst of the MoE layers of this rank whose
+  // routers are balanced; 0: it has none.
+  double expert_load = 0;
 };
+
+// Of `layers` routers, loads [layers, experts]; 0 when nothing was routed.
+double busiest_expert(std::span<const float> loads, int64_t experts);
 
 // Constants of the model in the form that kernels take them.
 struct Numerics {

@@ -41,6 +41,7 @@ std::vector<Metric> StepLog::metrics(const StepReport& r) const {
   m.emplace_back("step_time_s", r.seconds);
   m.emplace_back("tokens_per_s", static_cast<double>(options_.tokens_per_step) / r.seconds);
   if (const auto share = mfu(r.seconds)) m.emplace_back("mfu", *share);
+  if (r.result.expert_load > 0) m.emplace_back("expert_load_max_over_mean", r.result.expert_load);
   m.emplace_back("memory_GiB", gib_of(r.memory.allocated_peak_bytes));
   m.emplace_back("reserved_GiB", gib_of(r.memory.reserved_bytes));
   return m;
@@ -51,6 +52,7 @@ std::string StepLog::header() const {
   if (mtp_) h += fmt::format(" {:>9}", "mtp loss");
   h += fmt::format(" {:>10} {:>10} {:>12}", "grad norm", "lr", "tokens/s");
   if (options_.peak_flops > 0) h += fmt::format(" {:>8}", "MFU");
+  if (options_.expert_load) h += fmt::format(" {:>11}", "expert load");
   return h + fmt::format(" {:>11}", "memory GiB");
 }
 
@@ -68,6 +70,9 @@ std::string StepLog::row() {
   row += fmt::format(" {:>10} {:>10.3e} {:>12}", number_text(last_.result.grad_norm), last_.lr,
                      with_commas(static_cast<long long>(rate)));
   if (const auto share = mfu(each)) row += fmt::format(" {:>6.2f} %", 100 * *share);
+  if (options_.expert_load)
+    row += last_.result.expert_load > 0 ? fmt::format(" {:>11.2f}", last_.result.expert_load)
+                                        : fmt::format(" {:>11}", "-");
   row += fmt::format(" {:>11.2f}", gib_of(last_.memory.allocated_peak_bytes));
   steps_ = 0;
   seconds_ = 0;

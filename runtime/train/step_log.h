@@ -22,6 +22,7 @@ struct StepReport {
 struct StepLogOptions {
   int64_t tokens_per_step = 0;
   double flops_per_step = 0;  // of the model, causal
+  bool expert_load = false;   // a column for StepResult::expert_load, of rank 0
   double peak_flops = 0;      // per second, of all devices together; 0: not known, and then no MFU
 };
 
@@ -33,8 +34,9 @@ class StepLog {
   // With a column for the loss of multi-token prediction.
   StepLog(const StepLogOptions& options, bool mtp) : options_(options), mtp_(mtp) {}
 
-  // step, loss, mtp_loss, grad_norm, lr, tokens, step_time_s, tokens_per_s, mfu, memory_GiB (peak
-  // of the step), reserved_GiB; those that are not known are left out.
+  // step, loss, mtp_loss, grad_norm, lr, tokens, step_time_s, tokens_per_s, mfu,
+  // expert_load_max_over_mean, memory_GiB (peak of the step), reserved_GiB; those that are not
+  // known are left out.
   std::vector<Metric> metrics(const StepReport& r) const;  // without the step
   std::string header() const;
   // The last step's values; tokens per second and MFU are those since the row before.

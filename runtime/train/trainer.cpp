@@ -32,6 +32,7 @@ StepLogOptions log_options(const GraphConfig& c, double peak_flops) {
   o.tokens_per_step = c.plan.global_batch * c.plan.sequence_length;
   o.flops_per_step = static_cast<double>(o.tokens_per_step) *
                      model_flops_per_token(c.model, c.plan.sequence_length).causal;
+  o.expert_load = c.model.experts > 0 && c.model.router.bias;
   o.peak_flops = peak_flops;
   return o;
 }

@@ -1,13 +1,13 @@
 $ orrery run experiments/tiny_moe --device cpu --steps 2 --set /plan/global_batch=2 --set /plan/micro_batch=1 --set /plan/sequence_length=16
 > tiny_moe on cpu: 1 rank, 32 tokens a step; entropy of the data 1.3863
->     step      loss  mtp loss  grad norm         lr     tokens/s  memory GiB
->        1    7.0305    7.0147    10.5194  1.500e-04 <*>
->        2 <*> 3.000e-04 <*>
+>     step      loss  mtp loss  grad norm         lr     tokens/s expert load  memory GiB
+>        1    7.0305    7.0147    10.5194  1.500e-04 <*>        2.38 <*>
+>        2    7.0435    6.9696     9.8422  3.000e-04 <*>        3.12 <*>
 
 $ orrery run experiments/tiny_moe --device cpu --steps 1 --set /cluster/nodes=4 --set /plan/pipeline_parallel=2 --set /plan/layers_per_stage=[2,2] --set /plan/data_parallel=2 --set /plan/expert_parallel=2 --set /plan/global_batch=4 --set /plan/sequence_length=16 --set /plan/micro_batch=1
 > tiny_moe on cpu: 4 ranks, 64 tokens a step; entropy of the data 1.3863
->     step      loss  mtp loss  grad norm         lr     tokens/s  memory GiB
->        1    7.0427    6.9964     7.2384  1.500e-04 <*>
+>     step      loss  mtp loss  grad norm         lr     tokens/s expert load  memory GiB
+>        1    7.0427    6.9964     7.2384  1.500e-04 <*>        2.12 <*>
 
 $ orrery run experiments/tiny_moe --device cpu --steps 1 --quiet --set /plan/global_batch=2 --set /plan/micro_batch=1 --set /plan/sequence_length=16
 
