@@ -9,6 +9,7 @@
 #include "runtime/model/hf_weights.h"
 #include "runtime/train/step_trace.h"
 #include "runtime/train/stop_signal.h"
+#include "sim/base/file.h"
 #include "sim/base/progress.h"
 #include "sim/base/text.h"
 #include "sim/cli/run.h"
@@ -149,9 +150,13 @@ class Run {
         for (const RankState* rank : executor.local_ranks())
           save_hf_gradients(a_.gradients, plan_, study_.model, *rank);
     }
-    if (!a_.save.empty())
+    if (!a_.save.empty()) {
       for (const RankState* rank : executor.local_ranks())
         save_hf_weights(a_.save, plan_, study_.model, *rank);
+      if (leader_)
+        write_file_atomically((std::filesystem::path(a_.save) / "config.json").string(),
+                              study_.model_config);
+    }
     executor.barrier();
   }
 

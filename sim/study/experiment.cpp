@@ -5,6 +5,7 @@
 #include <array>
 #include <filesystem>
 
+#include "sim/base/json_write.h"
 #include "sim/base/text.h"
 #include "sim/import/hf_config.h"
 
@@ -120,6 +121,7 @@ StudySpec read_study(const Node& root, const std::string& path) {
     r.fail("", "missing key \"model\" (a Hugging Face config.json)");
   else
     s.model = read_hf_config(*model, "/model", s.name, diagnostics);
+  if (model != nullptr) s.model_config = json::to_text(*model);
   s.cluster = read_cluster(r.object("cluster"));
   s.plan = read_plan(r.object("plan"));
   s.stack = read_stack(r.object("stack"));

@@ -39,6 +39,7 @@ struct StudySpec {
   std::string name;
   std::string path;  // of the experiment file
   ModelSpec model;
+  std::string model_config;  // the config.json that `model` was read from, overrides applied
   ClusterSpec cluster;
   PlanSpec plan;
   StackSpec stack;
