@@ -1,0 +1,15 @@
+// Which weights a rank's optimizer works on, and the memory that weights, gradients and optimizer
+// states take all the time.
+#pragma once
+
+#include "sim/schedule/plan_context.h"
+
+namespace orrery {
+
+// Shares in the order of the stages, so that the ranks that share them meet in one order.
+OptimizerInput optimizer_input(const PlanContext& p, const RankClass& c);
+
+// Fills the class's shares and static bytes.
+void place_optimizer(const PlanContext& p, const OptimizerInput& in, RankClass& c);
+
+}  // namespace orrery
