@@ -5,11 +5,12 @@
 #include <vector>
 
 #include "sim/study/predict.h"
+#include "tests/source_dir.h"
 
 namespace orrery {
 
 inline StudySpec deepseek(const std::vector<std::string>& overrides = {}) {
-  const std::string root = ORRERY_SOURCE_DIR;
+  const std::string root = kSourceDir;
   return load_study(root + "/experiments/deepseek_v3", overrides, root);
 }
 

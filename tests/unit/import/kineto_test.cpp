@@ -4,6 +4,7 @@
 
 #include "sim/study/compare.h"
 #include "tests/catch.h"
+#include "tests/source_dir.h"
 #include "tests/unit/base/helpers.h"
 #include "tests/unit/deepseek.h"
 
@@ -11,7 +12,7 @@ using namespace orrery;
 
 namespace {
 std::string profile() {
-  return std::string(ORRERY_SOURCE_DIR) + "/experiments/deepseek_v3/profile/train.json";
+  return std::string(kSourceDir) + "/experiments/deepseek_v3/profile/train.json";
 }
 
 // Reads a trace of these events.
@@ -84,7 +85,7 @@ TEST_CASE("The published H800 pair is read with its segments and classes", "[imp
 }
 
 TEST_CASE("A file that is no trace is refused", "[import]") {
-  const std::string other = std::string(ORRERY_SOURCE_DIR) + "/experiments/deepseek_v3/config.json";
+  const std::string other = std::string(kSourceDir) + "/experiments/deepseek_v3/config.json";
   CHECK(contains(error_of([&] { read_kineto(other); }), "traceEvents"));
 }
 

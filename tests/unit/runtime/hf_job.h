@@ -11,12 +11,13 @@
 
 #include "runtime/model/hf_weights.h"
 #include "tests/catch.h"
+#include "tests/source_dir.h"
 #include "tests/unit/runtime/tiny.h"
 
 namespace orrery {
 
 inline StudySpec tiny_llama(const Layout& l) {
-  const std::string root = ORRERY_SOURCE_DIR;
+  const std::string root = kSourceDir;
   const int each = 4 / l.pipeline;
   std::string split;
   for (int s = 0; s < l.pipeline; ++s) split += fmt::format("{}{}", s == 0 ? "" : ",", each);

@@ -7,6 +7,7 @@
 
 #include "runtime/cpu/cpu_executor.h"
 #include "runtime/train/trainer.h"
+#include "tests/source_dir.h"
 #include "tests/unit/base/helpers.h"
 #include "tests/unit/runtime/tiny.h"
 
@@ -24,7 +25,7 @@ inline StudySpec tiny_llama(const std::vector<std::string>& more = {}) {
       "/plan/sequence_length=16",     "/training/optimizer/warmup_steps=0",
       "/training/log_every=1000"};
   o.insert(o.end(), more.begin(), more.end());
-  const std::string root = ORRERY_SOURCE_DIR;
+  const std::string root = kSourceDir;
   return load_study(root + "/experiments/tiny_llama", o, root);
 }
 

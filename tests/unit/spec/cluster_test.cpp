@@ -1,6 +1,7 @@
 #include "sim/spec/cluster.h"
 
 #include "tests/catch.h"
+#include "tests/source_dir.h"
 #include "tests/unit/base/helpers.h"
 #include "tests/unit/deepseek.h"
 
@@ -46,7 +47,7 @@ TEST_CASE("A share given for the whole and a negative bandwidth are refused", "[
 TEST_CASE("Sockets are slower than adapters and have a range of their own", "[spec]") {
   const auto refusal_of = [](const std::string& kind) {
     return testing::failure_of([&] {
-      const std::string root = ORRERY_SOURCE_DIR;
+      const std::string root = kSourceDir;
       json::Node n = json::parse_json_file(root + "/hardware_profiles/node/h200_quarter.json");
       *n.find("gpu") =
           json::parse_json_file(root + "/hardware_profiles/gpu/h200_sxm5_quarter.json");
@@ -83,7 +84,7 @@ TEST_CASE("A file that an experiment names but nobody has exits with 66 and a su
   const auto load = [&](const std::string& cluster) {
     testing::write(dir.file("experiment.json"),
                    R"({"name": "x", "model": {}, "cluster": ")" + cluster + R"("})");
-    return testing::failure_of([&] { load_study(dir.path(), {}, ORRERY_SOURCE_DIR); });
+    return testing::failure_of([&] { load_study(dir.path(), {}, kSourceDir); });
   };
   const testing::Failure f = load("cluster/deepseek_2048_h80");
   CHECK(f.code == ExitCode::kNoInput);

@@ -6,13 +6,14 @@
 #include "sim/spec/cluster.h"
 #include "sim/spec/stack.h"
 #include "tests/catch.h"
+#include "tests/source_dir.h"
 
 using namespace orrery;
 namespace fs = std::filesystem;
 
 namespace {
 
-const fs::path kProfiles = fs::path(ORRERY_SOURCE_DIR) / "hardware_profiles";
+const fs::path kProfiles = fs::path(kSourceDir) / "hardware_profiles";
 
 // The file with the node or GPU that it names in the name's place.
 json::Node load(const fs::path& file) {

@@ -1,6 +1,7 @@
 #include "sim/spec/training.h"
 
 #include "tests/catch.h"
+#include "tests/source_dir.h"
 #include "tests/unit/base/helpers.h"
 #include "tests/unit/deepseek.h"
 
@@ -137,7 +138,7 @@ TEST_CASE("Paths are relative to the file that has them", "[spec]") {
 }
 
 TEST_CASE("An experiment names its training file, and the command line changes it", "[spec]") {
-  const std::string root = ORRERY_SOURCE_DIR;
+  const std::string root = kSourceDir;
   const std::string tiny = root + "/experiments/tiny_moe";
   const TrainingSpec file = load_study(tiny, {}, root).training;
   CHECK(file.checkpoint.folder == tiny + "/checkpoints");

@@ -1,6 +1,7 @@
 #include "sim/study/experiment.h"
 
 #include "tests/catch.h"
+#include "tests/source_dir.h"
 #include "tests/unit/deepseek.h"
 
 using namespace orrery;
@@ -54,7 +55,7 @@ TEST_CASE("A plan that cannot run names every field of the rule it breaks", "[st
 
 TEST_CASE("A missing experiment exits with 66", "[study]") {
   try {
-    load_study("/nowhere/experiment.json", {}, ORRERY_SOURCE_DIR);
+    load_study("/nowhere/experiment.json", {}, kSourceDir);
     FAIL("loaded");
   } catch (const Error& e) {
     CHECK(e.code() == ExitCode::kNoInput);

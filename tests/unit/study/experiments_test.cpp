@@ -2,13 +2,14 @@
 #include <filesystem>
 
 #include "tests/catch.h"
+#include "tests/source_dir.h"
 #include "tests/unit/deepseek.h"
 
 using namespace orrery;
 namespace fs = std::filesystem;
 
 TEST_CASE("Every experiment leaves no shape to defaults, can run and fits", "[study]") {
-  const std::string root = ORRERY_SOURCE_DIR;
+  const std::string root = kSourceDir;
   int seen = 0;
   for (const auto& entry : fs::directory_iterator(fs::path(root) / "experiments")) {
     if (!fs::exists(entry.path() / "experiment.json")) continue;
@@ -25,7 +26,7 @@ TEST_CASE("Every experiment leaves no shape to defaults, can run and fits", "[st
 }
 
 TEST_CASE("The small experiments have the shapes that their readme gives", "[study]") {
-  const std::string root = ORRERY_SOURCE_DIR;
+  const std::string root = kSourceDir;
   const ModelSpec moe = load_study(root + "/experiments/tiny_moe", {}, root).model;
   CHECK(moe.attention == AttentionKind::kMla);
   CHECK(moe.layers - moe.dense_layers == 3);

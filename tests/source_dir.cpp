@@ -1,0 +1,7 @@
+#include "tests/source_dir.h"
+
+namespace orrery {
+
+const char* const kSourceDir = ORRERY_SOURCE_DIR;
+
+}  // namespace orrery
