@@ -9,14 +9,32 @@
 
 #include "kernels/base/status.h"
 #include "sim/base/error.h"
+#include "sim/base/units.h"
 
 namespace orrery {
 
-// A failed CUDA call or kernel launch. Out of memory is Infeasible, everything else a failure.
+// A failed CUDA call. Out of memory is Infeasible, everything else a failure.
 inline void cuda_check(cudaError_t e, const char* what) {
   if (e == cudaSuccess) return;
   throw Error(e == cudaErrorMemoryAllocation ? ExitCode::kInfeasible : ExitCode::kFailure,
               fmt::format("{}: {} ({})", what, cudaGetErrorString(e), cudaGetErrorName(e)));
+}
+
+// Says how much is missing, since that tells what to change.
+inline void* allocate_device(std::size_t bytes) {
+  void* data = nullptr;
+  const cudaError_t e = cudaMalloc(&data, bytes);
+  if (e != cudaErrorMemoryAllocation) {
+    cuda_check(e, "allocating device memory");
+    return data;
+  }
+  std::size_t free = 0, total = 0;
+  cuda_check(cudaMemGetInfo(&free, &total), "reading free memory");
+  const auto in_gib = [](std::size_t n) { return gib(Bytes(static_cast<int64_t>(n))); };
+  throw Error(ExitCode::kInfeasible,
+              fmt::format("out of memory: the plan asks for {:.2f} GiB more, and {:.2f} of the "
+                          "GPU's {:.2f} GiB are free; `orrery predict` shows where the memory goes",
+                          in_gib(bytes), in_gib(free), in_gib(total)));
 }
 
 inline void launch_check(const kernels::Status& s) {
@@ -102,7 +120,7 @@ class DeviceArray {
   // Cleared memory is clear when the constructor returns: streams do not wait for each other here.
   explicit DeviceArray(std::size_t bytes, Clear clear = Clear::kYes) : bytes_(bytes) {
     if (bytes == 0) return;
-    cuda_check(cudaMalloc(&data_, bytes), "allocating device memory");
+    data_ = allocate_device(bytes);
     if (clear == Clear::kNo) return;
     cuda_check(cudaMemset(data_, 0, bytes), "clearing device memory");
     cuda_check(cudaDeviceSynchronize(), "clearing device memory");
