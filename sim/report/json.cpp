@@ -1,5 +1,6 @@
 #include "sim/report/json.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace orrery {
@@ -59,6 +60,8 @@ Json result_json(const Prediction& p) {
   j["stack"] = p.study.stack.name;
   j["step_time_s"] = p.step_time_s;
   j["tokens_per_s_per_gpu"] = p.tokens_per_s_per_gpu;
+  j["samples_per_s_per_gpu"] =
+      p.tokens_per_s_per_gpu / static_cast<double>(p.study.plan.sequence_length);
   j["tokens_per_day_B"] = p.tokens_per_day_B;
   j["tflops_per_gpu"] = {{"causal", p.tflops_per_gpu.causal},
                          {"non_causal", p.tflops_per_gpu.non_causal}};
@@ -66,11 +69,14 @@ Json result_json(const Prediction& p) {
   j["breakdown_s"] = breakdown_json(p.breakdown);
   for (const Breakdown& b : p.per_rank) j["breakdown_per_rank_s"].push_back(breakdown_json(b));
   for (const StageMemory& m : p.memory) j["peak_memory_GiB"].push_back(memory_json(m));
+  double most = 0;
+  for (const StageMemory& m : p.memory) most = std::max(most, gib(m.memory.peak));
+  j["highest_peak_memory_GiB"] = most;
   for (const PhaseCost& c : p.phases) j["phases"].push_back(phase_json(c));
   j["gpu_hours"] = p.gpu_hours;
   j["days"] = p.days;
   j["cost_usd"] = p.cost_usd;
-  j["usd_per_gpu_hour"] = p.study.usd_per_gpu_hour.value;
+  if (p.study.usd_per_gpu_hour) j["usd_per_gpu_hour"] = p.study.usd_per_gpu_hour->value;
   j["expert_load_factor"] = p.row_load;
   j["events"] = p.trace.events;
   return j;

@@ -110,6 +110,7 @@ std::string memory_section(const Prediction& p) {
 }
 
 std::string cost_section(const Prediction& p) {
+  if (p.phases.empty()) return "";
   Table t;
   t.row({"phase", "tokens", "GPU-hours", "days", "cost", "confidence"});
   for (const PhaseCost& c : p.phases)
@@ -119,7 +120,7 @@ std::string cost_section(const Prediction& p) {
   t.rule();
   t.row({"total", "", with_commas(static_cast<long long>(p.gpu_hours + 0.5)),
          fmt::format("{:.1f}", p.days), fmt::format("${:.3f}M", p.cost_usd / 1e6), ""});
-  return fmt::format("\nTraining cost at ${:g} per GPU-hour\n", p.study.usd_per_gpu_hour.value) +
+  return fmt::format("\nTraining cost at ${:g} per GPU-hour\n", p.study.usd_per_gpu_hour->value) +
          t.str();
 }
 

@@ -68,6 +68,7 @@ void resolve(Node& object, std::string_view key, std::string_view nested, const 
 
 std::vector<PhaseSpec> read_phases(Reader& r, int64_t plan_sequence) {
   std::vector<PhaseSpec> phases;
+  if (!r.has("phases")) return phases;
   r.objects("phases", [&](Reader& p) {
     PhaseSpec s;
     s.name = p.string("name");
@@ -100,6 +101,28 @@ std::vector<PublishedValue> read_published(Reader& r) {
   return published;
 }
 
+std::optional<ValidationSpec> read_validation(Reader& r) {
+  if (!r.has("validation")) return std::nullopt;
+  Reader v = r.object("validation");
+  ValidationSpec s;
+  s.family = v.string("family");
+  s.fitted = v.boolean_or("fitted", false);
+  s.group = v.string_or("group", "");
+  s.missing = v.string_or("missing", "");
+  v.finish();
+  if (!r.has("published")) r.fail("validation", "there is no \"published\" figure to compare with");
+  return s;
+}
+
+std::optional<Sourced> read_price(Reader& r) {
+  if (!r.has("price")) return std::nullopt;
+  Reader price = r.object("price");
+  const Sourced usd = read_sourced(price, "usd_per_gpu_hour", {0.001, 1000});
+  price.ignore("name");
+  price.finish();
+  return usd;
+}
+
 void apply_override(Node& root, const std::string& text) {
   const std::size_t eq = text.find('=');
   if (eq == std::string::npos || text.empty() || text[0] != '/')
@@ -125,14 +148,14 @@ StudySpec read_study(const Node& root, const std::string& path) {
   s.cluster = read_cluster(r.object("cluster"));
   s.plan = read_plan(r.object("plan"));
   s.stack = read_stack(r.object("stack"));
-  Reader price = r.object("price");
-  s.usd_per_gpu_hour = read_sourced(price, "usd_per_gpu_hour", {0.001, 1000});
-  price.ignore("name");
-  price.finish();
+  s.usd_per_gpu_hour = read_price(r);
   if (const Node* training = r.raw("training"))
     s.training = read_training(*training, "/training", diagnostics);
   s.phases = read_phases(r, s.plan.sequence_length);
+  if (!s.phases.empty() && !s.usd_per_gpu_hour)
+    r.fail("", "there are \"phases\" to price, but no \"price\"");
   s.published = read_published(r);
+  s.validation = read_validation(r);
   r.ignore("note");
   r.finish();
   diagnostics.throw_if_any();

@@ -35,6 +35,15 @@ struct PublishedValue {
   std::string reference;
 };
 
+// What `orrery validate` needs to know of a published run. `published` then begins with the figure
+// that counts.
+struct ValidationSpec {
+  std::string family;
+  bool fitted = false;  // a constant of some profile was fitted on this run
+  std::string group;    // runs that differ in one choice, whose order must come out; "": none
+  std::string missing;  // the mechanism suspected behind the error that is left
+};
+
 struct StudySpec {
   std::string name;
   std::string path;  // of the experiment file
@@ -44,9 +53,10 @@ struct StudySpec {
   PlanSpec plan;
   StackSpec stack;
   TrainingSpec training;  // defaults when the experiment has none
-  Sourced usd_per_gpu_hour;
+  std::optional<Sourced> usd_per_gpu_hour;
   std::vector<PhaseSpec> phases;
   std::vector<PublishedValue> published;
+  std::optional<ValidationSpec> validation;
 };
 
 // Reads `path` (an experiment.json or the folder that holds one). A member that is a string names

@@ -76,7 +76,7 @@ void price_phases(Prediction& p) {
     }
     c.gpu_hours = seconds_needed * gpus / kSecondsPerHour;
     c.days = seconds_needed / kSecondsPerDay;
-    c.cost_usd = c.gpu_hours * s.usd_per_gpu_hour.value;
+    c.cost_usd = c.gpu_hours * s.usd_per_gpu_hour->value;
     p.gpu_hours += c.gpu_hours;
     p.days += c.days;
     p.cost_usd += c.cost_usd;
