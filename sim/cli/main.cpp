@@ -40,6 +40,7 @@ int run(int argc, char** argv) {
   orrery::add_predict(app);
   orrery::add_compare(app);
   orrery::add_run(app);
+  orrery::add_validate(app);
   check_verb(app, argc, argv);
   try {
     app.parse(argc, argv);

@@ -11,6 +11,7 @@ namespace orrery {
 void add_predict(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_run(CLI::App& app);
+void add_validate(CLI::App& app);
 
 // Ends the program with this code; what there is to say has been said.
 struct SilentExit {

@@ -1,0 +1,65 @@
+#include "sim/report/validate.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <memory>
+
+#include "sim/base/progress.h"
+#include "sim/cli/verbs.h"
+#include "sim/report/json.h"
+
+namespace orrery {
+namespace {
+
+struct ValidateArguments {
+  std::string folder;
+  std::string progress = "auto";
+  bool json = false, markdown = false, quiet = false;
+  double max_error = -1;
+};
+
+void validate_verb(const ValidateArguments& a) {
+  const std::string folder = a.folder.empty() ? data_root() + "/experiments/validation" : a.folder;
+  const ProgressMode mode = a.quiet                ? ProgressMode::kQuiet
+                            : a.progress == "json" ? ProgressMode::kJson
+                                                   : ProgressMode::kAuto;
+  std::unique_ptr<Progress> progress;
+  ValidateOptions options;
+  options.figure = result_value;
+  options.progress = [&](int64_t done, int64_t total) {
+    if (!progress) progress = std::make_unique<Progress>("validating", total, mode);
+    progress->update(done);
+  };
+  const Validation v = validate(folder, data_root(), options);
+  progress.reset();
+  fmt::print("{}", a.json       ? validation_json(v)
+                   : a.markdown ? validation_markdown(v)
+                                : validation_text(v));
+  if (a.max_error < 0 || v.time.empty() || 100 * v.time.front().median <= a.max_error) return;
+  throw Error(ExitCode::kThreshold,
+              fmt::format("the median error of the step's time is {:.1f} %, more than --max-error "
+                          "{:g} %",
+                          100 * v.time.front().median, a.max_error));
+}
+
+}  // namespace
+
+void add_validate(CLI::App& app) {
+  auto a = std::make_shared<ValidateArguments>();
+  CLI::App* verb = app.add_subcommand(
+      "validate", "Predict published training runs and print how far off the predictions are");
+  verb->add_option("folder", a->folder,
+                   "folder of experiments with a \"validation\" member (experiments/validation)");
+  verb->add_flag("--json", a->json, "one JSON object instead of text");
+  verb->add_flag("--markdown", a->markdown, "the tables of README.md");
+  verb->add_option("--max-error", a->max_error,
+                   "exit with 4 when the median error of the step's time is larger, in percent");
+  verb->add_flag("--quiet", a->quiet, "no progress line");
+  verb->add_option("--progress", a->progress, "auto, or json: one object a line on stderr")
+      ->check(CLI::IsMember({"auto", "json"}))
+      ->capture_default_str();
+  verb->callback([a] { validate_verb(*a); });
+}
+
+}  // namespace orrery

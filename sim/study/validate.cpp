@@ -1,0 +1,160 @@
+#include "sim/study/validate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <map>
+
+#include "sim/base/json_reader.h"
+
+namespace orrery {
+namespace {
+
+namespace fs = std::filesystem;
+
+// More of these is a shorter step.
+bool is_rate(const std::string& figure) { return figure != "step_time_s"; }
+
+double nearest_rank(const std::vector<double>& sorted, double share) {
+  const auto n = static_cast<double>(sorted.size());
+  const auto rank = static_cast<std::size_t>(std::max(1.0, std::ceil(share * n)));
+  return sorted[rank - 1];
+}
+
+ErrorSummary summary(std::string name, const std::vector<const ValidationResult*>& of) {
+  ErrorSummary s;
+  s.name = std::move(name);
+  s.cases = static_cast<int>(of.size());
+  if (of.empty()) return s;
+  std::vector<double> absolute;
+  for (const ValidationResult* r : of) {
+    absolute.push_back(std::abs(r->error()));
+    s.bias += r->error() / static_cast<double>(of.size());
+  }
+  std::sort(absolute.begin(), absolute.end());
+  s.median = nearest_rank(absolute, 0.5);
+  s.p90 = nearest_rank(absolute, 0.9);
+  s.largest = absolute.back();
+  return s;
+}
+
+std::vector<ErrorSummary> summaries(const std::vector<ValidationResult>& results, bool memory) {
+  std::vector<const ValidationResult*> all, unfitted;
+  std::map<std::string, std::vector<const ValidationResult*>> families;
+  for (const ValidationResult& r : results) {
+    if (r.memory != memory || !r.problem.empty()) continue;
+    all.push_back(&r);
+    if (!r.fitted) unfitted.push_back(&r);
+    families[r.family].push_back(&r);
+  }
+  if (all.empty()) return {};
+  std::vector<ErrorSummary> out = {summary("all", all), summary("never used for a fit", unfitted)};
+  for (const auto& [family, of] : families) out.push_back(summary(family, of));
+  return out;
+}
+
+// Below this difference two published figures count as equal.
+constexpr double kTie = 0.005;
+
+double slowness(const ValidationResult& r, double value) {
+  return is_rate(r.figure) ? 1 / value : value;
+}
+
+void check_orders(Validation& v) {
+  std::map<std::string, std::vector<const ValidationResult*>> groups;
+  for (const ValidationResult& r : v.results)
+    if (!r.group.empty() && !r.memory && r.problem.empty()) groups[r.group].push_back(&r);
+  for (const auto& [group, of] : groups)
+    for (const ValidationResult* a : of)
+      for (const ValidationResult* b : of) {
+        const double fast = slowness(*a, a->published), slow = slowness(*b, b->published);
+        if (fast >= slow * (1 - kTie)) continue;
+        ++v.ordered_pairs;
+        if (slowness(*a, a->predicted) >= slowness(*b, b->predicted))
+          v.wrong_orders.push_back({group, a->name, b->name});
+      }
+}
+
+bool is_memory(const std::string& figure) { return figure.find("GiB") != std::string::npos; }
+
+std::string case_name(const fs::path& file, const fs::path& folder) {
+  return fs::relative(file, folder).replace_extension().generic_string();
+}
+
+void run_case(const std::string& file, const std::string& name, const std::string& data_root,
+              const ValidateOptions& options, Validation& v) {
+  ValidationResult r;
+  r.name = name;
+  Prediction p;
+  const StudySpec study = load_study(file, {}, data_root);
+  if (study.validation) {
+    r.family = study.validation->family;
+    r.group = study.validation->group;
+    r.missing = study.validation->missing;
+    r.fitted = study.validation->fitted;
+  }
+  try {
+    PredictOptions o;
+    o.allow_oom = true;  // the run is known to have fitted: an error of memory, not of time
+    p = predict(study, o);
+  } catch (const Error& e) {
+    r.problem = e.what();
+  }
+  for (const PublishedValue& value : study.published) {
+    ValidationResult figure = r;
+    figure.figure = value.name;
+    figure.memory = is_memory(value.name);
+    figure.published = value.value;
+    if (figure.problem.empty() && !options.figure(p, value.name, figure.predicted))
+      figure.problem = "no such figure in a prediction: " + value.name;
+    v.results.push_back(std::move(figure));
+  }
+}
+
+}  // namespace
+
+double ValidationResult::error() const {
+  const double ratio = predicted / published;
+  return (memory || !is_rate(figure) ? ratio : 1 / ratio) - 1;
+}
+
+std::vector<std::string> validation_files(const std::string& folder) {
+  std::vector<std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (!entry.is_regular_file() || entry.path().extension() != ".json") continue;
+    const json::Node root = json::parse_json_file(entry.path().string());
+    if (root.kind == json::Node::Kind::kObject && root.find("validation") != nullptr)
+      files.push_back(entry.path().string());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+void summarise(Validation& v) {
+  v.time = summaries(v.results, false);
+  v.memory = summaries(v.results, true);
+  v.wrong_orders.clear();
+  v.ordered_pairs = 0;
+  check_orders(v);
+}
+
+Validation validate(const std::string& folder, const std::string& data_root,
+                    const ValidateOptions& options) {
+  std::error_code ignored;
+  if (!fs::is_directory(folder, ignored))
+    throw Error(ExitCode::kNoInput, folder + ": there is no such folder of cases");
+  const std::vector<std::string> files = validation_files(folder);
+  if (files.empty())
+    throw Error(ExitCode::kNoInput,
+                folder + ": found no experiment with a \"validation\" member below this folder");
+  Validation v;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    if (options.progress)
+      options.progress(static_cast<int64_t>(i), static_cast<int64_t>(files.size()));
+    run_case(files[i], case_name(files[i], folder), data_root, options, v);
+  }
+  summarise(v);
+  return v;
+}
+
+}  // namespace orrery

@@ -1,0 +1,67 @@
+// Predictions held against published runs: the experiments below experiments/validation.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "sim/study/predict.h"
+
+namespace orrery {
+
+// One published figure and its prediction.
+struct ValidationResult {
+  std::string name;  // of the case: its path below the folder, without ".json"
+  std::string family;
+  std::string figure;  // "tokens_per_s_per_gpu", ...
+  std::string group;
+  std::string missing;
+  bool fitted = false;
+  bool memory = false;  // a figure of memory rather than of time
+  double published = 0;
+  double predicted = 0;
+  std::string problem;  // why there is no prediction; "": there is one
+
+  // Of the step's time, or of the memory: positive when more is predicted than was published.
+  double error() const;
+};
+
+// How a set of errors is spread. Percentiles are nearest-rank.
+struct ErrorSummary {
+  std::string name;
+  int cases = 0;
+  double median = 0, p90 = 0, largest = 0;  // of the absolute error
+  double bias = 0;                          // mean error
+};
+
+// Cases of one group in which two published figures differ and the predicted order is another.
+struct WrongOrder {
+  std::string group, faster, slower;  // as published
+};
+
+struct Validation {
+  std::vector<ValidationResult> results;  // in the order of names
+  std::vector<ErrorSummary> time;         // all, those never used for a fit, then each family
+  std::vector<ErrorSummary> memory;
+  std::vector<WrongOrder> wrong_orders;
+  int ordered_pairs = 0;  // that were looked at
+};
+
+// Experiment files below `folder` that have a "validation" member, sorted by path.
+std::vector<std::string> validation_files(const std::string& folder);
+
+struct ValidateOptions {
+  // The figure of that name in a prediction, or false.
+  std::function<bool(const Prediction&, const std::string&, double&)> figure;
+  std::function<void(int64_t, int64_t)> progress;  // cases done, of all; may be empty
+};
+
+// Predicts every case. One that cannot be read is an error; one that cannot be predicted (it does
+// not fit in memory, say) is a result with a problem.
+Validation validate(const std::string& folder, const std::string& data_root,
+                    const ValidateOptions& options);
+
+// From the results alone.
+void summarise(Validation& v);
+
+}  // namespace orrery

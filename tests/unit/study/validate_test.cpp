@@ -1,0 +1,69 @@
+#include "sim/study/validate.h"
+
+#include "tests/catch.h"
+#include "tests/source_dir.h"
+
+using namespace orrery;
+
+namespace {
+
+ValidationResult result(std::string name, std::string figure, double published, double predicted) {
+  ValidationResult r;
+  r.name = std::move(name);
+  r.family = "f";
+  r.figure = std::move(figure);
+  r.published = published;
+  r.predicted = predicted;
+  return r;
+}
+
+}  // namespace
+
+TEST_CASE("An error is of the step's time whatever the figure", "[study]") {
+  CHECK(result("a", "step_time_s", 10, 11).error() == Approx(0.1));
+  // 100 tokens/s published, 80 predicted: a step 100/80 = 1.25 times as long.
+  CHECK(result("b", "tokens_per_s_per_gpu", 100, 80).error() == Approx(0.25));
+  ValidationResult m = result("c", "highest_peak_memory_GiB", 50, 40);
+  m.memory = true;
+  CHECK(m.error() == Approx(-0.2));
+}
+
+TEST_CASE("Errors are summarised by nearest rank, per family, and without the fitted", "[study]") {
+  Validation v;
+  // Absolute errors 1, 2, ... 10 %, every other one negative.
+  for (int i = 1; i <= 10; ++i)
+    v.results.push_back(result("case", "step_time_s", 100, 100 + (i % 2 == 0 ? i : -i)));
+  v.results[9].fitted = true;
+  v.results.push_back(result("fails", "step_time_s", 1, 0));
+  v.results.back().problem = "does not fit";
+  summarise(v);
+  REQUIRE(v.time.size() == 3);
+  CHECK(v.memory.empty());
+  CHECK(v.time[0].cases == 10);
+  CHECK(v.time[0].median == Approx(0.05));  // rank 5 of 10
+  CHECK(v.time[0].p90 == Approx(0.09));     // rank 9 of 10
+  CHECK(v.time[0].largest == Approx(0.10));
+  CHECK(v.time[0].bias == Approx(0.005));  // (-1+2-3+4-5+6-7+8-9+10)/10 = 0.5 %
+  CHECK(v.time[1].name == "never used for a fit");
+  CHECK(v.time[1].cases == 9);
+  CHECK(v.time[2].name == "f");
+}
+
+TEST_CASE("Runs of one group must come out in the published order", "[study]") {
+  Validation v;
+  v.results = {result("slow", "samples_per_s_per_gpu", 10, 12),
+               result("fast", "samples_per_s_per_gpu", 11, 11),
+               result("same", "samples_per_s_per_gpu", 11.01, 9)};
+  for (ValidationResult& r : v.results) r.group = "g";
+  summarise(v);
+  // fast and same are within half a percent of each other; both should beat slow, and neither does.
+  CHECK(v.ordered_pairs == 2);
+  CHECK(v.wrong_orders.size() == 2);
+}
+
+TEST_CASE("A folder without cases is an error that names it", "[study]") {
+  const std::string root = kSourceDir;
+  CHECK_THROWS_WITH(validate(root + "/scripts", root, {}),
+                    Catch::Contains("scripts: found no experiment with a \"validation\" member"));
+  CHECK_THROWS_WITH(validate(root + "/nowhere", root, {}), Catch::Contains("no such folder"));
+}
