@@ -2,6 +2,7 @@
 
 #include "tests/catch.h"
 #include "tests/source_dir.h"
+#include "tests/unit/base/helpers.h"
 
 using namespace orrery;
 
@@ -63,7 +64,10 @@ TEST_CASE("Runs of one group must come out in the published order", "[study]") {
 
 TEST_CASE("A folder without cases is an error that names it", "[study]") {
   const std::string root = kSourceDir;
-  CHECK_THROWS_WITH(validate(root + "/scripts", root, {}),
-                    Catch::Contains("scripts: found no experiment with a \"validation\" member"));
-  CHECK_THROWS_WITH(validate(root + "/nowhere", root, {}), Catch::Contains("no such folder"));
+  const auto message = [&](const std::string& folder) {
+    return testing::failure_of([&] { validate(folder, root, {}); }).message;
+  };
+  CHECK(message(root + "/scripts").find("scripts: found no experiment with a \"validation\"") !=
+        std::string::npos);
+  CHECK(message(root + "/nowhere").find("nowhere: there is no such folder") != std::string::npos);
 }
