@@ -27,29 +27,58 @@ void store(const std::vector<double>& row, T* out) {
 
 }  // namespace attention_detail
 
+// Slope of head h of n heads (arXiv 2108.12409): 2^(-8·i/n), i = 1..n, for a power of two; else of
+// the next one N every second slope, from the second on and then from the first.
+inline double alibi_slope(int64_t h, int64_t n) {
+  int64_t power = 1;
+  while (power < n) power *= 2;
+  int64_t i = h + 1;
+  if (power != n) i = h < power / 2 ? 2 * h + 2 : 2 * (h - power / 2) + 1;
+  return std::exp2(-8.0 * static_cast<double>(i) / static_cast<double>(power));
+}
+
+// What changes the scores of causal attention.
+template <class T>
+struct AttentionScores {
+  int64_t window = 0;        // keys before and at each query; 0: all
+  bool alibi = false;        // adds alibi_slope · (key - query) to the scaled scores
+  const T* sinks = nullptr;  // [heads], logits that take part in the softmax without a value
+  T* sink_grads = nullptr;   // backward: added to
+
+  int64_t first_key(int64_t query) const {
+    return window > 0 ? std::max<int64_t>(0, query - window + 1) : 0;
+  }
+  double bias(int64_t head, int64_t heads, int64_t query, int64_t key) const {
+    return alibi ? alibi_slope(head, heads) * static_cast<double>(key - query) : 0;
+  }
+};
+
 // out = softmax(scale · q·kᵀ, over the keys at or before the query) · v;
 // lse[token, head] = natural log of the sum of the exponentials of the scaled scores.
 template <class T>
 void attention_forward_reference(const AttentionShape& s, double scale, const T* q, int64_t ldq,
                                  const T* k, int64_t ldk, const T* v, int64_t ldv, T* out,
-                                 int64_t ldo, T* lse) {
+                                 int64_t ldo, T* lse, const AttentionScores<T>& scores = {}) {
   using namespace attention_detail;
   std::vector<double> p(static_cast<std::size_t>(s.seq));
   std::vector<double> row(static_cast<std::size_t>(s.d_v));
   for (int64_t t = 0; t < s.tokens(); ++t) {
     const int64_t first = t / s.seq * s.seq;  // token of the sequence's first key
-    const int64_t keys = t - first + 1;
+    const int64_t keys = t - first + 1, begin = scores.first_key(t - first);
     for (int64_t h = 0; h < s.heads; ++h) {
       const T* kh = k + first * ldk + h / s.group() * s.d_qk;
       const T* vh = v + first * ldv + h / s.group() * s.d_v;
       double* pj = p.data();
-      for (int64_t j = 0; j < keys; ++j)
-        pj[j] = scale * dot(s.d_qk, q + t * ldq + h * s.d_qk, kh + j * ldk);
-      const double max = *std::max_element(pj, pj + keys);
+      for (int64_t j = begin; j < keys; ++j)
+        pj[j] = scale * dot(s.d_qk, q + t * ldq + h * s.d_qk, kh + j * ldk) +
+                scores.bias(h, s.heads, keys - 1, j);
+      double max = *std::max_element(pj + begin, pj + keys);
+      if (scores.sinks != nullptr) max = std::max(max, static_cast<double>(scores.sinks[h]));
       double sum = 0;
-      for (int64_t j = 0; j < keys; ++j) sum += pj[j] = std::exp(pj[j] - max);
+      if (scores.sinks != nullptr) sum = std::exp(static_cast<double>(scores.sinks[h]) - max);
+      for (int64_t j = begin; j < keys; ++j) sum += pj[j] = std::exp(pj[j] - max);
       std::fill(row.begin(), row.end(), 0.0);
-      for (int64_t j = 0; j < keys; ++j)
+      for (int64_t j = begin; j < keys; ++j)
         for (int64_t d = 0; d < s.d_v; ++d)
           row[static_cast<std::size_t>(d)] += pj[j] / sum * static_cast<double>(vh[j * ldv + d]);
       store(row, out + t * ldo + h * s.d_v);
@@ -64,7 +93,8 @@ template <class T>
 void attention_backward_reference(const AttentionShape& s, double scale, const T* q, int64_t ldq,
                                   const T* k, int64_t ldk, const T* v, int64_t ldv, const T* out,
                                   int64_t ldo, const T* dout, int64_t lddo, const T* lse, T* dq,
-                                  int64_t lddq, T* dk, int64_t lddk, T* dv, int64_t lddv) {
+                                  int64_t lddq, T* dk, int64_t lddk, T* dv, int64_t lddv,
+                                  const AttentionScores<T>& scores = {}) {
   using namespace attention_detail;
   const auto at = [](int64_t i) { return static_cast<std::size_t>(i); };
   // Of one sequence and one key head: [seq, d_qk] and [seq, d_v].
@@ -81,11 +111,15 @@ void attention_backward_reference(const AttentionShape& s, double scale, const T
           const T* doi = dout + t * lddo + h * s.d_v;
           const double delta = dot(s.d_v, doi, out + t * ldo + h * s.d_v);
           std::fill(dq_row.begin(), dq_row.end(), 0.0);
-          for (int64_t j = 0; j <= i; ++j) {
+          const double lse_row = static_cast<double>(lse[t * s.heads + h]);
+          if (scores.sink_grads != nullptr)  // its value is 0
+            scores.sink_grads[h] -=
+                static_cast<T>(std::exp(static_cast<double>(scores.sinks[h]) - lse_row) * delta);
+          for (int64_t j = scores.first_key(i); j <= i; ++j) {
             const T* kj = k + (b * s.seq + j) * ldk + g * s.d_qk;
             const T* vj = v + (b * s.seq + j) * ldv + g * s.d_v;
-            const double score = scale * dot(s.d_qk, qi, kj);
-            const double p = std::exp(score - static_cast<double>(lse[t * s.heads + h]));
+            const double score = scale * dot(s.d_qk, qi, kj) + scores.bias(h, s.heads, i, j);
+            const double p = std::exp(score - lse_row);
             const double ds = scale * p * (dot(s.d_v, doi, vj) - delta);
             for (int64_t d = 0; d < s.d_v; ++d)
               dv_sum[at(j * s.d_v + d)] += p * static_cast<double>(doi[d]);

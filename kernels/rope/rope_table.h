@@ -29,6 +29,7 @@ struct RopeScaling {
   double high_freq_factor = 4;           // kLlama3
   double attention_factor = 0;           // kYarn; 0: derived
   int64_t original_max_position = 4096;  // kYarn and kLlama3
+  bool truncate = true;                  // kYarn: the ramp begins and ends at whole dimensions
 };
 
 inline double yarn_get_mscale(double factor, double mscale) {
@@ -63,8 +64,9 @@ inline double yarn_inv_freq(int64_t pair, int64_t n, const RopeScaling& s) {
         static_cast<double>(s.original_max_position) / (rotations * 2 * std::numbers::pi);
     return dim * std::log(wave) / (2 * std::log(s.theta));
   };
-  const double low = std::max(std::floor(correction_dim(s.beta_fast)), 0.0);
-  double high = std::min(std::ceil(correction_dim(s.beta_slow)), dim - 1);
+  const double first = correction_dim(s.beta_fast), last = correction_dim(s.beta_slow);
+  const double low = std::max(s.truncate ? std::floor(first) : first, 0.0);
+  double high = std::min(s.truncate ? std::ceil(last) : last, dim - 1);
   if (high == low) high += 0.001;
   const double ramp = std::clamp((static_cast<double>(pair) - low) / (high - low), 0.0, 1.0);
   const double frequency = std::pow(s.theta, -2 * static_cast<double>(pair) / dim);

@@ -9,6 +9,7 @@
 #include "kernels/quant/fake_quant_reference.h"
 #include "runtime/cpu/collectives.h"
 #include "runtime/cpu/optimizer_ops.h"
+#include "runtime/io/counter_random.h"
 #include "runtime/model/param_init.h"
 
 namespace orrery {
@@ -213,6 +214,9 @@ class CpuRank<T>::Impl {
       c.first_expert = state_.layout.first_expert(c.local_experts);
     }
     if (op.param.valid()) bind_param(c, p.stage);
+    if (op.bias.valid()) bind_bias(c, p.stage);
+    c.random_key = stream_key(options_.seed, static_cast<uint64_t>(optimizer_.step));
+    c.first_sequence = first_sequence(slot(call, p.role));
     return c;
   }
 
@@ -230,6 +234,13 @@ class CpuRank<T>::Impl {
     const auto share = static_cast<std::size_t>(at.share);
     c.weight = state_.kernel[share].data() + at.offset;
     c.grad = state_.grads[share].data() + at.offset;
+  }
+
+  void bind_bias(OpCall<T>& c, int stage) {
+    const ParamPlace& at = state_.layout.find(stage, c.op.bias);
+    const auto share = static_cast<std::size_t>(at.share);
+    c.bias = state_.kernel[share].data() + at.offset;
+    c.bias_grad = state_.grads[share].data() + at.offset;
   }
 
   void launch(int stream, uint32_t plan_op) {
@@ -267,24 +278,29 @@ class CpuRank<T>::Impl {
 
   void run_compute(OpCall<T>& c, uint32_t call, const PlanOp& p) {
     if (c.op.kind == OpKind::kLoadTokens) return load_tokens(c, slot(call, p.role));
-    if (run_map_op(c) || run_matrix_op(c) || run_moe_op(c)) return;
+    if (run_map_op(c) || run_matrix_op(c) || run_moe_op(c) || run_block_op(c)) return;
     if (!run_optimizer_op(c, state_, optimizer_))
       throw Error(ExitCode::kInternal,
                   fmt::format("the CPU backend has no {}", op_kind_name(c.op.kind)));
     if (c.op.kind == OpKind::kCastWeights) refresh_kernel_weights();
   }
 
-  // A slot is the number of the micro-batch within the pipeline.
+  // Of the data. A slot is the number of the micro-batch within the pipeline.
+  uint64_t first_sequence(std::size_t micro_batch) const {
+    const PlanSpec& p = config_.plan;
+    const int64_t first =
+        (state_.layout.place().replica * p.micro_batches() + static_cast<int64_t>(micro_batch)) *
+        p.micro_batch;
+    return tokens_.first_sequence + static_cast<uint64_t>(first);
+  }
+
   void load_tokens(OpCall<T>& c, std::size_t micro_batch) {
     const PlanSpec& p = config_.plan;
     const auto length = static_cast<std::size_t>(p.sequence_length);
     int32_t* out = c.out[0]->resize_ints(c.tokens(), 1);
     std::vector<int32_t> sequence(static_cast<std::size_t>(tokens_per_sequence(config_)));
-    const int64_t first =
-        (state_.layout.place().replica * p.micro_batches() + static_cast<int64_t>(micro_batch)) *
-        p.micro_batch;
     for (int64_t i = 0; i < p.micro_batch; ++i) {
-      tokens_.source->sample(tokens_.first_sequence + static_cast<uint64_t>(first + i), sequence);
+      tokens_.source->sample(first_sequence(micro_batch) + static_cast<uint64_t>(i), sequence);
       std::copy_n(sequence.begin() + c.shape().column, length,
                   out + static_cast<std::size_t>(i) * length);
     }

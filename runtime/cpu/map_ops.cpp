@@ -1,5 +1,5 @@
 // Norms, RoPE, copies, casts, SwiGLU, embedding and loss.
-#include "kernels/activation/swiglu_reference.h"
+#include "kernels/activation/clipped_swiglu_reference.h"
 #include "kernels/elementwise/elementwise_reference.h"
 #include "kernels/embedding/embedding_reference.h"
 #include "kernels/loss/cross_entropy_reference.h"
@@ -16,23 +16,24 @@ using namespace kernels;
 
 template <class T>
 void rms_norm_op(OpCall<T>& c) {
-  const int64_t rows = c.in[0]->rows, cols = c.in[0]->cols;
+  const int64_t rows = c.in[0]->rows, cols = c.in[0]->cols, heads = c.shape().groups;
   const bool adds = c.in.size() > 1;
   T* sum = adds ? c.out[0]->resize(rows, cols) : nullptr;
   T* out = c.out.back()->resize(rows, cols);
-  rms_norm_reference<T>(rows, cols, c.input(0), adds ? c.input(1) : nullptr,
+  rms_norm_reference<T>(rows * heads, cols / heads, c.input(0), adds ? c.input(1) : nullptr,
                         c.in.size() > 2 ? c.input(2) : nullptr, c.weight,
-                        static_cast<T>(c.config.model.rms_norm_eps), sum, out);
+                        static_cast<T>(c.config.model.norm_eps), sum, out);
 }
 
 template <class T>
 void rms_norm_backward_op(OpCall<T>& c) {
-  const int64_t rows = c.in[1]->rows, cols = c.in[1]->cols;
+  const int64_t rows = c.in[1]->rows, cols = c.in[1]->cols, heads = c.shape().groups;
   T* dx = c.out[0]->resize(rows, cols);
-  T* partial = c.out[1]->resize(kNormBlocks, cols);
-  rms_norm_backward_reference<T>(rows, cols, c.input(0) + c.shape().column, c.in[0]->cols,
-                                 c.input(1), c.weight, c.in.size() > 2 ? c.input(2) : nullptr,
-                                 static_cast<T>(c.config.model.rms_norm_eps), dx, partial);
+  T* partial = c.out[1]->resize(kNormBlocks, cols / heads);
+  rms_norm_backward_reference<T>(rows * heads, cols / heads, c.input(0) + c.shape().column,
+                                 c.in[0]->cols / heads, c.input(1), c.weight,
+                                 c.in.size() > 2 ? c.input(2) : nullptr,
+                                 static_cast<T>(c.config.model.norm_eps), dx, partial);
 }
 
 template <class T>
@@ -40,8 +41,7 @@ void rope_op(OpCall<T>& c, bool inverse) {
   const OpShape& s = c.shape();
   HostTensor<T>& x = *c.in[0];
   // Of a joint key-value tensor only the keys, which come first.
-  const bool joint = c.config.model.attention == AttentionKind::kGqa && s.groups * s.n < x.cols;
-  const int64_t row = x.cols, width = joint ? s.n : row / s.groups;
+  const int64_t row = x.cols, width = s.k > 0 ? s.k : row / s.groups;
   for (int64_t t = 0; t < x.rows; ++t) {
     const int64_t position = t % c.config.plan.sequence_length;
     rope_reference<T>(1, s.groups, width, s.column, s.n, 1, c.rope_table.data() + position * s.n,
@@ -124,10 +124,19 @@ void cast_transpose_op(OpCall<T>& c) {
 }
 
 template <class T>
+void gated_activation(const OpCall<T>& c, int64_t rows, int64_t width, T* out) {
+  const ModelSpec& m = c.config.model;
+  if (m.activation == Activation::kClippedSwiGlu)
+    clipped_swiglu_reference<T>(rows, width, static_cast<T>(m.activation_limit), c.input(0), out);
+  else
+    swiglu_reference<T>(rows, width, c.input(0), out);
+}
+
+template <class T>
 void swiglu_op(OpCall<T>& c) {
   const int64_t rows = c.in[0]->rows, width = c.in[0]->cols / 2;
   T* out = c.out[0]->resize(rows, width);
-  swiglu_reference<T>(rows, width, c.input(0), out);
+  gated_activation(c, rows, width, out);
   if (c.op.kind == OpKind::kSwiGlu || c.mode == CpuNumerics::kExact) return;
   const std::vector<T> exact = c.out[0]->values;
   fake_quant_rows_reference<T>(rows, width, exact.data(), out);
@@ -137,7 +146,7 @@ template <class T>
 void swiglu_cast_transpose_op(OpCall<T>& c) {
   const int64_t rows = c.in[0]->rows, width = c.in[0]->cols / 2;
   std::vector<T> act(static_cast<std::size_t>(rows * width));
-  swiglu_reference<T>(rows, width, c.input(0), act.data());
+  gated_activation(c, rows, width, act.data());
   transposed_cast(c.mode, rows, width, act.data(), c.out[0]->resize(width, rows));
 }
 

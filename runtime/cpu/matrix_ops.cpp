@@ -1,5 +1,6 @@
 // Matrix products and attention.
 #include "kernels/attention/attention_reference.h"
+#include "kernels/elementwise/bias_reference.h"
 #include "kernels/gemm/gemm_reference.h"
 #include "runtime/cpu/moe_views.h"
 #include "runtime/cpu/op_call.h"
@@ -64,6 +65,8 @@ void grouped_gemm(OpCall<T>& c) {
     gemm_reference<T>(l, g.end - g.begin, s.n, s.k, x.values.data() + g.begin * s.k, s.k,
                       weight_operand(c) + e * s.n * s.k, l == Layout::kNN ? s.n : s.k,
                       out + g.begin * s.n, s.n, false);
+    if (c.bias != nullptr)
+      kernels::add_bias_reference<T>(g.end - g.begin, s.n, c.bias + e * s.n, out + g.begin * s.n);
   }
 }
 
@@ -76,6 +79,7 @@ void gemm(OpCall<T>& c) {
   T* out = c.out[0]->resize(c.in[0]->rows, s.n);
   gemm_reference<T>(l, c.in[0]->rows, s.n, s.k, c.input(0), s.k, weight_operand(c),
                     l == Layout::kNN ? s.n : s.k, out, s.n, false);
+  if (c.bias != nullptr) kernels::add_bias_reference<T>(c.in[0]->rows, s.n, c.bias, out);
 }
 
 template <class T>
@@ -108,6 +112,11 @@ KeyValue<T> key_value(const AttentionShape& a, HostTensor<T>* k, HostTensor<T>* 
 }
 
 template <class T>
+kernels::AttentionScores<T> attention_scores(const OpCall<T>& c) {
+  return {c.shape().window, c.config.model.position == PositionKind::kAlibi, c.weight, c.grad};
+}
+
+template <class T>
 void attention(OpCall<T>& c) {
   const AttentionShape a = attention_shape(c);
   const bool joint = c.in.size() == 2;
@@ -115,7 +124,8 @@ void attention(OpCall<T>& c) {
   T* out = c.out[0]->resize(a.tokens(), a.heads * a.d_v);
   T* lse = c.out[1]->resize(a.tokens(), a.heads);
   kernels::attention_forward_reference<T>(a, c.numerics.softmax_scale, c.input(0), c.in[0]->cols,
-                                          kv.k, kv.ldk, kv.v, kv.ldv, out, a.heads * a.d_v, lse);
+                                          kv.k, kv.ldk, kv.v, kv.ldv, out, a.heads * a.d_v, lse,
+                                          attention_scores(c));
 }
 
 template <class T>
@@ -129,10 +139,10 @@ void attention_backward(OpCall<T>& c) {
   if (!joint) c.out[2]->resize(a.tokens(), a.kv_heads * a.d_v);
   const KeyValue<T> grad = key_value(a, c.out[1], joint ? nullptr : c.out[2]);
   const int64_t ldo = a.heads * a.d_v;
-  kernels::attention_backward_reference<T>(a, c.numerics.softmax_scale, c.input(0), c.in[0]->cols,
-                                           kv.k, kv.ldk, kv.v, kv.ldv, c.input(at), ldo,
-                                           c.input(at + 1), ldo, c.input(at + 2), dq,
-                                           a.heads * a.d_qk, grad.k, grad.ldk, grad.v, grad.ldv);
+  kernels::attention_backward_reference<T>(
+      a, c.numerics.softmax_scale, c.input(0), c.in[0]->cols, kv.k, kv.ldk, kv.v, kv.ldv,
+      c.input(at), ldo, c.input(at + 1), ldo, c.input(at + 2), dq, a.heads * a.d_qk, grad.k,
+      grad.ldk, grad.v, grad.ldv, attention_scores(c));
 }
 
 }  // namespace

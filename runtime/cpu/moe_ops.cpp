@@ -1,5 +1,5 @@
 // Routing and the reordering of rows around the experts.
-#include "kernels/activation/swiglu_reference.h"
+#include "kernels/activation/clipped_swiglu_reference.h"
 #include "kernels/moe/dispatch_reference.h"
 #include "kernels/moe/layout_reference.h"
 #include "kernels/moe/router_reference.h"
@@ -66,8 +66,14 @@ void swiglu_backward(OpCall<T>& c) {
   const int64_t rows = c.in[0]->rows, width = c.in[0]->cols / 2;
   const bool weighted = c.in.size() > 2;
   T* act = weighted ? c.out[1]->resize(rows, width) : nullptr;
-  swiglu_backward_reference<T>(rows, width, c.input(0), c.input(1), weighted ? c.input(2) : nullptr,
-                               act, c.out[0]->resize(rows, 2 * width));
+  const T* weight = weighted ? c.input(2) : nullptr;
+  T* dx = c.out[0]->resize(rows, 2 * width);
+  const ModelSpec& m = c.config.model;
+  if (m.activation == Activation::kClippedSwiGlu)
+    clipped_swiglu_backward_reference<T>(rows, width, static_cast<T>(m.activation_limit),
+                                         c.input(0), c.input(1), weight, act, dx);
+  else
+    swiglu_backward_reference<T>(rows, width, c.input(0), c.input(1), weight, act, dx);
 }
 
 template <class T>
@@ -76,6 +82,19 @@ void swiglu_weight_backward(OpCall<T>& c) {
   T* out = c.out[0]->resize(layout.rows, c.config.model.experts_per_token);
   swiglu_weight_backward_reference<T>(c.in[0]->rows, c.in[0]->cols, c.input(0), c.input(1),
                                       layout.values.data(), expert_layout(c, layout).row_slot, out);
+  if (c.in.size() < 4) return;
+  // The weights also multiply the bias of the last product.
+  const ExpertLayout e = expert_layout(c, layout);
+  const int64_t cols = c.in[3]->cols;
+  for (int64_t expert = 0; expert < c.local_experts; ++expert)
+    for (int64_t r = e.offsets[expert]; r < e.offsets[expert + 1]; ++r) {
+      if (e.row_slot[r] < 0) continue;
+      double dot = 0;
+      for (int64_t i = 0; i < cols; ++i)
+        dot += static_cast<double>(c.input(3)[r * cols + i]) *
+               static_cast<double>(c.weight[expert * cols + i]);
+      out[e.row_slot[r]] += static_cast<T>(dot);
+    }
 }
 
 }  // namespace

@@ -33,10 +33,14 @@ struct OpCall {
   const Param* param = nullptr;
   T* weight = nullptr;  // what kernels read; of a buffer: its values
   T* grad = nullptr;
+  T* bias = nullptr;  // of Op::bias
+  T* bias_grad = nullptr;
   T* load = nullptr;         // kRouter: tokens per expert
   int64_t first_expert = 0;  // of the rank, in its layer
   int64_t local_experts = 0;
   int64_t ranks = 1;  // of the expert-parallel group
+  uint64_t random_key = 0;      // of the run and the step
+  uint64_t first_sequence = 0;  // of the micro-batch, in the data
 
   const OpShape& shape() const { return op.shape; }
   const T* input(std::size_t i) const { return in[i]->values.data(); }
@@ -51,5 +55,7 @@ template <class T>
 bool run_map_op(OpCall<T>& c);
 template <class T>
 bool run_moe_op(OpCall<T>& c);
+template <class T>
+bool run_block_op(OpCall<T>& c);
 
 }  // namespace orrery

@@ -17,7 +17,7 @@ void rms_norm(CudaOpCall& c) {
   p.x = c.in[0]->bf16();
   for (std::size_t i = 1; i < c.in.size(); ++i) p.addend[i - 1] = c.in[i]->bf16();
   p.weight = c.weight.bf16;
-  p.eps = static_cast<float>(c.config.model.rms_norm_eps);
+  p.eps = static_cast<float>(c.config.model.norm_eps);
   p.sum = adds ? c.out[0]->bf16() : nullptr;
   p.out = c.out.back()->bf16();
   launch_check(kernels::rms_norm(p, c.stream));
@@ -31,7 +31,7 @@ void rms_norm_backward(CudaOpCall& c) {
   p.x = c.in[1]->bf16();
   p.weight = c.weight.bf16;
   p.residual_grad = c.in.size() > 2 ? c.in[2]->bf16() : nullptr;
-  p.eps = static_cast<float>(c.config.model.rms_norm_eps);
+  p.eps = static_cast<float>(c.config.model.norm_eps);
   p.dx = c.out[0]->bf16();
   p.partial = c.out[1]->f32();
   launch_check(kernels::rms_norm_backward(p, c.stream));
@@ -44,8 +44,8 @@ void rope(CudaOpCall& c, bool inverse) {
   kernels::RopeParams p;
   p.rows = c.in[0]->rows;
   p.heads = s.groups;
-  const bool joint = c.config.model.attention == AttentionKind::kGqa;
-  p.width = joint ? s.n : c.in[0]->cols / s.groups;
+  const bool wide = s.k > 0;
+  p.width = wide ? s.k : c.in[0]->cols / s.groups;
   p.row_stride = c.in[0]->cols;
   p.column = s.column;
   p.n = s.n;

@@ -24,6 +24,7 @@ Numerics numerics(const ModelSpec& m, double mtp_loss_weight) {
   n.rope.high_freq_factor = r.high_freq_factor;
   n.rope.attention_factor = r.attention_factor;
   n.rope.original_max_position = r.original_max_position;
+  n.rope.truncate = r.truncate;
   n.rope_style = r.interleaved ? kernels::RopeStyle::kInterleaved : kernels::RopeStyle::kHalf;
   n.softmax_scale = softmax_scale(m);
   n.router = {m.experts,

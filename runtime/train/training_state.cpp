@@ -35,7 +35,7 @@ Json model_json(const ModelSpec& m) {
             {"expert_groups", m.expert_groups},
             {"top_groups", m.top_groups},
             {"mtp_layers", m.mtp_layers},
-            {"rms_norm_eps", m.rms_norm_eps}};
+            {"rms_norm_eps", m.norm_eps}};
   j["router"] = {{"score", m.router.score == RouterScore::kSigmoid ? "sigmoid" : "softmax"},
                  {"norm_topk_prob", m.router.norm_topk_prob},
                  {"routed_scaling_factor", m.router.routed_scaling_factor},

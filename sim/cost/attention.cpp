@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "sim/cost/memory_bound.h"
+#include "sim/spec/model.h"
 
 namespace orrery {
 namespace {
@@ -23,8 +24,21 @@ int64_t key_rows(const AttentionShape& s) {
 }
 
 Flops model_flops(const AttentionShape& s, int64_t dims) {
-  const double scores = static_cast<double>(query_rows(s)) * static_cast<double>(s.length);
-  return Flops((s.causal ? 1.0 : 2.0) * scores * static_cast<double>(dims));
+  const auto length = static_cast<double>(s.length);
+  const double scores = s.causal ? causal_scores(s.length, s.window) : length * length;
+  return Flops(2 * static_cast<double>(all_heads(s)) * scores * static_cast<double>(dims));
+}
+
+// Blocks in the longest row and in a row on average, of a causal mask with or without a window.
+struct Blocks {
+  double longest, mean;
+};
+Blocks causal_blocks(int64_t per_head, int64_t window) {
+  const auto n = static_cast<double>(per_head);
+  const int64_t most = window > 0 ? 1 + ceil_div(window - 1, kBlock) : per_head;
+  if (most >= per_head) return {n, 0.5 * (n + 1)};
+  const auto w = static_cast<double>(most);
+  return {w, w - w * (w - 1) / (2 * n)};  // the first w - 1 rows are shorter
 }
 
 double tiles_seconds(const GpuSpec& gpu, const AttentionKernelSpec& spec, const AttentionShape& s,
@@ -37,9 +51,12 @@ double tiles_seconds(const GpuSpec& gpu, const AttentionKernelSpec& spec, const 
   const int64_t per_head = ceil_div(s.length, kBlock);
   const int64_t tiles = all_heads(s) * per_head;
   if (tiles == 0) return 0;
-  const double longest = static_cast<double>(per_head) * block + overhead;
-  if (!s.causal) return static_cast<double>(ceil_div(tiles, sms)) * longest;
-  const double mean = 0.5 * static_cast<double>(per_head + 1) * block + overhead;
+  if (!s.causal)
+    return static_cast<double>(ceil_div(tiles, sms)) *
+           (static_cast<double>(per_head) * block + overhead);
+  const Blocks blocks = causal_blocks(per_head, s.window);
+  const double longest = blocks.longest * block + overhead;
+  const double mean = blocks.mean * block + overhead;
   const double work = static_cast<double>(tiles) * mean;
   return std::max(longest, work / static_cast<double>(sms) + 0.5 * longest);
 }

@@ -27,8 +27,10 @@
 // and the main backward 1 % slow (3.78 ms). That cuDNN needs 132 SMs for the same forward time
 // (Megatron-Core report, 553 TFLOP/s) is thus explained by the kernel: FA3 on 132 SMs comes out at
 // 617 TFLOP/s, 74 % of the peak inside the loop; no different clock is needed.
-// Valid for head dimensions 128 to 256 and L >= 512 (64: 8 to 28 % fast). Ignored: window, variable
-// length, splits over keys (decoding), clocks.
+// A sliding window of W keys leaves row i of blocks min(i + 1, 1 + ceil((W - 1) / 128)) blocks, and
+// S·W - W²/2 scores of a sequence.
+// Valid for head dimensions 128 to 256 and L >= 512 (64: 8 to 28 % fast). Ignored: variable length,
+// splits over keys (decoding), clocks.
 #pragma once
 
 #include <cstdint>
@@ -46,6 +48,7 @@ struct AttentionShape {
   int64_t length = 0;
   int64_t d_qk = 0, d_v = 0;
   bool causal = true;
+  int64_t window = 0;  // causal: keys before and at each query; 0: all
 };
 
 Flops attention_forward_flops(const AttentionShape& shape);

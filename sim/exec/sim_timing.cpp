@@ -31,7 +31,8 @@ AttentionShape attention_shape(const Op& op, const ModelSpec& m) {
           .length = op.shape.n,
           .d_qk = op.shape.d_qk,
           .d_v = op.shape.d_v,
-          .causal = true};
+          .causal = true,
+          .window = op.shape.window};
 }
 
 bool is_gemm(OpKind k) {

@@ -2,19 +2,27 @@
 
 namespace orrery {
 
-Addends attention_forward(StageBuilder& b, TensorId& x, const Addends& add, AttentionTape& t) {
-  t.norm = b.norm_param("attn_norm.weight", b.model().hidden);
-  const TensorId normed = b.rms_norm_add("attn_norm", x, add, t.norm);
+Addends attention_forward(StageBuilder& b, TensorId& x, const Addends& add, int layer,
+                          AttentionTape& t) {
+  t.norm = b.model_norm("attn_norm", b.model().hidden);
+  t.window = b.model().window(layer);
+  t.forward_normed = b.norm_add(t.norm, x, add);
   t.input = x;
-  if (!b.config().plan.recompute.norms) t.normed = normed;
-  return {b.model().attention == AttentionKind::kMla ? mla_forward(b, normed, t)
-                                                     : gqa_forward(b, normed, t)};
+  if (!b.config().plan.recompute.norms) t.normed = t.forward_normed;
+  return {b.model().attention == AttentionKind::kMla ? mla_forward(b, t.forward_normed, t)
+                                                     : gqa_forward(b, t.forward_normed, t)};
 }
 
-TensorId attention_backward(StageBuilder& b, TensorId dy, AttentionTape& t) {
-  const TensorId dnormed =
+TensorId attention_input(StageBuilder& b, const AttentionTape& t) {
+  return t.normed.valid() ? t.normed : b.norm(t.norm, t.input, " again");
+}
+
+TensorId attention_backward(StageBuilder& b, TensorId dy, TensorId residual, TensorId normed_grad,
+                            AttentionTape& t) {
+  TensorId dnormed =
       b.model().attention == AttentionKind::kMla ? mla_backward(b, dy, t) : gqa_backward(b, dy, t);
-  return b.rms_norm_backward("attn_norm", dnormed, t.input, t.norm, dy);
+  if (normed_grad.valid()) dnormed = b.add("add ffn grad", dnormed, {normed_grad});
+  return b.norm_backward(t.norm, dnormed, t.input, residual);
 }
 
 void linear_wgrads(StageBuilder& b, const std::vector<PendingWgrad>& wgrads) {

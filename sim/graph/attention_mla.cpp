@@ -36,8 +36,8 @@ OpShape core_shape(const StageBuilder& b) {
 }
 
 TensorId latent_norms(StageBuilder& b, const AttentionTape& t, TensorId& kv_normed) {
-  const TensorId q_normed = b.rms_norm("q_norm", t.q_latent, t.q_norm);
-  kv_normed = b.rms_norm("kv_norm", t.kv_latent, t.kv_norm);
+  const TensorId q_normed = t.q_latent.valid() ? b.norm(t.q_norm, t.q_latent) : TensorId{};
+  kv_normed = b.norm(t.kv_norm, t.kv_latent);
   return q_normed;
 }
 
@@ -46,16 +46,18 @@ TensorId latent_norms(StageBuilder& b, const AttentionTape& t, TensorId& kv_norm
 TensorId mla_forward(StageBuilder& b, TensorId normed, AttentionTape& t) {
   const ModelSpec& m = b.model();
   const int64_t rows = b.tokens();
-  t.q_down = b.linear("q_down", m.hidden, m.q_lora_rank);
+  const bool q_latent = m.q_lora_rank > 0;  // else queries are projected directly
+  if (q_latent) t.q_down = b.linear("q_down", m.hidden, m.q_lora_rank);
   t.kv_down = b.linear("kv_down", m.hidden, m.kv_lora_rank + m.qk_rope_dim);
-  t.q_up = b.linear("q_up", m.q_lora_rank, m.heads * m.qk_dim());
+  t.q_up = b.linear(q_latent ? "q_up" : "q_proj", q_latent ? m.q_lora_rank : m.hidden,
+                    m.heads * m.qk_dim());
   t.kv_up = b.linear("kv_up", m.kv_lora_rank, m.heads * (m.qk_nope_dim + m.v_dim));
-  t.out = b.linear("o_proj", m.heads * m.v_dim, m.hidden);
-  t.q_norm = b.norm_param("q_norm.weight", m.q_lora_rank);
-  t.kv_norm = b.norm_param("kv_norm.weight", m.kv_lora_rank);
+  t.out = b.linear("o_proj", m.heads * m.v_dim, m.hidden, m.attention_out_bias);
+  if (q_latent) t.q_norm = b.rms_norm("q_norm", m.q_lora_rank);
+  t.kv_norm = b.rms_norm("kv_norm", m.kv_lora_rank);
 
-  const TensorId operand = b.operand("q_down", normed);
-  t.q_latent = b.linear_forward_operand(t.q_down, operand);
+  const TensorId operand = b.operand(q_latent ? "q_down" : "kv_down", normed);
+  if (q_latent) t.q_latent = b.linear_forward_operand(t.q_down, operand);
   const TensorId kv = b.config().stack.cast_per_linear
                           ? b.linear_forward(t.kv_down, normed)
                           : b.linear_forward_operand(t.kv_down, operand);
@@ -66,7 +68,7 @@ TensorId mla_forward(StageBuilder& b, TensorId normed, AttentionTape& t) {
   TensorId kv_normed;
   const TensorId q_normed = latent_norms(b, t, kv_normed);
   if (!b.config().plan.recompute.norms) t.q_normed = q_normed, t.kv_normed = kv_normed;
-  up_project(b, t, q_normed, kv_normed, "fwd");
+  up_project(b, t, q_latent ? q_normed : normed, kv_normed, "fwd");
 
   const TensorId core = b.tensor("attention out", Dtype::kBf16, rows, m.heads * m.v_dim);
   t.lse = b.tensor("log-sum-exp", Dtype::kFp32, rows, m.heads);
@@ -92,6 +94,9 @@ TensorId mla_backward(StageBuilder& b, TensorId dy, AttentionTape& t) {
 
   TensorId q_normed = t.q_normed, kv_normed = t.kv_normed;
   if (b.config().plan.recompute.norms) q_normed = latent_norms(b, t, kv_normed);
+  const bool q_latent = m.q_lora_rank > 0;
+  TensorId normed;
+  if (!q_latent) q_normed = normed = attention_input(b, t);
   if (b.config().plan.recompute.mla_up) up_project(b, t, q_normed, kv_normed, "recompute");
 
   const TensorId dq = b.tensor("dq", Dtype::kBf16, rows, m.heads * m.qk_dim());
@@ -118,17 +123,20 @@ TensorId mla_backward(StageBuilder& b, TensorId dy, AttentionTape& t) {
   t.wgrads.push_back({t.kv_up, b.prepare_wgrad(t.kv_up, kv_normed, dkv)});
   t.wgrads.push_back({t.q_up, b.prepare_wgrad(t.q_up, q_normed, dq)});
 
-  const TensorId dkv_latent = b.rms_norm_backward("kv_norm", dkv_normed, t.kv_latent, t.kv_norm);
-  const TensorId dq_latent = b.rms_norm_backward("q_norm", dq_normed, t.q_latent, t.q_norm);
+  const TensorId dkv_latent = b.norm_backward(t.kv_norm, dkv_normed, t.kv_latent);
+  const TensorId dq_latent =
+      q_latent ? b.norm_backward(t.q_norm, dq_normed, t.q_latent) : TensorId{};
   const TensorId dkv_down = b.map(OpKind::kConcatHeads, "join kv grads", {dkv_latent, dk_rope},
                                   Dtype::kBf16, rows, m.kv_lora_rank + m.qk_rope_dim);
   b.last_op().shape.first = m.kv_lora_rank;
-  TensorId normed = t.normed;
-  if (b.config().plan.recompute.norms) normed = b.rms_norm("attn_norm again", t.input, t.norm);
+  if (q_latent) normed = attention_input(b, t);
   const TensorId dx_kv = b.linear_dgrad(t.kv_down, dkv_down);
   t.wgrads.push_back({t.kv_down, b.prepare_wgrad(t.kv_down, normed, dkv_down)});
-  const TensorId dx_q = b.linear_dgrad(t.q_down, dq_latent);
-  t.wgrads.push_back({t.q_down, b.prepare_wgrad(t.q_down, normed, dq_latent)});
+  TensorId dx_q = dq_normed;
+  if (q_latent) {
+    dx_q = b.linear_dgrad(t.q_down, dq_latent);
+    t.wgrads.push_back({t.q_down, b.prepare_wgrad(t.q_down, normed, dq_latent)});
+  }
   return b.map(OpKind::kAdd, "add q and kv grads", {dx_q, dx_kv}, Dtype::kBf16, rows, m.hidden);
 }
 

@@ -7,10 +7,18 @@
 
 namespace orrery {
 
+// The ops of the model's activation.
+struct ActivationOps {
+  OpKind map, cast, cast_transpose, backward;
+  const char* name;
+};
+ActivationOps activation_ops(const ModelSpec& m);
+
 void ffn_params(StageBuilder& b, FfnTape& t, const std::string& name, int64_t width);
-// From the gate_up product [tokens, 2·width] to the block's output; keeps what the backward reads.
-TensorId swiglu_forward(StageBuilder& b, FfnTape& t, TensorId gate_up);
-// From the gradient of the block's output to that of the gate_up product.
-TensorId swiglu_backward(StageBuilder& b, TensorId dy, FfnTape& t);
+// From the first product, [tokens, gate_factor·width], to the block's output; keeps what the
+// backward reads.
+TensorId activation_forward(StageBuilder& b, FfnTape& t, TensorId gate_up);
+// From the gradient of the block's output to that of the first product.
+TensorId activation_backward(StageBuilder& b, TensorId dy, FfnTape& t);
 
 }  // namespace orrery

@@ -1,20 +1,31 @@
-// SwiGLU feed-forward block of a dense layer, and the shared expert of a MoE layer.
+// Feed-forward block of a dense layer, and the shared expert of a MoE layer.
 #include "sim/graph/ffn.h"
 
 namespace orrery {
 
-void ffn_params(StageBuilder& b, FfnTape& t, const std::string& name, int64_t width) {
-  t.gate_up = b.linear(name + " gate_up", b.model().hidden, 2 * width);
-  t.down = b.linear(name + " down", width, b.model().hidden);
+ActivationOps activation_ops(const ModelSpec& m) {
+  if (is_gated(m.activation))
+    return {OpKind::kSwiGlu, OpKind::kSwiGluCast, OpKind::kSwiGluCastTranspose,
+            OpKind::kSwiGluBackward, "swiglu"};
+  return {OpKind::kActivation, OpKind::kActivationCast, OpKind::kActivationCastTranspose,
+          OpKind::kActivationBackward, m.activation == Activation::kSquaredRelu ? "relu2" : "gelu"};
 }
 
-TensorId swiglu_forward(StageBuilder& b, FfnTape& t, TensorId gate_up) {
+void ffn_params(StageBuilder& b, FfnTape& t, const std::string& name, int64_t width) {
+  const ModelSpec& m = b.model();
+  t.gate_up = b.linear(name + (is_gated(m.activation) ? " gate_up" : " up"), m.hidden,
+                       m.gate_factor() * width, m.ffn_bias);
+  t.down = b.linear(name + " down", width, m.hidden, m.ffn_bias);
+}
+
+TensorId activation_forward(StageBuilder& b, FfnTape& t, TensorId gate_up) {
   const int64_t width = t.down.in;
   const int64_t rows = b.tokens();
-  const TensorId act = b.fp8() ? b.map(OpKind::kSwiGluCast, t.down.name + " swiglu+cast", {gate_up},
-                                       Dtype::kFp8Row, rows, width)
-                               : b.map(OpKind::kSwiGlu, t.down.name + " swiglu", {gate_up},
-                                       Dtype::kBf16, rows, width);
+  const ActivationOps ops = activation_ops(b.model());
+  const std::string name = t.down.name + " " + ops.name;
+  const TensorId act = b.fp8()
+                           ? b.map(ops.cast, name + "+cast", {gate_up}, Dtype::kFp8Row, rows, width)
+                           : b.map(ops.map, name, {gate_up}, Dtype::kBf16, rows, width);
   const TensorId out = b.linear_forward_operand(t.down, act);
   t.gate_up_kept = gate_up;
   if (b.config().plan.recompute.swiglu)
@@ -24,46 +35,51 @@ TensorId swiglu_forward(StageBuilder& b, FfnTape& t, TensorId gate_up) {
   return out;
 }
 
-TensorId swiglu_backward(StageBuilder& b, TensorId dy, FfnTape& t) {
-  const int64_t width = t.down.in;
+TensorId activation_backward(StageBuilder& b, TensorId dy, FfnTape& t) {
+  const int64_t width = t.down.in, wide = t.gate_up.out;
   const int64_t rows = b.tokens();
+  const ActivationOps ops = activation_ops(b.model());
   TensorId gate_up = t.gate_up_kept;
   if (b.fp8() && b.config().plan.recompute.swiglu)
     gate_up = b.map(OpKind::kCastBack, t.gate_up.name + " cast back", {gate_up}, Dtype::kBf16, rows,
-                    2 * width);
+                    wide);
   const TensorId dact = b.linear_dgrad(t.down, dy);
   const TensorId dyt = b.transposed_operand(t.down.name + " grad^T", dy, t.down.out);
   TensorId act = t.activation_kept;
   if (b.fp8())
-    act = b.map(OpKind::kSwiGluCastTranspose, t.down.name + " input^T", {gate_up}, Dtype::kFp8Row,
-                width, rows);
-  else if (!act.valid())
     act =
-        b.map(OpKind::kSwiGlu, t.down.name + " swiglu again", {gate_up}, Dtype::kBf16, rows, width);
+        b.map(ops.cast_transpose, t.down.name + " input^T", {gate_up}, Dtype::kFp8Row, width, rows);
+  else if (!act.valid())
+    act = b.map(ops.map, t.down.name + " " + ops.name + " again", {gate_up}, Dtype::kBf16, rows,
+                width);
   t.wgrads.push_back({t.down, {act, dyt}});
-  return b.map(OpKind::kSwiGluBackward, t.gate_up.name + " swiglu bwd", {gate_up, dact},
-               Dtype::kBf16, rows, 2 * width);
+  return b.map(ops.backward, t.gate_up.name + " " + ops.name + " bwd", {gate_up, dact},
+               Dtype::kBf16, rows, wide);
 }
 
 Addends ffn_dense_forward(StageBuilder& b, TensorId& x, const Addends& add, FfnTape& t, int unit,
                           int layer) {
   b.begin(SegmentKind::kMlpF, unit, layer);
   ffn_params(b, t, "mlp", b.model().ffn);
-  t.norm = b.norm_param("ffn_norm.weight", b.model().hidden);
-  const TensorId normed = b.rms_norm_add("ffn_norm", x, add, t.norm);
-  t.input = x;
-  if (!b.config().plan.recompute.norms) t.normed = normed;
-  return {swiglu_forward(b, t, b.linear_forward(t.gate_up, normed))};
+  TensorId normed = t.normed;
+  if (!t.shares_norm) {
+    t.norm = b.model_norm("ffn_norm", b.model().hidden);
+    normed = b.norm_add(t.norm, x, add);
+    t.input = x;
+  }
+  t.normed = b.config().plan.recompute.norms ? TensorId{} : normed;
+  return {activation_forward(b, t, b.linear_forward(t.gate_up, normed))};
 }
 
-TensorId ffn_dense_backward(StageBuilder& b, TensorId dy, FfnTape& t, int unit, int layer) {
+TensorId ffn_dense_backward(StageBuilder& b, TensorId residual, TensorId mask, FfnTape& t, int unit,
+                            int layer) {
   b.begin(SegmentKind::kMlpB, unit, layer);
-  const TensorId dgate_up = swiglu_backward(b, dy, t);
-  TensorId normed = t.normed;
-  if (b.config().plan.recompute.norms) normed = b.rms_norm("ffn_norm again", t.input, t.norm);
+  const TensorId dy = b.dropout_backward("ffn dropout bwd", residual, mask);
+  const TensorId dgate_up = activation_backward(b, dy, t);
+  if (!t.normed.valid()) t.normed = b.norm(t.norm, t.input, " again");
   const TensorId dnormed = b.linear_dgrad(t.gate_up, dgate_up);
-  t.wgrads.push_back({t.gate_up, b.prepare_wgrad(t.gate_up, normed, dgate_up)});
-  return b.rms_norm_backward("ffn_norm", dnormed, t.input, t.norm, dy);
+  t.wgrads.push_back({t.gate_up, b.prepare_wgrad(t.gate_up, t.normed, dgate_up)});
+  return t.shares_norm ? dnormed : b.norm_backward(t.norm, dnormed, t.input, residual);
 }
 
 }  // namespace orrery

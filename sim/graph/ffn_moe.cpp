@@ -25,12 +25,19 @@ void all_to_all(StageBuilder& b, OpKind kind, const std::string& name, Dtype dty
 
 void moe_params(StageBuilder& b, FfnTape& t) {
   const ModelSpec& m = b.model();
-  t.norm = b.norm_param("ffn_norm.weight", m.hidden);
+  t.norm = b.model_norm("ffn_norm", m.hidden);
   t.router_weight = b.param("router.weight", Dtype::kBf16, m.experts, m.hidden);
+  if (m.router.linear_bias) t.router_linear_bias = b.bias_param("router.linear_bias", m.experts);
   t.router_bias = b.buffer("router.bias", m.experts, m.router.bias);
   b.buffer("router.load", m.experts, false);
-  t.expert_gate_up = b.expert_param("experts gate_up.weight", m.hidden, 2 * m.expert_ffn);
+  const int64_t wide = m.gate_factor() * m.expert_ffn;
+  const std::string first = is_gated(m.activation) ? "experts gate_up" : "experts up";
+  t.expert_gate_up = b.expert_param(first + ".weight", m.hidden, wide);
   t.expert_down = b.expert_param("experts down.weight", m.expert_ffn, m.hidden);
+  if (m.ffn_bias) {
+    t.expert_gate_up_bias = b.expert_bias_param(first + ".bias", wide);
+    t.expert_down_bias = b.expert_bias_param("experts down.bias", m.hidden);
+  }
 }
 
 // In the attention segment: norm, router and the operand that dispatch and shared expert read.
@@ -38,12 +45,14 @@ TensorId route(StageBuilder& b, TensorId& x, const Addends& add, FfnTape& t) {
   const ModelSpec& m = b.model();
   const int64_t tokens = b.tokens();
   moe_params(b, t);
-  const TensorId normed = b.rms_norm_add("ffn_norm", x, add, t.norm);
+  const TensorId normed = b.norm_add(t.norm, x, add);
   t.input = x;
+  t.forward_normed = normed;
   if (!b.config().plan.recompute.norms) t.normed = normed;
   t.logits = b.tensor("router logits", Dtype::kFp32, tokens, m.experts);
   b.gemm("router fwd", GemmLayout::kNT, {.m = tokens, .n = m.experts, .k = m.hidden}, {normed},
          {t.logits}, t.router_weight);
+  b.last_op().bias = t.router_linear_bias;
   t.routing = b.map(OpKind::kRouter, "router top-k", {t.logits}, Dtype::kInt32, tokens,
                     kRoutingWords * m.experts_per_token, t.router_bias);
   return b.operand("ffn", normed);
@@ -98,12 +107,46 @@ TensorId router_backward(StageBuilder& b, const FfnTape& t, TensorId normed, Ten
   const int64_t tokens = b.tokens();
   const TensorId dlogits = b.map(OpKind::kRouterBackward, "router bwd",
                                  {t.logits, t.routing, dweights}, Dtype::kBf16, tokens, m.experts);
+  if (t.router_linear_bias.valid())
+    b.op(OpKind::kBiasBackward, "router bias grad", {.m = tokens, .n = m.experts}, {dlogits}, {},
+         t.router_linear_bias);
   const TensorId drouter = b.tensor("router dgrad out", Dtype::kBf16, tokens, m.hidden);
   b.gemm("router dgrad", GemmLayout::kNN, {.m = tokens, .n = m.hidden, .k = m.experts}, {dlogits},
          {drouter}, t.router_weight);
   b.gemm("router wgrad", GemmLayout::kTN, {.m = m.experts, .n = m.hidden, .k = tokens},
          {normed, dlogits}, {}, t.router_weight);
   return drouter;
+}
+
+// The shared expert's output times the sigmoid of one logit a token.
+TensorId gate_forward(StageBuilder& b, TensorId normed, TensorId shared, FfnTape& t) {
+  const ModelSpec& m = b.model();
+  const int64_t tokens = b.tokens();
+  t.shared_gate = b.param("shared gate.weight", Dtype::kBf16, 1, m.hidden);
+  t.gate_logit = b.tensor("shared gate logit", Dtype::kBf16, tokens, 1);
+  b.gemm("shared gate fwd", GemmLayout::kNT, {.m = tokens, .n = 1, .k = m.hidden}, {normed},
+         {t.gate_logit}, t.shared_gate);
+  t.shared_out = shared;
+  return b.map(OpKind::kGate, "shared gate", {shared, t.gate_logit}, Dtype::kBf16, tokens,
+               m.hidden);
+}
+
+// Gradient of the shared expert's output; adds that of the normed input to `grads`.
+TensorId gate_backward(StageBuilder& b, TensorId dy, TensorId normed, const FfnTape& t,
+                       Addends& grads) {
+  const ModelSpec& m = b.model();
+  const int64_t tokens = b.tokens();
+  const TensorId dshared = b.tensor("shared out grad", Dtype::kBf16, tokens, m.hidden);
+  const TensorId dlogit = b.tensor("shared gate grad", Dtype::kBf16, tokens, 1);
+  b.op(OpKind::kGateBackward, "shared gate bwd", {.m = tokens, .n = m.hidden},
+       {dy, t.shared_out, t.gate_logit}, {dshared, dlogit});
+  const TensorId dx = b.tensor("shared gate dgrad out", Dtype::kBf16, tokens, m.hidden);
+  b.gemm("shared gate dgrad", GemmLayout::kNN, {.m = tokens, .n = m.hidden, .k = 1}, {dlogit}, {dx},
+         t.shared_gate);
+  b.gemm("shared gate wgrad", GemmLayout::kTN, {.m = 1, .n = m.hidden, .k = tokens},
+         {normed, dlogit}, {}, t.shared_gate);
+  grads.push_back(dx);
+  return dshared;
 }
 
 }  // namespace
@@ -124,12 +167,13 @@ Addends ffn_moe_forward(StageBuilder& b, TensorId& x, const Addends& add, FfnTap
   b.begin(SegmentKind::kMlpF, unit, layer);
   TensorId gate_up;
   if (m.shared_experts > 0) {
-    ffn_params(b, t, "shared", m.shared_experts * m.expert_ffn);
+    ffn_params(b, t, "shared", m.shared_width());
     gate_up = b.linear_forward_operand(t.gate_up, operand);
   }
   const TensorId out = experts_forward(b, t);
   TensorId shared;
-  if (m.shared_experts > 0) shared = swiglu_forward(b, t, gate_up);
+  if (m.shared_experts > 0) shared = activation_forward(b, t, gate_up);
+  if (m.shared_gate) shared = gate_forward(b, t.forward_normed, shared, t);
   experts_keep(b, t);
 
   b.begin(SegmentKind::kCombineF, unit, layer);
@@ -143,18 +187,24 @@ Addends ffn_moe_forward(StageBuilder& b, TensorId& x, const Addends& add, FfnTap
   return {combined};
 }
 
-TensorId ffn_moe_backward(StageBuilder& b, TensorId dy, FfnTape& t, int unit, int layer) {
+TensorId ffn_moe_backward(StageBuilder& b, TensorId residual, TensorId mask, FfnTape& t, int unit,
+                          int layer) {
   const ModelSpec& m = b.model();
   b.begin(SegmentKind::kCombineB, unit, layer);
+  const TensorId dy = b.dropout_backward("ffn dropout bwd", residual, mask);
   const TensorId arrived = dispatch_grads(b, dy, t);
 
   b.begin(SegmentKind::kMlpB, unit, layer);
-  TensorId dshared;
-  if (m.shared_experts > 0) dshared = swiglu_backward(b, dy, t);
+  TensorId normed = t.normed, dshared = dy;
+  Addends gate_grads;
+  if (m.shared_gate) {
+    if (!normed.valid()) normed = b.norm(t.norm, t.input, " again");
+    dshared = gate_backward(b, dy, normed, t, gate_grads);
+  }
+  if (m.shared_experts > 0) dshared = activation_backward(b, dshared, t);
   TensorId dweights;
   TensorId dnormed = experts_backward(b, arrived, t, dweights);
-  TensorId normed = t.normed;
-  if (b.config().plan.recompute.norms) normed = b.rms_norm("ffn_norm again", t.input, t.norm);
+  if (!normed.valid()) normed = b.norm(t.norm, t.input, " again");
   TensorId dnormed_shared;
   if (m.shared_experts > 0) {
     dnormed_shared = b.linear_dgrad(t.gate_up, dshared);
@@ -167,8 +217,9 @@ TensorId ffn_moe_backward(StageBuilder& b, TensorId dy, FfnTape& t, int unit, in
   b.begin(SegmentKind::kAttnB, unit, layer);
   Addends grads = {router_backward(b, t, normed, dweights)};
   if (dnormed_shared.valid()) grads.push_back(dnormed_shared);
+  grads.insert(grads.end(), gate_grads.begin(), gate_grads.end());
   const TensorId sum = b.add("add ffn grads", dnormed, grads);
-  return b.rms_norm_backward("ffn_norm", sum, t.input, t.norm, dy);
+  return b.norm_backward(t.norm, sum, t.input, residual);
 }
 
 }  // namespace orrery

@@ -6,7 +6,8 @@
 namespace orrery {
 
 struct HeadTape {
-  ParamId norm, weight, loss;
+  StageBuilder::Norm norm;
+  ParamId weight, loss;
   TensorId input, normed, dlogits;
 };
 
@@ -22,11 +23,14 @@ void head_wgrad(StageBuilder& b, const HeadTape& tape, int unit);
 // The tape of an embedding: the ids of the tokens `ahead` positions further on.
 TensorId embedding_forward(StageBuilder& b, ParamId table, int ahead, TensorId& ids);
 void embedding_backward(StageBuilder& b, TensorId dx, TensorId ids, ParamId table);
+// Learned position vectors, added in place to the embedding's rows.
+void positions_forward(StageBuilder& b, TensorId x, ParamId table);
+void positions_backward(StageBuilder& b, TensorId dx, ParamId table);
 
 // What a multi-token-prediction module puts before its transformer layer (arXiv 2412.19437, 2.2):
 // norms of the next token's embedding and of the hidden state, joined and projected from 2h to h.
 struct MtpTape {
-  ParamId hidden_norm, embedding_norm;
+  StageBuilder::Norm hidden_norm, embedding_norm;
   StageBuilder::Linear projection;
   TensorId hidden, embedding, joined, ids;
   std::vector<PendingWgrad> wgrads;

@@ -8,6 +8,18 @@ namespace {
 
 constexpr DynamicRows kRows = DynamicRows::kExpanded;
 
+std::string first_name(const ModelSpec& m) {
+  return is_gated(m.activation) ? "experts gate_up" : "experts up";
+}
+
+// Sums of each local expert's rows of dy, times their routing weights where the op is weighted.
+void bias_grad(StageBuilder& b, const std::string& name, TensorId dy, TensorId layout, int64_t cols,
+               ParamId bias) {
+  b.op(OpKind::kBiasBackward, name,
+       {.m = b.balanced(kRows), .n = cols, .groups = b.rows().local_experts}, {dy, layout}, {},
+       bias);
+}
+
 // Scale factors copied to the column-major layout that the grouped GEMM reads.
 TensorId copy_scales(StageBuilder& b, const std::string& name, TensorId x, int64_t cols) {
   const int64_t tiles = (cols + 127) / 128;
@@ -21,12 +33,14 @@ TensorId copy_scales(StageBuilder& b, const std::string& name, TensorId x, int64
 // Products of the local experts as one grouped GEMM over the expanded rows: x · W with W [in, out]
 // (forward) or x · Wᵀ with W [out, in] (input gradient).
 TensorId grouped_gemm(StageBuilder& b, const std::string& name, GemmLayout layout, TensorId x,
-                      int64_t in, int64_t out, TensorId layout_rows, ParamId weight) {
+                      int64_t in, int64_t out, TensorId layout_rows, ParamId weight,
+                      ParamId bias = {}) {
   const OpShape shape{.m = b.balanced(kRows), .n = out, .k = in, .groups = b.rows().local_experts};
   const std::string output = name + " out";
   if (!b.fp8()) {
     const TensorId y = b.dynamic_tensor(output, Dtype::kBf16, kRows, out);
     b.gemm(name, layout, shape, {x, layout_rows}, {y}, weight);
+    b.last_op().bias = bias;
     return y;
   }
   std::vector<TensorId> operands = {x, layout_rows};
@@ -43,6 +57,7 @@ TensorId grouped_gemm(StageBuilder& b, const std::string& name, GemmLayout layou
   operands.insert(operands.begin() + 1, copy_scales(b, name, x, in));
   const TensorId y = b.dynamic_tensor(output, Dtype::kBf16, kRows, out);
   b.op(OpKind::kGemmFp8, name, shape, operands, {y}, weight);
+  b.last_op().bias = bias;
   return y;
 }
 
@@ -64,14 +79,17 @@ TensorId experts_forward(StageBuilder& b, FfnTape& t) {
   b.row_proportional(true);
   const TensorId x = b.dynamic_map(OpKind::kPermute, "permute tokens", {t.arrived, t.layout},
                                    b.operand_dtype(), kRows, m.hidden);
-  const TensorId gate_up = grouped_gemm(b, "experts gate_up fwd", GemmLayout::kNN, x, m.hidden,
-                                        2 * m.expert_ffn, t.layout, t.expert_gate_up);
-  const TensorId act = b.fp8() ? b.dynamic_map(OpKind::kSwiGluCast, "experts swiglu+cast",
-                                               {gate_up}, Dtype::kFp8Row, kRows, m.expert_ffn)
-                               : b.dynamic_map(OpKind::kSwiGlu, "experts swiglu", {gate_up},
-                                               Dtype::kBf16, kRows, m.expert_ffn);
+  const TensorId gate_up = grouped_gemm(b, first_name(m) + " fwd", GemmLayout::kNN, x, m.hidden,
+                                        m.gate_factor() * m.expert_ffn, t.layout, t.expert_gate_up,
+                                        t.expert_gate_up_bias);
+  const ActivationOps ops = activation_ops(m);
+  const std::string name = std::string("experts ") + ops.name;
+  const TensorId act =
+      b.fp8()
+          ? b.dynamic_map(ops.cast, name + "+cast", {gate_up}, Dtype::kFp8Row, kRows, m.expert_ffn)
+          : b.dynamic_map(ops.map, name, {gate_up}, Dtype::kBf16, kRows, m.expert_ffn);
   const TensorId y = grouped_gemm(b, "experts down fwd", GemmLayout::kNN, act, m.expert_ffn,
-                                  m.hidden, t.layout, t.expert_down);
+                                  m.hidden, t.layout, t.expert_down, t.expert_down_bias);
   const TensorId out = b.dynamic_map(OpKind::kUnpermute, "unpermute tokens", {y, t.layout},
                                      Dtype::kBf16, DynamicRows::kArrived, m.hidden);
   b.last_op().shape.index = 1;  // weighted
@@ -83,37 +101,46 @@ TensorId experts_forward(StageBuilder& b, FfnTape& t) {
 void experts_keep(StageBuilder& b, FfnTape& t) {
   if (!b.fp8() || !b.config().plan.recompute.swiglu) return;
   b.row_proportional(true);
-  t.expert_gate_up_kept = b.operand("experts gate_up keep", t.expert_gate_up_kept);
+  t.expert_gate_up_kept = b.operand(first_name(b.model()) + " keep", t.expert_gate_up_kept);
   b.row_proportional(false);
 }
 
 TensorId experts_backward(StageBuilder& b, TensorId dy_arrived, FfnTape& t, TensorId& dweights) {
   const ModelSpec& m = b.model();
+  const int64_t wide = m.gate_factor() * m.expert_ffn;
+  const std::string first = first_name(m);
   b.row_proportional(true);
   TensorId gate_up = t.expert_gate_up_kept;
   if (b.fp8() && b.config().plan.recompute.swiglu)
-    gate_up = b.dynamic_map(OpKind::kCastBack, "experts gate_up cast back", {gate_up}, Dtype::kBf16,
-                            kRows, 2 * m.expert_ffn);
+    gate_up = b.dynamic_map(OpKind::kCastBack, first + " cast back", {gate_up}, Dtype::kBf16, kRows,
+                            wide);
   t.grad = b.dynamic_map(OpKind::kPermute, "permute grads", {dy_arrived, t.layout},
                          b.operand_dtype(), kRows, m.hidden);
   const TensorId dact = grouped_gemm(b, "experts down dgrad", GemmLayout::kNT, t.grad, m.hidden,
                                      m.expert_ffn, t.layout, t.expert_down);
   const TensorId act = b.dynamic_tensor("experts activation", Dtype::kBf16, kRows, m.expert_ffn);
-  const TensorId dgate =
-      b.dynamic_tensor("experts gate_up grad", Dtype::kBf16, kRows, 2 * m.expert_ffn);
-  b.op(OpKind::kSwiGluBackward, "experts swiglu fwd+bwd",
+  const TensorId dgate = b.dynamic_tensor(first + " grad", Dtype::kBf16, kRows, wide);
+  const ActivationOps ops = activation_ops(m);
+  b.op(ops.backward, std::string("experts ") + ops.name + " fwd+bwd",
        {.m = b.balanced(kRows), .n = m.expert_ffn}, {gate_up, dact, t.layout}, {dgate, act});
   dweights = b.dynamic_tensor("arrived weight grads", Dtype::kFp32, DynamicRows::kArrived,
                               m.experts_per_token);
+  std::vector<TensorId> products = {act, dact, t.layout};
+  if (m.ffn_bias) products.push_back(t.grad);  // the weight also multiplies the bias
   b.op(OpKind::kSwiGluWeightBackward, "experts routing weight grad",
-       {.m = b.balanced(kRows), .n = m.expert_ffn}, {act, dact, t.layout}, {dweights});
+       {.m = b.balanced(kRows), .n = m.expert_ffn}, products, {dweights}, t.expert_down_bias);
+  if (m.ffn_bias) {
+    bias_grad(b, "experts down bias grad", t.grad, t.layout, m.hidden, t.expert_down_bias);
+    b.last_op().shape.index = 1;  // weighted
+    bias_grad(b, first + " bias grad", dgate, t.layout, wide, t.expert_gate_up_bias);
+  }
   t.activation = b.transposed_operand("experts down input^T", act, m.expert_ffn);
-  const TensorId dgate_operand = b.operand("experts gate_up grad", dgate);
-  const TensorId dx = grouped_gemm(b, "experts gate_up dgrad", GemmLayout::kNT, dgate_operand,
-                                   2 * m.expert_ffn, m.hidden, t.layout, t.expert_gate_up);
+  const TensorId dgate_operand = b.operand(first + " grad", dgate);
+  const TensorId dx = grouped_gemm(b, first + " dgrad", GemmLayout::kNT, dgate_operand, wide,
+                                   m.hidden, t.layout, t.expert_gate_up);
   const TensorId out = b.dynamic_map(OpKind::kUnpermute, "unpermute grads", {dx, t.layout},
                                      Dtype::kBf16, DynamicRows::kArrived, m.hidden);
-  t.dgate = b.transposed_operand("experts gate_up grad^T", dgate, 2 * m.expert_ffn);
+  t.dgate = b.transposed_operand(first + " grad^T", dgate, wide);
   b.row_proportional(false);
   return out;
 }
@@ -124,8 +151,8 @@ void expert_wgrads(StageBuilder& b, const FfnTape& t) {
   const int64_t rows = r.expanded / r.local_experts;
   b.row_proportional(true);
   // Gradient [in, out] of each expert: its rows of x, transposed, times those of dy.
-  const auto each_expert = [&](const char* name, TensorId x, TensorId dy, int64_t in, int64_t out,
-                               ParamId weight) {
+  const auto each_expert = [&](const std::string& name, TensorId x, TensorId dy, int64_t in,
+                               int64_t out, ParamId weight) {
     for (int64_t e = 0; e < r.local_experts; ++e) {
       b.stream(e % 2 == 0 ? StreamKind::kCompute : StreamKind::kComputeAux);
       const OpShape shape{.m = in, .n = out, .k = rows, .index = e};
@@ -143,14 +170,15 @@ void expert_wgrads(StageBuilder& b, const FfnTape& t) {
   each_expert("experts down wgrad", t.activation, dy, m.expert_ffn, m.hidden, t.expert_down);
   TensorId x;
   if (b.fp8()) {
-    x = b.map(OpKind::kCastTranspose, "experts gate_up input^T", {t.arrived, t.layout},
+    x = b.map(OpKind::kCastTranspose, first_name(m) + " input^T", {t.arrived, t.layout},
               Dtype::kFp8Row, m.hidden, r.expanded);
     b.graph().tensors[x.v].dynamic_cols = kRows;
   } else {
     x = b.dynamic_map(OpKind::kPermute, "permute tokens again", {t.arrived, t.layout}, Dtype::kBf16,
                       kRows, m.hidden);
   }
-  each_expert("experts gate_up wgrad", x, t.dgate, m.hidden, 2 * m.expert_ffn, t.expert_gate_up);
+  each_expert(first_name(m) + " wgrad", x, t.dgate, m.hidden, m.gate_factor() * m.expert_ffn,
+              t.expert_gate_up);
   b.row_proportional(false);
 }
 

@@ -21,9 +21,14 @@ enum class OpKind : uint8_t {
   kLoadTokens,  // a micro-batch's token ids from the host
   kEmbedding,
   kEmbeddingBackward,
+  kAddPositions,  // learned position vectors, in place
+  kPositionsBackward,
   kRmsNorm,
   kRmsNormBackward,
   kRmsNormReduce,  // column sums of the norm's weight gradient
+  kLayerNorm,
+  kLayerNormBackward,
+  kLayerNormReduce,
   kCast,           // BF16 -> FP8 1x128
   kCastTranspose,  // -> FP8 128x1 transposed, for wgrad
   kCastBack,       // FP8 -> BF16
@@ -41,6 +46,15 @@ enum class OpKind : uint8_t {
   kSwiGluCastTranspose,
   kSwiGluBackward,
   kSwiGluWeightBackward,  // gradient of the routing weights
+  kActivation,            // ungated: one input element for one output element
+  kActivationCast,
+  kActivationCastTranspose,
+  kActivationBackward,
+  kBiasBackward,  // column sums of a linear layer's output gradient
+  kGate,          // rows multiplied by the sigmoid of a logit each
+  kGateBackward,
+  kDropout,  // with the mask for its backward
+  kDropoutBackward,
   kScale,
   kAdd,
   kPermute,       // arrived rows expanded to one row per (token, local expert)
@@ -115,16 +129,19 @@ enum class GemmLayout : uint8_t { kNT, kNN, kTN };
 
 // Shape of an op. GEMM: `groups` products of [m, k] x [k, n], m being the rows of all groups
 // together; `index` picks one expert. Attention: m = sequences, n = sequence length, k = heads,
-// with d_qk and d_v.
+// with d_qk and d_v; `window` keys before and at each query, 0: all of them.
 // Memory-bound: m rows of n elements. Ops on heads (RoPE, concat, copy, reduce) see a row as
 // `groups` heads and act on `n / groups` (RoPE: n) columns of each from `column` on; a concat puts
-// `first` columns of its first input before those of the second.
+// `first` columns of its first input before those of the second. RoPE's heads are `k` columns wide
+// where k is given. A norm of `groups` heads norms each on its own. Positions: k is the sequence
+// length.
 // kLoadTokens: the ids `column` positions ahead. Optimizer: `index` is the share.
 struct OpShape {
   int64_t m = 0, n = 0, k = 0;
   int64_t groups = 1;
   int64_t d_qk = 0, d_v = 0;
   int64_t column = 0, first = 0, index = 0;
+  int64_t window = 0;
 };
 
 // The work of one op: the only place from which cost models take FLOPs and bytes.

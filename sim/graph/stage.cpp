@@ -12,6 +12,7 @@ struct LayerTape {
   AttentionTape attention;
   FfnTape ffn;
   MtpTape mtp;
+  TensorId attention_mask, ffn_mask;  // of dropout
   bool moe = false;
   bool has_mtp_input = false;
 };
@@ -56,6 +57,9 @@ class StageAssembler {
     if (first_ || (last_ && (tied || model().mtp_layers > 0)))
       embedding_ =
           b_.param(std::string(kEmbeddingParam), Dtype::kBf16, model().vocab, model().hidden);
+    if (first_ && model().position == PositionKind::kLearned)
+      positions_ = b_.param("positions.weight", Dtype::kBf16, model().max_position_embeddings,
+                            model().hidden);
     if (last_)
       head_ =
           tied ? embedding_ : b_.param("head.weight", Dtype::kBf16, model().vocab, model().hidden);
@@ -67,9 +71,31 @@ class StageAssembler {
 
   void layer_forward(Unit& u, int index, TensorId& x, Addends& add) {
     LayerTape& t = u.tape;
-    add = attention_forward(b_, x, add, t.attention);
-    add = t.moe ? ffn_moe_forward(b_, x, add, t.ffn, index, u.layer)
-                : ffn_dense_forward(b_, x, add, t.ffn, index, u.layer);
+    add = b_.dropout("attention dropout", StageBuilder::Dropout::kAttention,
+                     attention_forward(b_, x, add, u.layer, t.attention), t.attention_mask);
+    if (model().block != BlockForm::kSequential) {
+      parallel_ffn_forward(u, index, x, add);
+    } else {
+      add = t.moe ? ffn_moe_forward(b_, x, add, t.ffn, index, u.layer)
+                  : ffn_dense_forward(b_, x, add, t.ffn, index, u.layer);
+      b_.stream(StreamKind::kCompute);
+      add = b_.dropout("ffn dropout", StageBuilder::Dropout::kFfn, add, t.ffn_mask);
+    }
+  }
+
+  // Reads what the attention block reads; both outputs go to the residual stream.
+  void parallel_ffn_forward(Unit& u, int index, TensorId x, Addends& add) {
+    FfnTape& t = u.tape.ffn;
+    t.shares_norm = model().block == BlockForm::kParallelOneNorm;
+    if (t.shares_norm) {
+      t.norm = u.tape.attention.norm;
+      t.input = u.tape.attention.input;
+      t.normed = u.tape.attention.forward_normed;
+    }
+    const Addends out =
+        b_.dropout("ffn dropout", StageBuilder::Dropout::kFfn,
+                   ffn_dense_forward(b_, x, {}, t, index, u.layer), u.tape.ffn_mask);
+    add.insert(add.end(), out.begin(), out.end());
   }
 
   Unit& add_layer(int64_t layer, bool moe) {
@@ -86,6 +112,13 @@ class StageAssembler {
     head_forward(b_, x, add, head_, units_.back().head_tape, index, layer, depth);
   }
 
+  TensorId first_input() {
+    const TensorId x = embedding_forward(b_, embedding_, 0, ids_);
+    if (positions_.valid()) positions_forward(b_, x, positions_);
+    return b_.dropout("embedding dropout", StageBuilder::Dropout::kEmbedding, {x},
+                      embedding_mask_)[0];
+  }
+
   void forward() {
     TensorId x;
     Addends add;
@@ -94,8 +127,7 @@ class StageAssembler {
       const int index = next_unit();
       Unit& u = add_layer(layer, model().is_moe_layer(layer));
       b_.begin(SegmentKind::kAttnF, index, u.layer);
-      if (i == 0)
-        x = first_ ? embedding_forward(b_, embedding_, 0, ids_) : act_in_ = boundary("act in");
+      if (i == 0) x = first_ ? first_input() : act_in_ = boundary("act in");
       layer_forward(u, index, x, add);
     }
     if (layers_ == 0) x = first_ ? TensorId{} : act_in_ = boundary("act in");
@@ -139,13 +171,22 @@ class StageAssembler {
 
   TensorId layer_backward(Unit& u, int index, TensorId dy) {
     LayerTape& t = u.tape;
+    TensorId dx;
     if (t.moe) {
-      dy = ffn_moe_backward(b_, dy, t.ffn, index, u.layer);
+      dx = ffn_moe_backward(b_, dy, t.ffn_mask, t.ffn, index, u.layer);
     } else {
-      dy = ffn_dense_backward(b_, dy, t.ffn, index, u.layer);
+      dx = ffn_dense_backward(b_, dy, t.ffn_mask, t.ffn, index, u.layer);
       b_.begin(SegmentKind::kAttnB, index, u.layer);
     }
-    dy = attention_backward(b_, dy, t.attention);
+    const bool sequential = model().block == BlockForm::kSequential;
+    const TensorId branch =
+        b_.dropout_backward("attention dropout bwd", sequential ? dx : dy, t.attention_mask);
+    if (model().block == BlockForm::kParallelOneNorm) {
+      t.attention.normed = t.ffn.normed;
+      dy = attention_backward(b_, branch, dy, dx, t.attention);
+    } else {
+      dy = attention_backward(b_, branch, dx, {}, t.attention);
+    }
     return t.has_mtp_input ? mtp_input_backward(b_, dy, embedding_, t.mtp) : dy;
   }
 
@@ -162,6 +203,8 @@ class StageAssembler {
       }
     }
     if (first_) {
+      dy = b_.dropout_backward("embedding dropout bwd", dy, embedding_mask_);
+      if (positions_.valid()) positions_backward(b_, dy, positions_);
       embedding_backward(b_, dy, ids_, embedding_);
     } else {
       grad_out_ = dy;
@@ -212,7 +255,8 @@ class StageAssembler {
   bool first_, last_;
   int64_t first_layer_ = 0, layers_ = 0;
   std::deque<Unit> units_;
-  ParamId embedding_, head_;
+  ParamId embedding_, positions_, head_;
+  TensorId embedding_mask_;
   TensorId ids_, act_in_, act_out_, grad_in_, grad_out_;
 };
 

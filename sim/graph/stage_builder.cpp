@@ -1,6 +1,7 @@
 #include "sim/graph/stage_builder.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "sim/graph/work.h"
 
@@ -20,6 +21,12 @@ ExpertRows expert_rows(const GraphConfig& c) {
   const int64_t ranks = c.plan.expert_parallel;
   r.local_experts = m.experts / ranks;
   r.expanded = tokens * m.experts_per_token + r.local_experts * 64;
+  if (m.router.capacity_factor > 0) {
+    const double share = m.router.capacity_factor * static_cast<double>(tokens) *
+                         static_cast<double>(m.experts_per_token) / static_cast<double>(m.experts);
+    const int64_t most = r.local_experts * ranks * static_cast<int64_t>(std::ceil(share));
+    r.expanded = m.router.pad_to_capacity ? most : std::min(r.expanded, most);
+  }
   // A token reaches the experts of `top_groups` groups; a rank holds `local_experts` of them. Where
   // a rank holds several groups, the choice counts as one among all experts.
   const int64_t group = m.experts / m.expert_groups;
@@ -84,14 +91,22 @@ ParamId StageBuilder::param(std::string name, Dtype dtype, int64_t rows, int64_t
   return {static_cast<uint32_t>(graph_.params.size() - 1)};
 }
 
-ParamId StageBuilder::norm_param(std::string name, int64_t cols) {
+ParamId StageBuilder::bias_param(std::string name, int64_t cols) {
   const ParamId p = param(std::move(name), Dtype::kBf16, 1, cols);
-  graph_.params.back().init = ParamInit::kOnes;
+  graph_.params.back().init = ParamInit::kZeros;
   return p;
 }
 
 ParamId StageBuilder::expert_param(std::string name, int64_t rows, int64_t cols) {
   const ParamId p = param(std::move(name), weight_dtype(), rows_.local_experts * rows, cols);
+  graph_.params.back().expert = true;
+  graph_.params.back().groups = rows_.local_experts;
+  return p;
+}
+
+ParamId StageBuilder::expert_bias_param(std::string name, int64_t cols) {
+  const ParamId p = bias_param(std::move(name), cols);
+  graph_.params.back().rows = rows_.local_experts;
   graph_.params.back().expert = true;
   graph_.params.back().groups = rows_.local_experts;
   return p;
@@ -198,8 +213,11 @@ void StageBuilder::gemm(std::string name, GemmLayout layout, OpShape shape,
   }
 }
 
-StageBuilder::Linear StageBuilder::linear(const std::string& name, int64_t in, int64_t out) {
-  return {name, param(name + ".weight", weight_dtype(), out, in), in, out};
+StageBuilder::Linear StageBuilder::linear(const std::string& name, int64_t in, int64_t out,
+                                          bool bias) {
+  Linear l{name, param(name + ".weight", weight_dtype(), out, in), in, out, {}};
+  if (bias) l.bias = bias_param(name + ".bias", out);
+  return l;
 }
 
 TensorId StageBuilder::operand(const std::string& name, TensorId x) {
@@ -221,17 +239,21 @@ TensorId StageBuilder::linear_forward_operand(const Linear& l, TensorId x, const
   if (!fp8()) {
     const TensorId y = tensor(l.name + " out", Dtype::kBf16, rows, l.out);
     gemm(name, GemmLayout::kNT, shape, {x}, {y}, l.weight);
+    last_op().bias = l.bias;
     return y;
   }
   const TensorId scales =
       map(OpKind::kTransposeScales, l.name + " scales", {x}, Dtype::kFp32, tiles(l.in), rows);
   const TensorId y = tensor(l.name + " out", Dtype::kBf16, rows, l.out);
   op(OpKind::kGemmFp8, name, shape, {x, scales}, {y}, l.weight);
+  last_op().bias = l.bias;
   return y;
 }
 
 TensorId StageBuilder::linear_dgrad(const Linear& l, TensorId dy) {
   const int64_t rows = graph_.tensors[dy.v].rows;
+  if (l.bias.valid())
+    op(OpKind::kBiasBackward, l.name + " bias grad", {.m = rows, .n = l.out}, {dy}, {}, l.bias);
   const OpShape shape{.m = rows, .n = l.in, .k = l.out};
   if (!fp8()) {
     const TensorId dx = tensor(l.name + " dgrad out", Dtype::kBf16, rows, l.in);
@@ -273,20 +295,38 @@ void StageBuilder::linear_wgrad(const Linear& l, std::pair<TensorId, TensorId> o
   }
 }
 
-TensorId StageBuilder::rms_norm(const std::string& name, TensorId x, ParamId weight) {
-  const Tensor t = graph_.tensors[x.v];
-  return map(OpKind::kRmsNorm, name, {x}, Dtype::kBf16, t.rows, t.cols, weight);
+StageBuilder::Norm StageBuilder::rms_norm(const std::string& name, int64_t cols, int64_t heads) {
+  Norm n{name, param(name + ".weight", Dtype::kBf16, 1, cols), {}, false, heads};
+  graph_.params.back().init = ParamInit::kOnes;
+  return n;
 }
 
-TensorId StageBuilder::rms_norm_add(const std::string& name, TensorId& x, const Addends& add,
-                                    ParamId weight) {
-  if (add.empty()) return rms_norm(name, x, weight);
+StageBuilder::Norm StageBuilder::model_norm(const std::string& name, int64_t cols) {
+  Norm n = rms_norm(name, cols);
+  n.layer_norm = model().norm == NormKind::kLayerNorm;
+  if (model().norm_bias) n.bias = bias_param(name + ".bias", cols);
+  return n;
+}
+
+TensorId StageBuilder::norm(const Norm& n, TensorId x, const char* role) {
   const Tensor t = graph_.tensors[x.v];
-  const TensorId sum = tensor(name + " residual", Dtype::kBf16, t.rows, t.cols);
-  const TensorId out = tensor(name, Dtype::kBf16, t.rows, t.cols);
+  const TensorId out = map(n.layer_norm ? OpKind::kLayerNorm : OpKind::kRmsNorm, n.name + role, {x},
+                           Dtype::kBf16, t.rows, t.cols, n.weight);
+  last_op().bias = n.bias;
+  last_op().shape.groups = n.heads;
+  return out;
+}
+
+TensorId StageBuilder::norm_add(const Norm& n, TensorId& x, const Addends& add) {
+  if (add.empty()) return norm(n, x);
+  const Tensor t = graph_.tensors[x.v];
+  const TensorId sum = tensor(n.name + " residual", Dtype::kBf16, t.rows, t.cols);
+  const TensorId out = tensor(n.name, Dtype::kBf16, t.rows, t.cols);
   std::vector<TensorId> in = {x};
   in.insert(in.end(), add.begin(), add.end());
-  op(OpKind::kRmsNorm, name, {.m = t.rows, .n = t.cols}, std::move(in), {sum, out}, weight);
+  op(n.layer_norm ? OpKind::kLayerNorm : OpKind::kRmsNorm, n.name, {.m = t.rows, .n = t.cols},
+     std::move(in), {sum, out}, n.weight);
+  last_op().bias = n.bias;
   x = sum;
   return out;
 }
@@ -299,18 +339,42 @@ TensorId StageBuilder::add(const std::string& name, TensorId x, const Addends& a
   return map(OpKind::kAdd, name, std::move(in), Dtype::kBf16, t.rows, t.cols);
 }
 
-TensorId StageBuilder::rms_norm_backward(const std::string& name, TensorId dy, TensorId x,
-                                         ParamId weight, TensorId residual_grad, int64_t column) {
+TensorId StageBuilder::norm_backward(const Norm& n, TensorId dy, TensorId x, TensorId residual_grad,
+                                     int64_t column) {
   const Tensor t = graph_.tensors[x.v];
+  // Of the weight, and beside them of the bias.
+  const int64_t sums = t.cols / n.heads * (n.bias.valid() ? 2 : 1);
   const TensorId partial =
-      tensor(name + " partial", Dtype::kFp32, 132, t.cols, BufferKind::kWorkspace);
-  const TensorId dx = tensor(name + " dx", Dtype::kBf16, t.rows, t.cols);
+      tensor(n.name + " partial", Dtype::kFp32, 132, sums, BufferKind::kWorkspace);
+  const TensorId dx = tensor(n.name + " dx", Dtype::kBf16, t.rows, t.cols);
   std::vector<TensorId> in = {dy, x};
   if (residual_grad.valid()) in.push_back(residual_grad);
-  op(OpKind::kRmsNormBackward, name + " bwd", {.m = t.rows, .n = t.cols, .column = column},
-     std::move(in), {dx, partial}, weight);
-  op(OpKind::kRmsNormReduce, name + " bwd reduce", {.m = 132, .n = t.cols}, {partial}, {}, weight);
+  op(n.layer_norm ? OpKind::kLayerNormBackward : OpKind::kRmsNormBackward, n.name + " bwd",
+     {.m = t.rows, .n = t.cols, .groups = n.heads, .column = column}, std::move(in), {dx, partial},
+     n.weight);
+  last_op().bias = n.bias;
+  op(n.layer_norm ? OpKind::kLayerNormReduce : OpKind::kRmsNormReduce, n.name + " bwd reduce",
+     {.m = 132, .n = sums}, {partial}, {}, n.weight);
+  last_op().bias = n.bias;
   return dx;
+}
+
+Addends StageBuilder::dropout(const std::string& name, Dropout which, const Addends& add,
+                              TensorId& mask) {
+  if (model().dropout == 0 || add.empty()) return add;
+  const TensorId x = this->add(name + " sum", add[0], Addends(add.begin() + 1, add.end()));
+  const Tensor t = graph_.tensors[x.v];
+  const TensorId y = tensor(name, Dtype::kBf16, t.rows, t.cols);
+  mask = tensor(name + " mask", Dtype::kUint8, t.rows, t.cols);
+  op(OpKind::kDropout, name, {.m = t.rows, .n = t.cols, .index = static_cast<int64_t>(which)}, {x},
+     {y, mask});
+  return {y};
+}
+
+TensorId StageBuilder::dropout_backward(const std::string& name, TensorId dy, TensorId mask) {
+  if (!mask.valid()) return dy;
+  const Tensor t = graph_.tensors[dy.v];
+  return map(OpKind::kDropoutBackward, name, {dy, mask}, Dtype::kBf16, t.rows, t.cols);
 }
 
 StageGraph StageBuilder::finish() {

@@ -23,8 +23,10 @@ struct GraphConfig {
 // Expert rows of one rank and micro-batch when routing is balanced.
 struct ExpertRows {
   int64_t local_experts = 0;
-  int64_t expanded = 0;  // one row per (token, local expert), each expert padded to 128 on average
-  int64_t arrived = 0;   // one row per token that chose at least one local expert
+  // One row per (token, local expert), each expert padded to 128 on average; with a capacity at
+  // most that of each rank's tokens, or just that with padding (RouterSpec).
+  int64_t expanded = 0;
+  int64_t arrived = 0;          // one row per token that chose at least one local expert
   int64_t nodes_per_token = 1;  // that a token is sent to (its own may be among them)
 };
 // Balanced routing over `top_groups` of the model's expert groups. Expected distinct ranks of a
@@ -56,9 +58,12 @@ class StageBuilder {
     return rows == DynamicRows::kArrived ? rows_.arrived : rows_.expanded;
   }
   ParamId param(std::string name, Dtype dtype, int64_t rows, int64_t cols);
-  ParamId norm_param(std::string name, int64_t cols);
+  // Vectors that start at 0: biases and attention sinks.
+  ParamId bias_param(std::string name, int64_t cols);
   // Matrices of the local experts, each [rows, cols].
   ParamId expert_param(std::string name, int64_t rows, int64_t cols);
+  // A vector for each local expert, zero at first.
+  ParamId expert_bias_param(std::string name, int64_t cols);
   // State that ops update and the optimizer leaves alone, FP32 [1, cols], zero at first. `saved`:
   // part of the model.
   ParamId buffer(std::string name, int64_t cols, bool saved);
@@ -75,34 +80,52 @@ class StageBuilder {
   void gemm(std::string name, GemmLayout layout, OpShape shape, std::vector<TensorId> inputs,
             std::vector<TensorId> outputs, ParamId weight);
 
-  // A linear layer y[rows, out] = x[rows, in] · Wᵀ in the plan's precision.
+  // A linear layer y[rows, out] = x[rows, in] · Wᵀ + bias in the plan's precision.
   struct Linear {
     std::string name;
     ParamId weight;
     int64_t in = 0, out = 0;
+    ParamId bias;  // invalid: none
   };
   bool fp8() const { return config_.plan.precision == Precision::kFp8; }
   Dtype operand_dtype() const { return fp8() ? Dtype::kFp8Row : Dtype::kBf16; }
   Dtype weight_dtype() const { return fp8() ? Dtype::kFp8Block : Dtype::kBf16; }
-  Linear linear(const std::string& name, int64_t in, int64_t out);
+  Linear linear(const std::string& name, int64_t in, int64_t out, bool bias = false);
   // The operand that a linear layer reads: x cast to FP8, or x itself.
   TensorId operand(const std::string& name, TensorId x);
   TensorId linear_forward(const Linear& l, TensorId x, const char* role = "fwd");
   TensorId linear_forward_operand(const Linear& l, TensorId x, const char* role = "fwd");
+  // Also adds to the bias's gradient.
   TensorId linear_dgrad(const Linear& l, TensorId dy);
   // What the weight gradient reads later: transposed FP8 copies of x and dy, or x and dy.
   std::pair<TensorId, TensorId> prepare_wgrad(const Linear& l, TensorId x, TensorId dy);
   TensorId transposed_operand(const std::string& name, TensorId x, int64_t cols);
   void linear_wgrad(const Linear& l, std::pair<TensorId, TensorId> operands);
 
-  TensorId rms_norm(const std::string& name, TensorId x, ParamId weight);
+  // A norm of rows, or of each of the `heads` parts of a row.
+  struct Norm {
+    std::string name;
+    ParamId weight, bias;
+    bool layer_norm = false;
+    int64_t heads = 1;
+  };
+  // The model's norm of [rows, cols], with parameters "name.weight" and "name.bias".
+  Norm model_norm(const std::string& name, int64_t cols);
+  Norm rms_norm(const std::string& name, int64_t cols, int64_t heads = 1);
+  TensorId norm(const Norm& n, TensorId x, const char* role = "");
   // Norm of x plus the addends; x becomes the sum.
-  TensorId rms_norm_add(const std::string& name, TensorId& x, const Addends& add, ParamId weight);
+  TensorId norm_add(const Norm& n, TensorId& x, const Addends& add);
   // x plus the addends as an op of its own.
   TensorId add(const std::string& name, TensorId x, const Addends& add);
   // dx; adds `residual_grad` when valid. dy may be wider than x: its columns from `column` on.
-  TensorId rms_norm_backward(const std::string& name, TensorId dy, TensorId x, ParamId weight,
-                             TensorId residual_grad = {}, int64_t column = 0);
+  TensorId norm_backward(const Norm& n, TensorId dy, TensorId x, TensorId residual_grad = {},
+                         int64_t column = 0);
+
+  enum class Dropout : uint8_t { kAttention, kFfn, kEmbedding };
+  // The sum of `add` with some elements left out and the rest scaled up, as `model().dropout` says;
+  // `add` itself without dropout. `mask` is what the backward reads.
+  Addends dropout(const std::string& name, Dropout which, const Addends& add, TensorId& mask);
+  TensorId dropout_backward(const std::string& name, TensorId dy, TensorId mask);
 
   StageGraph& graph() { return graph_; }
   StageGraph finish();

@@ -153,6 +153,7 @@ struct Op {
   OpShape shape;
   OpWork work;
   ParamId param;
+  ParamId bias;  // added to each row of the result: of products and norms
   GemmLayout layout = GemmLayout::kNT;
   uint32_t first_operand = 0;
   uint16_t inputs = 0, outputs = 0;

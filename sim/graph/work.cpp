@@ -1,5 +1,7 @@
 #include "sim/graph/work.h"
 
+#include "sim/spec/model.h"
+
 namespace orrery {
 namespace {
 
@@ -22,6 +24,10 @@ AccessPattern pattern_of(OpKind k) {
     case OpKind::kRmsNorm:
     case OpKind::kRmsNormBackward:
     case OpKind::kRmsNormReduce:
+    case OpKind::kLayerNorm:
+    case OpKind::kLayerNormBackward:
+    case OpKind::kLayerNormReduce:
+    case OpKind::kBiasBackward:
     case OpKind::kReduceHeads:
     case OpKind::kCrossEntropy:
       return AccessPattern::kRowReduce;
@@ -30,9 +36,11 @@ AccessPattern pattern_of(OpKind k) {
     case OpKind::kCastBackE5M6:
     case OpKind::kCastBack:
     case OpKind::kSwiGluCast:
+    case OpKind::kActivationCast:
       return AccessPattern::kCast;
     case OpKind::kCastTranspose:
     case OpKind::kSwiGluCastTranspose:
+    case OpKind::kActivationCastTranspose:
       return AccessPattern::kCastTranspose;
     case OpKind::kTransposeFp8:
     case OpKind::kTransposeScales:
@@ -55,9 +63,9 @@ AccessPattern pattern_of(OpKind k) {
 }
 
 Flops attention_flops(const OpShape& s, bool backward) {
-  const double scores = d(s.m) * d(s.n) * d(s.n) * d(s.k);  // sequences x S^2 x heads
+  const double scores = d(s.m) * d(s.k) * causal_scores(s.n, s.window);
   const double dims = backward ? d(3 * s.d_qk + 2 * s.d_v) : d(s.d_qk + s.d_v);
-  return Flops(2 * scores * dims / 2);  // causal
+  return Flops(2 * scores * dims);
 }
 
 }  // namespace
@@ -94,6 +102,12 @@ OpWork op_work(const StageGraph& g, const Op& op) {
       break;
     case OpKind::kEmbeddingBackward:  // BF16 rows added to FP32 gradients
       w.hbm = in + Bytes(8 * s.m * s.n);
+      break;
+    case OpKind::kAddPositions:  // in place; every sequence reads the same vectors
+      w.hbm = 2 * in + Bytes(2 * s.k * s.n);
+      break;
+    case OpKind::kPositionsBackward:  // FP32 gradients
+      w.hbm = in + Bytes(8 * s.k * s.n);
       break;
     case OpKind::kTransposeFp8:  // input: the weight; output: the same bytes
       w.hbm = 2 * param_bytes(g, op);

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "sim/import/hf_family.h"
+#include "sim/spec/model_json.h"
 
 namespace orrery {
 namespace {
@@ -15,9 +16,22 @@ struct Family {
   std::string_view model_type;
   void (*read)(Reader&, ModelSpec&);
 };
-constexpr std::array<Family, 3> kFamilies = {{{"deepseek_v3", hf::read_deepseek_v3},
-                                              {"llama", hf::read_llama},
-                                              {"mixtral", hf::read_mixtral}}};
+constexpr std::array<Family, 16> kFamilies = {{{"deepseek_v2", hf::read_deepseek_v2},
+                                               {"deepseek_v3", hf::read_deepseek_v3},
+                                               {"gpt2", hf::read_gpt2},
+                                               {"gpt_neox", hf::read_gpt_neox},
+                                               {"gpt_oss", hf::read_gpt_oss},
+                                               {"kimi_k2", hf::read_deepseek_v3},
+                                               {"llama", hf::read_llama},
+                                               {"mistral", hf::read_mistral},
+                                               {"mixtral", hf::read_mixtral},
+                                               {"mpt", hf::read_mpt},
+                                               {"nemotron", hf::read_nemotron},
+                                               {"orrery", read_model_json},
+                                               {"qwen2", hf::read_qwen2},
+                                               {"qwen2_moe", hf::read_qwen2_moe},
+                                               {"qwen3", hf::read_qwen3},
+                                               {"qwen3_moe", hf::read_qwen3_moe}}};
 
 void check_attention(Reader& r, const ModelSpec& m) {
   if (m.attention == AttentionKind::kGqa && m.kv_heads > 0 && m.heads % m.kv_heads != 0)
@@ -69,6 +83,7 @@ ModelSpec read_hf_config(const json::Node& node, const std::string& pointer,
   }
   check_attention(r, m);
   check_experts(r, m);
+  for (const std::string& problem : check_model(m)) r.fail("", problem);
   // A config.json carries dozens of keys for generation and inference; unknown ones are not errors.
   return m;
 }

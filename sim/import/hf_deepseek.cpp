@@ -1,4 +1,5 @@
-// DeepSeek-V3: transformers' DeepseekV3Config and the keys of DeepSeek's own modeling code.
+// DeepSeek-V2 and V3: transformers' DeepseekV2Config and DeepseekV3Config with the keys of
+// DeepSeek's own modeling code. Kimi K2 uses the code and the keys of V3.
 #include <array>
 
 #include "sim/import/hf_family.h"
@@ -10,20 +11,69 @@ using json::Reader;
 
 constexpr std::array<std::string_view, 2> kScores = {"sigmoid", "softmax"};
 
-void read_router(Reader& r, ModelSpec& m) {
+struct RouterDefaults {
+  std::size_t score, method;
+  bool norm_topk_prob;
+  double factor;
+};
+void read_router(Reader& r, const RouterDefaults& d, ModelSpec& m) {
   static constexpr std::array<std::string_view, 3> kMethods = {"noaux_tc", "group_limited_greedy",
                                                                "greedy"};
-  m.router.score = static_cast<RouterScore>(r.choice_or("scoring_func", 0, kScores));
-  m.router.norm_topk_prob = r.boolean_or("norm_topk_prob", true);
+  m.router.score = static_cast<RouterScore>(r.choice_or("scoring_func", d.score, kScores));
+  m.router.norm_topk_prob = r.boolean_or("norm_topk_prob", d.norm_topk_prob);
   m.router.routed_scaling_factor =
-      r.number_or("routed_scaling_factor", 2.5, {json::kPositive.min, 1000});
-  const std::size_t method = r.choice_or("topk_method", 0, kMethods);
+      r.number_or("routed_scaling_factor", d.factor, {json::kPositive.min, 1000});
+  const std::size_t method = r.choice_or("topk_method", d.method, kMethods);
   m.router.bias = method == 0;
+  m.router.aux_loss = r.number_or("aux_loss_alpha", 0, {0, 1000});
   if (kMethods[method] == "greedy" && m.expert_groups > 1)
     r.fail("topk_method", "found \"greedy\", which knows no groups, but n_group is more than 1");
 }
 
+// What the two families share after the shapes.
+void read_rest(Reader& r, ConfigReader& c, int64_t max_position, ModelSpec& m) {
+  m.tied_embeddings = c.get_bool("tie_word_embeddings", false);
+  m.moe_layer_freq = r.integer_or("moe_layer_freq", 1, kCount);
+  m.activation = read_activation(r, "hidden_act", "silu", true);
+  refuse_true(r, "attention_bias", "latent attention of the training graph has no biases");
+  read_numerics(r, {.norm_eps = 1e-6, .rope_theta = 10000, .max_position_embeddings = max_position},
+                m);
+  m.rope.interleaved = r.boolean_or("rope_interleave", true);
+}
+
+// Null is written for a router without groups.
+int64_t groups_or_one(Reader& r, ConfigReader& c, std::string_view key) {
+  const json::Node* raw = r.raw(key);
+  return raw == nullptr || raw->kind == json::Node::Kind::kNull ? 1 : c.get(key, 1);
+}
+
 }  // namespace
+
+void read_deepseek_v2(Reader& r, ModelSpec& m) {
+  ConfigReader c(r, m);
+  m.attention = AttentionKind::kMla;
+  m.hidden = c.get("hidden_size", 4096);
+  m.layers = c.get("num_hidden_layers", 32);
+  m.vocab = c.get("vocab_size", 32000);
+  m.heads = c.get("num_attention_heads", 32);
+  m.q_lora_rank = c.get("q_lora_rank", 1536, kCountOrZero);
+  m.kv_lora_rank = c.get("kv_lora_rank", 512);
+  m.qk_nope_dim = c.get("qk_nope_head_dim", 128);
+  m.qk_rope_dim = c.get("qk_rope_head_dim", 64);
+  m.v_dim = c.get("v_head_dim", 128);
+  m.ffn = c.get("intermediate_size", 11008);
+  m.expert_ffn = c.get("moe_intermediate_size", 1407);
+  m.dense_layers = c.get("first_k_dense_replace", 0, kCountOrZero);
+  m.experts = c.get("n_routed_experts", 64, kCountOrZero);
+  m.shared_experts = c.get("n_shared_experts", 2, kCountOrZero);
+  m.experts_per_token = r.integer("num_experts_per_tok", kCount);  // without a default
+  m.expert_groups = groups_or_one(r, c, "n_group");
+  m.top_groups = groups_or_one(r, c, "topk_group");
+  read_router(r, {.score = 1, .method = 2, .norm_topk_prob = false, .factor = 1}, m);
+  // Greedy choice ignores the groups that a file may still name.
+  if (r.string_or("topk_method", "greedy") == "greedy") m.expert_groups = m.top_groups = 1;
+  read_rest(r, c, 2048, m);
+}
 
 void read_deepseek_v3(Reader& r, ModelSpec& m) {
   ConfigReader c(r, m);
@@ -46,14 +96,8 @@ void read_deepseek_v3(Reader& r, ModelSpec& m) {
   m.expert_groups = c.get("n_group", 8);
   m.top_groups = c.get("topk_group", 4);
   m.mtp_layers = c.get("num_nextn_predict_layers", 1, kCountOrZero);
-  m.tied_embeddings = c.get_bool("tie_word_embeddings", false);
-  if (r.integer_or("moe_layer_freq", 1) != 1)
-    r.fail("moe_layer_freq",
-           "found a value other than 1; only models in which every layer after "
-           "the dense ones is MoE are supported");
-  read_router(r, m);
-  read_numerics(r, {.rms_norm_eps = 1e-6, .rope_theta = 10000, .max_position_embeddings = 4096}, m);
-  m.rope.interleaved = r.boolean_or("rope_interleave", true);
+  read_router(r, {.score = 0, .method = 0, .norm_topk_prob = true, .factor = 2.5}, m);
+  read_rest(r, c, 4096, m);
 }
 
 // The names of DeepSeek's own inference/configs/config_671B.json; defaults of its ModelArgs do not
@@ -86,7 +130,7 @@ void read_deepseek_inference(Reader& r, ModelSpec& m) {
   // Its code gives a bias to the 671B model alone, which it knows by its width.
   m.router.bias = m.hidden == 7168;
 
-  m.rms_norm_eps = 1e-6;
+  m.norm_eps = 1e-6;
   m.max_position_embeddings = r.integer_or("max_seq_len", 16384, kCount);
   m.rope.interleaved = true;
   m.rope.theta = r.number_or("rope_theta", 10000, {json::kPositive.min, 1e9});

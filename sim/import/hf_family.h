@@ -1,6 +1,7 @@
 // The families of hf_config.cpp, one file each, and what they share.
 #pragma once
 
+#include <functional>
 #include <string_view>
 
 #include "sim/base/json_reader.h"
@@ -30,26 +31,59 @@ class ConfigReader {
 
 // What transformers takes for keys that a family's file leaves out.
 struct NumericDefaults {
-  double rms_norm_eps;
+  double norm_eps;
   double rope_theta;
   int64_t max_position_embeddings;
+  std::string_view norm_eps_key = "rms_norm_eps";
+  double initializer_range = 0.02;
+  double partial_rotary_factor = 1;
 };
 
-// Keys that every family has and that change values, not costs: norms, initialisation, RoPE.
-// Refuses activations, biases and dropout that the training graph does not have.
+// Keys that every family with rotary positions has and that change values, not costs: norms,
+// initialisation, RoPE. Refuses dropout of attention probabilities.
 void read_numerics(json::Reader& r, const NumericDefaults& defaults, ModelSpec& m);
 
-// `rope_theta` with `rope_scaling`, or the newer `rope_parameters` that has both.
-RopeSpec read_rope(json::Reader& r, double default_theta, int64_t max_position);
+// `rope_theta` with `rope_scaling`, or the newer `rope_parameters` that has both. The fraction of a
+// head that is rotated, 1 unless the file or the family says otherwise, comes in `partial`.
+RopeSpec read_rope(json::Reader& r, double default_theta, int64_t max_position, double& partial);
+
+// An activation by transformers' names ("silu", "gelu", "gelu_new", "relu2"...) among those that
+// the family's block can have.
+Activation read_activation(json::Reader& r, std::string_view key, std::string_view fallback,
+                           bool gated);
+
+// `layer_types`, or without it by `slides` which layers have the window `m.sliding_window`.
+void read_layer_types(json::Reader& r, ModelSpec& m, const std::function<bool(int64_t)>& slides);
+
+// Heads by their usual keys; `kv_heads` 0: as many as heads; `head_dim` 0: hidden / heads.
+void read_gqa_heads(json::Reader& r, ConfigReader& c, ModelSpec& m, int64_t heads, int64_t kv_heads,
+                    int64_t head_dim);
+
+// Residual and embedding dropout by two keys, which must agree where both are there.
+void read_dropout(json::Reader& r, std::string_view residual, std::string_view embedding,
+                  double fallback, ModelSpec& m);
 
 // Refuses true for `key`; `what` says what the training graph does not have.
 void refuse_true(json::Reader& r, std::string_view key, std::string_view what);
 // Refuses everything but null or absence for `key`.
 void refuse_value(json::Reader& r, std::string_view key, std::string_view what);
+// Refuses everything but 0, null or absence.
+void refuse_nonzero(json::Reader& r, std::string_view key, std::string_view what);
 
-void read_deepseek_v3(json::Reader& r, ModelSpec& m);
+void read_deepseek_v2(json::Reader& r, ModelSpec& m);
+void read_deepseek_v3(json::Reader& r, ModelSpec& m);  // and kimi_k2
 void read_deepseek_inference(json::Reader& r, ModelSpec& m);
 void read_llama(json::Reader& r, ModelSpec& m);
+void read_mistral(json::Reader& r, ModelSpec& m);
 void read_mixtral(json::Reader& r, ModelSpec& m);
+void read_qwen2(json::Reader& r, ModelSpec& m);
+void read_qwen3(json::Reader& r, ModelSpec& m);
+void read_qwen2_moe(json::Reader& r, ModelSpec& m);
+void read_qwen3_moe(json::Reader& r, ModelSpec& m);
+void read_gpt_oss(json::Reader& r, ModelSpec& m);
+void read_gpt2(json::Reader& r, ModelSpec& m);
+void read_gpt_neox(json::Reader& r, ModelSpec& m);
+void read_mpt(json::Reader& r, ModelSpec& m);
+void read_nemotron(json::Reader& r, ModelSpec& m);
 
 }  // namespace orrery::hf

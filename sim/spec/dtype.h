@@ -16,8 +16,9 @@ enum class Dtype : uint8_t {
   kE5M6,      // 12-bit float of DeepSeek-V3's stashed attention outputs, FP32 scale per 1x128
   kInt32,
   kInt64,
+  kUint8,
 };
-constexpr int kDtypes = 7;
+constexpr int kDtypes = 8;
 extern const std::string_view kDtypeNames[kDtypes];
 
 // Bytes of a [rows, cols] tensor including its scales: e.g. FP8 1x128 takes rows * (cols +

@@ -116,6 +116,9 @@ std::vector<std::string> check_plan(const PlanSpec& p, const ModelSpec& m, const
   check_sizes(p, c, out);
   check_layers(p, m, out);
   check_experts(p, m, c, out);
+  if (m.position == PositionKind::kLearned && p.sequence_length > m.max_position_embeddings)
+    out.push_back(fmt::format("sequence_length {} exceeds the model's {} learned positions",
+                              p.sequence_length, m.max_position_embeddings));
   check_schedule(p, out);
   return out;
 }
