@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "sim/base/text.h"
+#include "sim/spec/model_json.h"
 
 namespace orrery {
 namespace {
@@ -13,46 +14,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json model_json(const ModelSpec& m) {
-  Json j = {{"family", m.family},
-            {"hidden", m.hidden},
-            {"layers", m.layers},
-            {"vocab", m.vocab},
-            {"tied_embeddings", m.tied_embeddings},
-            {"attention", m.attention == AttentionKind::kMla ? "mla" : "gqa"},
-            {"heads", m.heads},
-            {"kv_heads", m.kv_heads},
-            {"qk_nope_dim", m.qk_nope_dim},
-            {"qk_rope_dim", m.qk_rope_dim},
-            {"v_dim", m.v_dim},
-            {"q_lora_rank", m.q_lora_rank},
-            {"kv_lora_rank", m.kv_lora_rank},
-            {"ffn", m.ffn},
-            {"dense_layers", m.dense_layers},
-            {"experts", m.experts},
-            {"experts_per_token", m.experts_per_token},
-            {"shared_experts", m.shared_experts},
-            {"expert_ffn", m.expert_ffn},
-            {"expert_groups", m.expert_groups},
-            {"top_groups", m.top_groups},
-            {"mtp_layers", m.mtp_layers},
-            {"rms_norm_eps", m.norm_eps}};
-  j["router"] = {{"score", m.router.score == RouterScore::kSigmoid ? "sigmoid" : "softmax"},
-                 {"norm_topk_prob", m.router.norm_topk_prob},
-                 {"routed_scaling_factor", m.router.routed_scaling_factor},
-                 {"bias", m.router.bias}};
-  const RopeSpec& r = m.rope;
-  j["rope"] = {{"theta", r.theta},
-               {"kind", static_cast<int>(r.kind)},
-               {"factor", r.factor},
-               {"beta_fast", r.beta_fast},
-               {"beta_slow", r.beta_slow},
-               {"mscale", r.mscale},
-               {"mscale_all_dim", r.mscale_all_dim},
-               {"low_freq_factor", r.low_freq_factor},
-               {"high_freq_factor", r.high_freq_factor},
-               {"attention_factor", r.attention_factor},
-               {"original_max_position", r.original_max_position},
-               {"interleaved", r.interleaved}};
+  Json j = Json::parse(model_to_json(m));
+  j["family"] = m.family;
   return j;
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "runtime/cpu/cpu_executor.h"
+#include "runtime/model/device_support.h"
 #include "sim/cli/verbs.h"
 #include "sim/exec/verify_backend.h"
 #include "sim/schedule/compile_plan.h"
@@ -64,13 +65,14 @@ CLI::Validator positive() {
 void run_verb(const RunArguments& a) {
   const StudySpec study = load_study(a.experiment, a.overrides, data_root());
   check_arguments(a, study);
+  const GraphConfig config{study.model, study.plan, study.stack, study.cluster.node.gpus};
+  const ExecPlan plan = compile_plan(config);
   if (a.device == "cuda") {
+    require_cuda_kernels(plan, study.model);
     const int code = start_cuda_ranks(a, study);
     if (code > 0) throw SilentExit{code};
     if (code == 0) return;
   }
-  const GraphConfig config{study.model, study.plan, study.stack, study.cluster.node.gpus};
-  const ExecPlan plan = compile_plan(config);
   verify_or_throw(plan);
   const Numerics constants = numerics(study.model, study.training.mtp_loss_weight);
   ExecutorOptions options;

@@ -1,0 +1,70 @@
+#include "runtime/model/device_support.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "sim/base/error.h"
+
+namespace orrery {
+namespace {
+
+bool has_no_kernel(OpKind k) {
+  switch (k) {
+    case OpKind::kLayerNorm:
+    case OpKind::kLayerNormBackward:
+    case OpKind::kLayerNormReduce:
+    case OpKind::kAddPositions:
+    case OpKind::kPositionsBackward:
+    case OpKind::kActivation:
+    case OpKind::kActivationCast:
+    case OpKind::kActivationCastTranspose:
+    case OpKind::kActivationBackward:
+    case OpKind::kBiasBackward:
+    case OpKind::kGate:
+    case OpKind::kGateBackward:
+    case OpKind::kDropout:
+    case OpKind::kDropoutBackward:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool is_attention(OpKind k) { return k == OpKind::kAttention || k == OpKind::kAttentionBackward; }
+
+std::string missing(const Op& op, const ModelSpec& m) {
+  if (has_no_kernel(op.kind)) return fmt::format("op {}", op_kind_name(op.kind));
+  if (op.bias.valid()) return "biases of linear layers";
+  if (op.kind == OpKind::kRmsNorm && op.shape.groups > 1) return "norms of single heads";
+  if (is_attention(op.kind)) {
+    if (op.shape.window > 0) return "attention with a sliding window";
+    if (op.param.valid()) return "attention sinks";
+    if (m.position == PositionKind::kAlibi) return "ALiBi";
+  }
+  const bool swiglu = op.kind == OpKind::kSwiGlu || op.kind == OpKind::kSwiGluCast;
+  if (swiglu && m.activation == Activation::kClippedSwiGlu) return "clipped SwiGLU";
+  return "";
+}
+
+}  // namespace
+
+std::vector<std::string> missing_on_cuda(const ExecPlan& plan, const ModelSpec& model) {
+  std::vector<std::string> all;
+  for (const PlanOp& p : plan.ops) {
+    std::string what = missing(plan.graph_op(p), model);
+    if (!what.empty() && std::find(all.begin(), all.end(), what) == all.end())
+      all.push_back(std::move(what));
+  }
+  return all;
+}
+
+void require_cuda_kernels(const ExecPlan& plan, const ModelSpec& model) {
+  const std::vector<std::string> all = missing_on_cuda(plan, model);
+  if (all.empty()) return;
+  throw Error(ExitCode::kUnavailable,
+              fmt::format("the CUDA backend has no kernels for {}; --device cpu runs small models",
+                          fmt::join(all, ", ")));
+}
+
+}  // namespace orrery

@@ -1,0 +1,141 @@
+// Every kind of block that a family of models has: gradients against differences, and layouts
+// against a single rank.
+#include <algorithm>
+
+#include "runtime/model/device_support.h"
+#include "tests/unit/runtime/gradient_check.h"
+
+namespace orrery {
+namespace {
+
+struct Model {
+  std::string name, members;  // of the own form, beside the common ones
+};
+
+const std::string kCommon =
+    R"({"model_type":"orrery","hidden_size":24,"num_hidden_layers":4,"vocab_size":40,)"
+    R"("initializer_range":0.2,)";
+const std::string kMoe = R"("experts":4,"experts_per_token":2,"expert_intermediate_size":16)";
+
+// Megatron's GPT with dropout.
+const Model kGpt = {"GPT", R"("norm":"layer_norm","norm_bias":true,"num_attention_heads":3,
+    "qkv_bias":true,"attention_out_bias":true,"position":"learned","max_position_embeddings":12,
+    "activation":"gelu","ffn_bias":true,"intermediate_size":48,"tie_word_embeddings":true,
+    "dropout":0.2})"};
+const Model kNeox = {"GPT-NeoX", R"("norm":"layer_norm","norm_bias":true,"num_attention_heads":3,
+    "block":"parallel","qkv_bias":true,"position":"rope","rotary_dim":4,"activation":"gelu_tanh",
+    "intermediate_size":48})"};
+const Model kOneNorm = {"one norm, ALiBi, window", R"("norm":"layer_norm","num_attention_heads":3,
+    "num_key_value_heads":1,"block":"parallel_one_norm","position":"alibi","sliding_window":3,
+    "activation":"squared_relu","intermediate_size":48,"dropout":0.1})"};
+const Model kGptOss = {"gpt-oss", R"("norm":"rms_norm","num_attention_heads":4,
+    "num_key_value_heads":2,"head_dim":8,"qkv_bias":true,"attention_out_bias":true,
+    "attention_sinks":true,"sliding_window":4,"sliding_layers":[0,2],"position":"rope",
+    "activation":"clipped_swiglu","activation_limit":0.5,"ffn_bias":true,
+    "moe":{)" + kMoe + R"(,"linear_bias":true}})"};
+const Model kQwen3Moe = {"Qwen3-MoE", R"("norm":"rms_norm","num_attention_heads":4,
+    "num_key_value_heads":2,"head_dim":8,"qk_norm":true,"position":"rope","activation":"swiglu",
+    "moe":{)" + kMoe + "}}"};
+const Model kQwen2Moe = {"Qwen2-MoE", R"("norm":"rms_norm","num_attention_heads":3,
+    "qkv_bias":true,"position":"none","activation":"swiglu","intermediate_size":32,
+    "moe":{)" + kMoe + R"(,"shared_experts":1,"shared_intermediate_size":40,"shared_gate":true,
+    "layer_freq":2,"layer_offset":1,"norm_topk_prob":false}})"};
+const Model kUngated = {"ungated experts, direct queries", R"("norm":"layer_norm",
+    "attention":"mla","num_attention_heads":3,"q_lora_rank":0,"kv_lora_rank":16,
+    "qk_nope_head_dim":8,"qk_rope_head_dim":4,"v_head_dim":8,"position":"rope",
+    "activation":"gelu","intermediate_size":32,"dropout":0.1,
+    "moe":{)" + kMoe + R"(,"shared_experts":1,"dense_layers":1}})"};
+const std::vector<Model> kModels = {kGpt, kNeox, kOneNorm, kGptOss, kQwen3Moe, kQwen2Moe, kUngated};
+
+Layout of(const Model& m, Layout l) {
+  l.more.insert(l.more.begin(), "/model=" + kCommon + m.members);
+  return l;
+}
+
+void same(const Run& a, const Run& b) {
+  REQUIRE(a.steps.size() == b.steps.size());
+  for (std::size_t s = 0; s < a.steps.size(); ++s) {
+    CHECK(b.steps[s].grad_norm == Approx(a.steps[s].grad_norm).epsilon(2e-5));
+    CHECK(b.steps[s].losses.at(0) == Approx(a.steps[s].losses.at(0)).epsilon(1e-5));
+  }
+  REQUIRE(a.gradients.size() == b.gradients.size());
+  for (const auto& [name, x] : a.gradients) {
+    INFO(name);
+    const std::vector<double>& y = b.gradients.at(name);
+    REQUIRE(x.size() == y.size());
+    double scale = 1e-6, difference = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      scale = std::max(scale, std::abs(x[i]));
+      difference = std::max(difference, std::abs(x[i] - y[i]));
+    }
+    CHECK(difference < 5e-4 * scale);
+  }
+}
+
+TEST_CASE("blocks: gradients of every kind against differences", "[runtime]") {
+  for (const Model& m : kModels) {
+    INFO(m.name);
+    check_gradients(of(m, {.more = {"/plan/global_batch=1", "/plan/sequence_length=6"}}));
+  }
+}
+
+TEST_CASE("blocks: gradients with recomputed norms and the FP8 recipe's graph", "[runtime]") {
+  const std::vector<std::string> more = {
+      "/plan/global_batch=1", "/plan/sequence_length=6", "/plan/precision=fp8",
+      "/plan/recompute={\"norms\":true,\"mla_up\":false,\"swiglu\":true}"};
+  for (const Model& m : {kGpt, kOneNorm, kGptOss, kQwen2Moe, kUngated}) {
+    INFO(m.name);
+    check_gradients(of(m, {.more = more}));
+  }
+}
+
+TEST_CASE("blocks: layouts compute what one rank computes", "[runtime]") {
+  for (const Model& m : kModels) {
+    INFO(m.name);
+    const Run one = TinyJob<float>(of(m, {})).run(2);
+    const bool moe = m.members.find("experts") != std::string::npos;
+    same(one, TinyJob<float>(of(m, {.pipeline = 2, .data = 2, .expert = moe ? 2 : 1})).run(2));
+    same(one, TinyJob<float>(of(m, {.pipeline = 2, .schedule = "dualpipe"})).run(2));
+    same(one, TinyJob<float>(of(m, {.more = {"/plan/micro_batch=4"}})).run(2));
+  }
+}
+
+TEST_CASE("blocks: the graph has the parameters that the model counts", "[runtime]") {
+  for (const Model& m : kModels) {
+    INFO(m.name);
+    const StudySpec s = tiny_study(of(m, {}));
+    const StageGraph g = build_stage({s.model, s.plan, s.stack, s.cluster.node.gpus}, 0);
+    CHECK(g.param_count(false) + g.param_count(true) == count_parameters(s.model).total());
+  }
+}
+
+TEST_CASE("blocks: what has no CUDA kernel is named", "[runtime]") {
+  const auto missing = [](const Layout& l) {
+    const StudySpec s = tiny_study(l);
+    return missing_on_cuda(compile_plan({s.model, s.plan, s.stack, s.cluster.node.gpus}), s.model);
+  };
+  CHECK(missing({}).empty());
+  CHECK(missing(of(kQwen3Moe, {})) == std::vector<std::string>{"norms of single heads"});
+  const std::vector<std::string> oss = missing(of(kGptOss, {}));
+  for (const char* what : {"biases of linear layers", "attention with a sliding window",
+                           "attention sinks", "clipped SwiGLU", "op bias_backward"})
+    CHECK(std::find(oss.begin(), oss.end(), what) != oss.end());
+}
+
+TEST_CASE("blocks: dropout leaves its share out and keeps the mean", "[runtime]") {
+  const Model all = {"", kGpt.members};
+  const StudySpec s = tiny_study(of(all, {}));
+  CHECK(s.model.dropout == 0.2);
+  // Another step draws other masks: with equal weights and data the losses differ.
+  TinyJob<double> tiny(of(all, {}));
+  const HashTokens tokens(s.model.vocab);
+  OptimizerStep still;
+  still.lr = 0;
+  const double first = tiny.job.step({&tokens, 0}, still).losses.at(0);
+  CHECK(tiny.job.step({&tokens, 0}, still).losses.at(0) == first);
+  still.step = 2;
+  CHECK(tiny.job.step({&tokens, 0}, still).losses.at(0) != first);
+}
+
+}  // namespace
+}  // namespace orrery
