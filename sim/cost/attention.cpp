@@ -1,8 +1,10 @@
 #include "sim/cost/attention.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "sim/cost/memory_bound.h"
+#include "sim/cost/power.h"
 #include "sim/spec/model.h"
 
 namespace orrery {
@@ -44,8 +46,9 @@ Blocks causal_blocks(int64_t per_head, int64_t window) {
 double tiles_seconds(const GpuSpec& gpu, const AttentionKernelSpec& spec, const AttentionShape& s,
                      int64_t dims, int64_t sms) {
   const double rate = sm_peak(gpu, spec.peak_TFLOPS.value).count() * spec.mainloop_efficiency.value;
-  const double block =
-      2.0 * static_cast<double>(kBlock * kBlock * dims) / rate + spec.softmax_us.value * 1e-6;
+  const double products = 2.0 * static_cast<double>(kBlock * kBlock * dims) / rate;
+  const double softmax = spec.softmax_us.value * 1e-6;
+  const double block = std::sqrt(products * products + softmax * softmax);
   const double overhead = spec.tile_overhead_us.value * 1e-6 *
                           static_cast<double>(forward_dims(s)) / kReferenceHeadDims;
   const int64_t per_head = ceil_div(s.length, kBlock);
@@ -61,8 +64,10 @@ double tiles_seconds(const GpuSpec& gpu, const AttentionKernelSpec& spec, const 
   return std::max(longest, work / static_cast<double>(sms) + 0.5 * longest);
 }
 
-double kernel_seconds(const GpuSpec& gpu, double tiles, Bytes bytes, const GpuShare& share) {
-  return std::max(gpu.kernel_fixed_us.value * 1e-6 + tiles,
+double kernel_seconds(const GpuSpec& gpu, const AttentionKernelSpec& spec, Flops flops,
+                      double tiles, Bytes bytes, const GpuShare& share) {
+  return std::max(gpu.kernel_fixed_us.value * 1e-6 +
+                      throttled_seconds(gpu.power, spec.pJ_per_FLOP.value, flops, tiles),
                   memory_bound_seconds(gpu, AccessPattern::kStream, bytes, share));
 }
 
@@ -90,10 +95,10 @@ Bytes attention_postprocess_bytes(const AttentionShape& s) {
   return Bytes(query_rows(s) * s.d_qk * (kFp32 + kBf16));
 }
 
-double attention_forward_seconds(const GpuSpec& gpu, const AttentionShape& s,
-                                 const GpuShare& share) {
-  return kernel_seconds(gpu,
-                        tiles_seconds(gpu, gpu.attention_forward, s, forward_dims(s), share.sms),
+double attention_forward_seconds(const GpuSpec& gpu, const AttentionKernelSpec& spec,
+                                 const AttentionShape& s, const GpuShare& share) {
+  return kernel_seconds(gpu, spec, attention_forward_flops(s),
+                        tiles_seconds(gpu, spec, s, forward_dims(s), share.sms),
                         attention_forward_bytes(s), share);
 }
 
@@ -102,10 +107,10 @@ double attention_preprocess_seconds(const GpuSpec& gpu, const AttentionShape& s,
   return memory_bound_seconds(gpu, AccessPattern::kStream, attention_preprocess_bytes(s), share);
 }
 
-double attention_backward_seconds(const GpuSpec& gpu, const AttentionShape& s,
-                                  const GpuShare& share) {
-  return kernel_seconds(gpu,
-                        tiles_seconds(gpu, gpu.attention_backward, s, backward_dims(s), share.sms),
+double attention_backward_seconds(const GpuSpec& gpu, const AttentionKernelSpec& spec,
+                                  const AttentionShape& s, const GpuShare& share) {
+  return kernel_seconds(gpu, spec, attention_backward_flops(s),
+                        tiles_seconds(gpu, spec, s, backward_dims(s), share.sms),
                         attention_backward_bytes(s), share);
 }
 

@@ -1,4 +1,4 @@
-// Time of fused attention (FlashAttention-3): one CTA per 128 rows of one head's scores.
+// Time of fused attention (FlashAttention, cuDNN): one CTA per 128 rows of one head's scores.
 //
 // FLOPs. Forward: S = Q K^T and O = P V, 2 H L^2 (d_qk + d_v) for H heads and length L. Backward:
 // the five products S = Q K^T, dP = dO V^T, dV = P^T dO, dQ = dS K, dK = dS^T Q, that is
@@ -6,10 +6,13 @@
 // convention of published TFLOP/s, without the masked half of the diagonal blocks.
 //
 // Forward and main backward kernel. A 128x128 block of scores takes one SM
-//   block_seconds = 2 * 128^2 * (d_qk + d_v) / (SM peak * mainloop_efficiency) + softmax_us
-// (3 d_qk + 2 d_v in the backward): the products at their own efficiency, then the part of the
-// exponentials that they do not hide. That separation is what makes one set of constants fit head
-// dimensions 128 and 256, and what V3's 192/128 needs. A tile is a row of blocks, or a column in
+//   products = 2 * 128^2 * (d_qk + d_v) / (SM peak * mainloop_efficiency)
+//   block_seconds = sqrt(products^2 + softmax_us^2)
+// (3 d_qk + 2 d_v in the backward): the tensor cores and the units that do the softmax (16384
+// exponentials at 16 a clock, 0.56 us on an H100, with their scaling, maxima and sums) overlap in
+// part; the root of the squares lies between their sum (no overlap) and the larger (all of it). One
+// pair of constants then fits head dimensions 64, 128 and 256, and V3's 192/128. A tile is a row of
+// blocks, or a column in
 // the backward, all n = ceil(L / 128) of them or on average (n + 1) / 2 with a causal mask, plus
 // tile_overhead_us * (d_qk + d_v) / 256, since the loads and stores outside the loop grow with the
 // head. Tiles are H * n:
@@ -20,17 +23,15 @@
 // runs a preprocess kernel (row sums of dO * O, clearing the FP32 dQ) and a postprocess kernel (dQ
 // to BF16) around the main one; both stream through HBM.
 //
-// Constants: the 24 forward rows of FA3's H100 figure with head dimensions 128 and 256 (the H100
-// and H800 share SMs and tensor peak), median error 3 %, largest 7 %; the backward fits the five
-// rows of head dimension 128 within 3 %, with the forward's softmax_us. Not fitted: DeepSeek's H800
-// trace, 128 heads of 192/128, L = 4096, 112 SMs, where the forward is 6 % slow (1.24 ms measured)
-// and the main backward 1 % slow (3.78 ms). That cuDNN needs 132 SMs for the same forward time
-// (Megatron-Core report, 553 TFLOP/s) is thus explained by the kernel: FA3 on 132 SMs comes out at
-// 617 TFLOP/s, 74 % of the peak inside the loop; no different clock is needed.
+// Constants: FlashAttention-3 on an H100, 36 forward figures of head dimensions 64, 128 and 256,
+// two of three fitted: median 3.2 %, held out 4.1 % (largest 18 %, causal rows of 512); backward, 5
+// of head dimension 128: 1 %, held out 4 %. FlashAttention-2 and cuDNN on it likewise (4.4 and 4.4
+// %, 2.7 and 2.6 %). Not fitted: DeepSeek's H800 trace, 128 heads of 192/128, L = 4096, 112 SMs,
+// where the forward is 5 % slow (1.24 ms measured) and the main backward 3 % slow (3.78 ms).
 // A sliding window of W keys leaves row i of blocks min(i + 1, 1 + ceil((W - 1) / 128)) blocks, and
 // S·W - W²/2 scores of a sequence.
-// Valid for head dimensions 128 to 256 and L >= 512 (64: 8 to 28 % fast). Ignored: variable length,
-// splits over keys (decoding), clocks.
+// Valid for head dimensions 64 to 256 and L >= 512. Ignored: variable length, splits over keys
+// (decoding).
 #pragma once
 
 #include <cstdint>
@@ -62,13 +63,14 @@ Bytes attention_preprocess_bytes(const AttentionShape& shape);
 Bytes attention_backward_bytes(const AttentionShape& shape);
 Bytes attention_postprocess_bytes(const AttentionShape& shape);
 
-double attention_forward_seconds(const GpuSpec& gpu, const AttentionShape& shape,
-                                 const GpuShare& share);
+// `spec`: the kernel's constants, of the GPU.
+double attention_forward_seconds(const GpuSpec& gpu, const AttentionKernelSpec& spec,
+                                 const AttentionShape& shape, const GpuShare& share);
 double attention_preprocess_seconds(const GpuSpec& gpu, const AttentionShape& shape,
                                     const GpuShare& share);
 // The main kernel alone; a backward pass is preprocess + backward + postprocess.
-double attention_backward_seconds(const GpuSpec& gpu, const AttentionShape& shape,
-                                  const GpuShare& share);
+double attention_backward_seconds(const GpuSpec& gpu, const AttentionKernelSpec& spec,
+                                  const AttentionShape& shape, const GpuShare& share);
 double attention_postprocess_seconds(const GpuSpec& gpu, const AttentionShape& shape,
                                      const GpuShare& share);
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "sim/cost/power.h"
+
 namespace orrery {
 namespace {
 
@@ -10,7 +12,23 @@ constexpr int64_t kTileM = 128;
 constexpr int64_t kSmallTile = 64;
 constexpr int64_t kTileK = 128;
 constexpr int64_t kTileN = 128;
-constexpr std::array<int64_t, 2> kWideTiles = {192, 256};
+
+struct TileShape {
+  int64_t m, n;
+};
+// Of the library's kernels; the small ones only for products that they finish in one wave.
+constexpr std::array<TileShape, 7> kLibraryTiles = {
+    {{128, 128}, {128, 160}, {128, 176}, {128, 192}, {128, 256}, {256, 128}, {192, 128}}};
+constexpr std::array<TileShape, 5> kSmallLibraryTiles = {
+    {{64, 64}, {64, 128}, {128, 64}, {64, 256}, {256, 64}}};
+
+// The fraction of the mainloop's rate that a tile reaches: smaller ones load more operands from
+// shared memory per FLOP than 128x128, (m + n) / (m n) against 1 / 64, and wait for them.
+double tile_rate(const TileShape& t) {
+  return std::min(1.0, static_cast<double>(t.m * t.n) / static_cast<double>(64 * (t.m + t.n)));
+}
+
+bool from_library(GemmKernel k) { return k != GemmKernel::kFp8 && k != GemmKernel::kFp8Wgrad; }
 
 const GemmKernelSpec& kernel_spec(const GpuSpec& gpu, GemmKernel kernel) {
   switch (kernel) {
@@ -18,6 +36,12 @@ const GemmKernelSpec& kernel_spec(const GpuSpec& gpu, GemmKernel kernel) {
       return gpu.gemm_fp8;
     case GemmKernel::kFp8Wgrad:
       return gpu.gemm_fp8_wgrad;
+    case GemmKernel::kFp8Tensor:
+      return gpu.gemm_fp8_tensor;
+    case GemmKernel::kMxfp8:
+      return gpu.gemm_mxfp8;
+    case GemmKernel::kNvfp4:
+      return gpu.gemm_nvfp4;
     case GemmKernel::kBf16:
       break;
   }
@@ -30,7 +54,7 @@ int64_t group_size(const GemmShape& s, int64_t total, int64_t g) {
   return total / s.groups + (g < total % s.groups ? 1 : 0);
 }
 
-// Tiles of 128 (or 64) by 128 over all groups are row_tiles * ceil(n / tile_n), and each takes
+// Tiles over all groups are row_tiles * ceil(n / tile_n), and each takes
 // `k_blocks` blocks of 128 of the inner dimension on average, `max_k_blocks` at most.
 struct Blocking {
   int64_t tile_m = 0;
@@ -39,18 +63,15 @@ struct Blocking {
   int64_t max_k_blocks = 0;
 };
 
-Blocking block_rows(const GemmShape& s) {
-  int64_t most = 0;
-  for (int64_t g = 0; g < s.groups; ++g) most = std::max(most, group_size(s, s.m, g));
-  Blocking b{.tile_m = most <= kSmallTile ? kSmallTile : kTileM,
+Blocking block_rows(const GemmShape& s, int64_t tile_m) {
+  Blocking b{.tile_m = tile_m,
              .k_blocks = static_cast<double>(ceil_div(s.k, kTileK)),
              .max_k_blocks = ceil_div(s.k, kTileK)};
   for (int64_t g = 0; g < s.groups; ++g) b.row_tiles += ceil_div(group_size(s, s.m, g), b.tile_m);
   return b;
 }
 
-Blocking block_inner(const GemmShape& s) {
-  const int64_t tile_m = s.m <= kSmallTile ? kSmallTile : kTileM;
+Blocking block_inner(const GemmShape& s, int64_t tile_m) {
   int64_t sum = 0;
   int64_t most = 0;
   for (int64_t g = 0; g < s.groups; ++g) {
@@ -64,10 +85,21 @@ Blocking block_inner(const GemmShape& s) {
           .max_k_blocks = most};
 }
 
-GemmTiling price_tile(const GpuSpec& gpu, const GemmShape& s, const Blocking& b, int64_t tile_n,
-                      int64_t sms) {
+// The rows of DeepGEMM's tile.
+int64_t block_scaled_tile_m(const GemmShape& s) {
+  int64_t most = s.grouped == GroupedDim::kK ? s.m : 0;
+  if (s.grouped == GroupedDim::kM)
+    for (int64_t g = 0; g < s.groups; ++g) most = std::max(most, group_size(s, s.m, g));
+  return most <= kSmallTile ? kSmallTile : kTileM;
+}
+
+GemmTiling price_tile(const GpuSpec& gpu, const GemmShape& s, const TileShape& tile, int64_t sms) {
+  const Blocking b = s.grouped == GroupedDim::kK ? block_inner(s, tile.m) : block_rows(s, tile.m);
+  const int64_t tile_n = tile.n;
   const GemmKernelSpec& spec = kernel_spec(gpu, s.kernel);
-  const double rate = sm_peak(gpu, spec.peak_TFLOPS.value).count() * spec.mainloop_efficiency.value;
+  const double rate = sm_peak(gpu, spec.peak_TFLOPS.value).count() *
+                      spec.mainloop_efficiency.value *
+                      (from_library(s.kernel) ? tile_rate(tile) : 1);
   const double block_seconds = 2.0 * static_cast<double>(b.tile_m * tile_n * kTileK) / rate;
   const double overhead = spec.tile_overhead_us.value * 1e-6;
   GemmTiling t{.tile_m = b.tile_m, .tile_n = tile_n, .tiles = b.row_tiles * ceil_div(s.n, tile_n)};
@@ -78,7 +110,17 @@ GemmTiling price_tile(const GpuSpec& gpu, const GemmShape& s, const Blocking& b,
   return t;
 }
 
-int64_t element_bytes(GemmKernel kernel) { return kernel == GemmKernel::kBf16 ? 2 : 1; }
+// Bits of an operand's element, its share of the scales included (FP8 1x128: under 3 %, left out).
+int64_t element_bits(GemmKernel kernel) {
+  switch (kernel) {
+    case GemmKernel::kBf16:
+      return 16;
+    case GemmKernel::kNvfp4:
+      return 5;  // 4, rounded up with 8 bits of scale per 16 elements
+    default:
+      return 8;
+  }
+}
 
 int64_t output_bytes(GemmOutput output) {
   switch (output) {
@@ -103,26 +145,35 @@ Bytes gemm_bytes(const GemmShape& s) {
   const bool by_k = s.grouped == GroupedDim::kK;
   const int64_t operands = s.m * s.k + s.n * s.k * (by_k ? 1 : s.groups);
   const int64_t outputs = s.m * s.n * (by_k ? s.groups : 1);
-  return Bytes(operands * element_bytes(s.kernel) + outputs * output_bytes(s.output));
+  return Bytes(operands * element_bits(s.kernel) / 8 + outputs * output_bytes(s.output));
 }
 
 GemmTiling gemm_tiling(const GpuSpec& gpu, const GemmShape& s, int64_t sms) {
-  const Blocking b = s.grouped == GroupedDim::kK ? block_inner(s) : block_rows(s);
-  GemmTiling best = price_tile(gpu, s, b, kTileN, sms);
+  const int64_t tile_m = block_scaled_tile_m(s);
+  const bool library = from_library(s.kernel);
+  GemmTiling best = price_tile(gpu, s, library ? kLibraryTiles[0] : TileShape{tile_m, kTileN}, sms);
   const auto take_if_faster = [&](const GemmTiling& t) {
     if (t.seconds < best.seconds) best = t;
   };
-  if (s.kernel == GemmKernel::kBf16)
-    for (const int64_t tile_n : kWideTiles) take_if_faster(price_tile(gpu, s, b, tile_n, sms));
-  const GemmTiling narrow = price_tile(gpu, s, b, kSmallTile, sms);
-  if (narrow.waves <= 1) take_if_faster(narrow);
+  const auto take_in_one_wave = [&](const TileShape& tile) {
+    const GemmTiling t = price_tile(gpu, s, tile, sms);
+    if (t.waves <= 1) take_if_faster(t);
+  };
+  if (!library) {
+    take_in_one_wave({tile_m, kSmallTile});
+    return best;
+  }
+  for (const TileShape& tile : kLibraryTiles) take_if_faster(price_tile(gpu, s, tile, sms));
+  for (const TileShape& tile : kSmallLibraryTiles) take_in_one_wave(tile);
   return best;
 }
 
 double gemm_seconds(const GpuSpec& gpu, const GemmShape& s, const GpuShare& share) {
-  const double hbm =
-      hbm_seconds(gpu, gemm_bytes(s), kernel_spec(gpu, s.kernel).hbm_efficiency.value, share);
-  return gpu.kernel_fixed_us.value * 1e-6 + std::max(gemm_tiling(gpu, s, share.sms).seconds, hbm);
+  const GemmKernelSpec& spec = kernel_spec(gpu, s.kernel);
+  const double hbm = hbm_seconds(gpu, gemm_bytes(s), spec.hbm_efficiency.value, share);
+  const double tiles = gemm_tiling(gpu, s, share.sms).seconds;
+  return gpu.kernel_fixed_us.value * 1e-6 +
+         std::max(throttled_seconds(gpu.power, spec.pJ_per_FLOP.value, gemm_flops(s), tiles), hbm);
 }
 
 }  // namespace orrery

@@ -8,26 +8,32 @@
 // Quantisation is the point of the model: a last wave that fills few SMs costs a whole one, and
 // rows, columns and k are rounded up to the tile.
 //
-// Tiles follow the heuristic of DeepGEMM's first release (get_best_configs, February 2025): 128
-// rows, or 64 when no group has more than 64; 128 columns, or 64 where those too fit the SMs in one
-// wave, since DeepGEMM's order (fewest waves, then fullest last wave) picks a narrower tile only
-// there. Its widths between (112, 120) are left out: the H800 table runs at the speed of 128-wide
-// tiles where the heuristic would pick them. BF16 adds the 192 and 256 columns of cuBLAS. Of these
-// the fastest by the formula is taken; time then never falls as m, n or k grows or SMs go away.
+// The tensor cores' clock is that of sim/cost/power.h: at the fraction f that the power limit
+// leaves, the tiles take 1 / f as long.
+//
+// Tiles of the 1x128 kernels follow the heuristic of DeepGEMM's first release (get_best_configs,
+// February 2025): 128 rows, or 64 when no group has more than 64; 128 columns, or 64 where those
+// too fit the SMs in one wave, since DeepGEMM's order (fewest waves, then fullest last wave) picks
+// a narrower tile only there. Its widths between (112, 120) are left out: the H800 table runs at
+// the speed of 128-wide tiles where the heuristic would pick them. The other kernels are a library
+// (cuBLAS) that has many tiles, of which the fastest by the formula is taken; those with a side of
+// 64 load more from shared memory per FLOP and are slower in proportion. Time then never falls as
+// m, n or k grows or SMs go away. On Blackwell two SMs share a 256-wide tile, each half of it.
 //
 // HBM traffic is each operand once, each output once, twice if FP32 is accumulated in place. Tiles
 // read operands again through L2; the order of tiles is assumed to keep that out of HBM (50 MB of
-// L2 hold the strips that one wave of 132 tiles works on). Ignored: scale factors (3 % of FP8
-// operands), clocks below those of the fit, L2 bandwidth. The last two show: the kernels of
-// DeepSeek's H800 training trace, on 112 SMs beside all-to-alls, have a mainloop about 12 % slower
-// than the stand-alone table (o_proj, k = 16384: model 10 % fast) and a shorter epilogue (kv_up,
-// k = 512: model 11 % slow); all dense FP8 GEMMs together come out 5 % fast,
-// the grouped ones 6 %.
+// L2 hold the strips that one wave of 132 tiles works on). Ignored: L2 bandwidth, clocks of the
+// 1x128 kernels, whose constants hold a sustained one. Both show: the kernels of DeepSeek's H800
+// training trace, on 112 SMs beside all-to-alls, have a mainloop about 12 % slower than the
+// stand-alone table (o_proj, k = 16384: model 10 % fast) and a shorter epilogue (kv_up, k = 512:
+// model 11 % slow); all dense FP8 GEMMs together come out 5 % fast, the grouped ones 6 %.
 //
 // Constants: gemm_fp8 fits 10 rows of DeepGEMM's H800 table (4096 rows and more) within 2 %;
-// gemm_bf16 fits cuBLAS within 12 % (m = 4096); gemm_fp8_wgrad has no stand-alone H800 measurement
-// and fits the five attention wgrads of the trace within 6 %. Valid for n >= 64 and from 64 rows up
-// (to 128 rows: 33 % off at worst, where L2 limits).
+// gemm_bf16 of Hopper fits 29 of 43 rows of XLA's H100 table within 2 % in the median (held out:
+// 2.5 %), and with one energy per operation cuBLAS on an H200 (3 %, held out 4 %);
+// gemm_fp8_wgrad has no stand-alone H800 measurement and fits the five attention wgrads of the
+// trace within 6 %. Valid for n >= 64 and from 64 rows up (to 128 rows: 33 % off at worst, where L2
+// limits).
 #pragma once
 
 #include <cstdint>
@@ -38,9 +44,12 @@
 namespace orrery {
 
 enum class GemmKernel : uint8_t {
-  kBf16,
-  kFp8,       // 1x128 scales by 128x128 scales: fprop and dgrad
-  kFp8Wgrad,  // 1x128 scales by 1x128 scales
+  kBf16,       // and FP16
+  kFp8,        // 1x128 scales by 128x128 scales: fprop and dgrad
+  kFp8Wgrad,   // 1x128 scales by 1x128 scales
+  kFp8Tensor,  // one scale per tensor
+  kMxfp8,      // 1x32
+  kNvfp4,      // 1x16
 };
 
 enum class GemmOutput : uint8_t { kBf16, kFp32, kFp32Accumulate };

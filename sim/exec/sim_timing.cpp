@@ -149,11 +149,13 @@ double compute_op_seconds(const Op& op, const TimingInput& in, int64_t sms, doub
     case OpKind::kGemmFp8Wgrad:
       return gemm_op_seconds(op, gpu, share);
     case OpKind::kAttention:
-      return attention_forward_seconds(gpu, attention_shape(op, in.graph.model), share);
+      return attention_forward_seconds(gpu, *attention_forward_kernel(gpu, stack.attention_kernel),
+                                       attention_shape(op, in.graph.model), share);
     case OpKind::kAttentionBackward: {
       const AttentionShape a = attention_shape(op, in.graph.model);
       return attention_preprocess_seconds(gpu, a, share) +
-             attention_backward_seconds(gpu, a, share) +
+             attention_backward_seconds(
+                 gpu, *attention_backward_kernel(gpu, stack.attention_kernel), a, share) +
              attention_postprocess_seconds(gpu, a, share);
     }
     case OpKind::kRouter:

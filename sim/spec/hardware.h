@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sim/base/units.h"
@@ -12,19 +13,37 @@ namespace orrery {
 
 // Constants of one tensor-core GEMM kernel family on one GPU; sim/cost/gemm.h gives the formula.
 struct GemmKernelSpec {
-  Sourced peak_TFLOPS;          // dense tensor-core peak of the input type, all SMs
+  Sourced peak_TFLOPS;          // dense tensor-core peak of the input type, all SMs; a file that
+                                // leaves it out means the GPU's of that type
   Sourced mainloop_efficiency;  // fraction of the SM's peak inside the k loop
   Sourced tile_overhead_us;     // per tile and SM: pipeline fill and the part of the epilogue that
                                 // the next tile does not hide
   Sourced hbm_efficiency;       // fraction of the HBM bandwidth its streams reach
+  Sourced pJ_per_FLOP;          // switching energy at full clock on random data; 0: never throttled
+
+  bool exists() const { return peak_TFLOPS.value > 0; }
 };
 
 // Constants of one fused attention kernel; sim/cost/attention.h gives the formula.
 struct AttentionKernelSpec {
   Sourced peak_TFLOPS;
   Sourced mainloop_efficiency;  // fraction of the SM's peak that the matrix products alone reach
-  Sourced softmax_us;           // exponentials that the products do not hide, per 128x128 scores
+  Sourced softmax_us;           // the softmax alone, per 128x128 scores and SM
   Sourced tile_overhead_us;     // per tile and SM with d_qk + d_v = 256: first loads, last stores
+  Sourced pJ_per_FLOP;          // as a GEMM's
+};
+
+// An implementation of attention; a stack picks one by its name.
+struct AttentionKernels {
+  std::string name;  // "flash_attention_2", "flash_attention_3", "cudnn"
+  AttentionKernelSpec forward, backward;
+};
+
+// What limits the clock; sim/cost/power.h gives the formula. limit_W 0: nothing known, so that the
+// kernels' efficiencies hold the clock that they were measured at.
+struct PowerSpec {
+  Sourced limit_W;
+  Sourced static_W;  // of the busy GPU beside the switching in its tensor cores
 };
 
 // Constants of memory-bound kernels, by access pattern: the fraction of the HBM bandwidth reached.
@@ -41,21 +60,39 @@ enum class AccessPattern : uint8_t {
 constexpr int kAccessPatterns = 8;
 extern const std::string_view kAccessPatternNames[kAccessPatterns];
 
+// Generations, as NCCL distinguishes them.
+enum class GpuArchitecture : uint8_t { kVolta, kAmpere, kHopper, kBlackwell };
+constexpr int kGpuArchitectures = 4;
+extern const std::string_view kGpuArchitectureNames[kGpuArchitectures];
+
+// Kernels and peaks that a GPU does not have are left out of its file; their peak is then 0.
 struct GpuSpec {
   std::string name;
+  GpuArchitecture architecture = GpuArchitecture::kHopper;
   Sourced sm_count;
   Sourced hbm_capacity_GiB;
   Sourced hbm_bandwidth_GBps;
   Sourced bf16_dense_TFLOPS;  // tensor-core peak without sparsity: the denominator of MFU
   Sourced fp8_dense_TFLOPS;
-  GemmKernelSpec gemm_bf16;
-  GemmKernelSpec gemm_fp8;        // 1x128 by 128x128 scales, BF16 out: fprop and dgrad
-  GemmKernelSpec gemm_fp8_wgrad;  // 1x128 by 1x128 scales, FP32 accumulated into the gradient
+  Sourced fp4_dense_TFLOPS;
+  GemmKernelSpec gemm_bf16;        // and FP16
+  GemmKernelSpec gemm_fp8;         // 1x128 by 128x128 scales, BF16 out: fprop and dgrad
+  GemmKernelSpec gemm_fp8_wgrad;   // 1x128 by 1x128 scales, FP32 accumulated into the gradient
+  GemmKernelSpec gemm_fp8_tensor;  // one scale per tensor
+  GemmKernelSpec gemm_mxfp8;       // E8M0 scales per 1x32
+  GemmKernelSpec gemm_nvfp4;       // E4M3 scales per 1x16, an FP32 one per tensor
+  // The one that a stack gets which names none.
   AttentionKernelSpec attention_forward;
   AttentionKernelSpec attention_backward;
+  std::vector<AttentionKernels> attention_kernels;  // by name
+  PowerSpec power;
   Sourced hbm_efficiency[kAccessPatterns];
   Sourced kernel_fixed_us;  // start and drain of a kernel on the GPU, beyond its work
   Sourced launch_gap_us;    // between two dependent kernels of one stream
 };
+
+// The kernels of that name ("": the default), or nullptr when the GPU has none.
+const AttentionKernelSpec* attention_forward_kernel(const GpuSpec& gpu, std::string_view name);
+const AttentionKernelSpec* attention_backward_kernel(const GpuSpec& gpu, std::string_view name);
 
 }  // namespace orrery

@@ -109,6 +109,15 @@ void check_schedule(const PlanSpec& p, std::vector<std::string>& out) {
                     2 * p.pipeline_parallel, p.global_batch, p.data_parallel, p.micro_batch, m));
 }
 
+void check_precision(const PlanSpec& p, const ClusterSpec& c, std::vector<std::string>& out) {
+  const GpuSpec& gpu = c.node.gpu;
+  if (p.precision == Precision::kFp8 && !(gpu.gemm_fp8.exists() && gpu.gemm_fp8_wgrad.exists()))
+    out.push_back(
+        fmt::format("precision fp8 needs the kernels gemm_fp8 and gemm_fp8_wgrad, which "
+                    "the profile of {} does not have",
+                    gpu.name));
+}
+
 }  // namespace
 
 std::vector<std::string> check_plan(const PlanSpec& p, const ModelSpec& m, const ClusterSpec& c) {
@@ -120,6 +129,7 @@ std::vector<std::string> check_plan(const PlanSpec& p, const ModelSpec& m, const
     out.push_back(fmt::format("sequence_length {} exceeds the model's {} learned positions",
                               p.sequence_length, m.max_position_embeddings));
   check_schedule(p, out);
+  check_precision(p, c, out);
   return out;
 }
 

@@ -37,9 +37,11 @@ StackSpec read_stack(Reader r) {
   s.router_backward = read_composite(r.object("router_backward"));
   s.expert_layout = read_composite(r.object("expert_layout"));
   s.dispatch_layout = read_composite(r.object("dispatch_layout"));
+  s.attention_kernel = r.string_or("attention_kernel", "");
   s.cast_per_linear = r.boolean("cast_per_linear");
   s.scale_attention_out = r.boolean_or("scale_attention_out", false);
   s.reserved_GiB = read_sourced(r, "reserved_GiB", {0, 1024});
+  if (r.has("host_issue_us")) s.host_issue_us = read_sourced(r, "host_issue_us", {0, 1000});
   s.ring_efficiency = read_sourced(r, "ring_efficiency", json::kFraction);
   r.finish();
   return s;

@@ -35,9 +35,12 @@ struct StackSpec {
   CompositeSpec router_backward;
   CompositeSpec expert_layout;       // counting rows per expert and building the permutation
   CompositeSpec dispatch_layout;     // counting tokens per destination rank
+  std::string attention_kernel;      // of GpuSpec::attention_kernels; "": the GPU's default
   bool cast_per_linear = false;      // each Linear casts its own input, even when two share it
   bool scale_attention_out = false;  // multiplies the attention block's output, as a kernel
   Sourced reserved_GiB;              // CUDA context, NCCL and allocator reserve on every GPU
+  // CPU time to issue one kernel of an eager framework; 0: CUDA graphs, or a host that never lags.
+  Sourced host_issue_us;
   Sourced ring_efficiency;  // share of the link bandwidth that NCCL's large collectives reach
 };
 

@@ -6,8 +6,8 @@
 #include <filesystem>
 
 #include "sim/base/json_write.h"
-#include "sim/base/text.h"
 #include "sim/import/hf_config.h"
+#include "sim/spec/profile_file.h"
 
 namespace orrery {
 
@@ -19,52 +19,9 @@ namespace fs = std::filesystem;
 using json::Node;
 using json::Reader;
 
-// Members that may name a file, with the member of the loaded object that may name a further one.
-struct Reference {
-  std::string_view key;
-  std::string_view nested;
-};
-constexpr std::array<Reference, 6> kReferences = {{{"model", ""},
-                                                   {"cluster", "node"},
-                                                   {"plan", ""},
-                                                   {"stack", ""},
-                                                   {"price", ""},
-                                                   {"training", ""}}};
-
-std::string find_file(const std::string& name, const fs::path& beside, const fs::path& profiles,
-                      const std::string& where) {
-  for (const fs::path& base : {beside, profiles})
-    for (const char* suffix : {"", ".json"}) {
-      const fs::path p = base / (name + suffix);
-      std::error_code ignored;
-      if (fs::is_regular_file(p, ignored)) return p.string();
-    }
-  std::vector<std::string> have;
-  std::error_code ignored;
-  for (const auto& e : fs::directory_iterator((profiles / name).parent_path(), ignored))
-    have.push_back((fs::path(name).parent_path() / e.path().stem()).string());
-  const std::string near = nearest_name(name, have);
-  throw InputError(
-      {{where, fmt::format("no file \"{}\" beside this one or in hardware_profiles/{}", name,
-                           near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near))}},
-      ExitCode::kNoInput);
-}
-
-// Replaces a string member by the content of the file it names; recurses along `nested`.
-void resolve(Node& object, std::string_view key, std::string_view nested, const fs::path& beside,
-             const fs::path& profiles, const std::string& pointer) {
-  Node* member = object.find(key);
-  if (member == nullptr) return;
-  fs::path from = beside;
-  const std::string here = fmt::format("{}/{}", pointer, key);
-  if (member->kind == Node::Kind::kString) {
-    const std::string file = find_file(member->string, beside, profiles, member->where(here));
-    *member = json::parse_json_file(file);
-    from = fs::path(file).parent_path();
-  }
-  if (nested.empty()) return;
-  resolve(*member, nested, nested == "node" ? "gpu" : "", from, profiles, here);
-}
+// Members that may name a file.
+constexpr std::array<std::string_view, 6> kReferences = {"model", "cluster", "plan",
+                                                         "stack", "price",   "training"};
 
 std::vector<PhaseSpec> read_phases(Reader& r, int64_t plan_sequence) {
   std::vector<PhaseSpec> phases;
@@ -123,6 +80,17 @@ std::optional<Sourced> read_price(Reader& r) {
   return usd;
 }
 
+void check_attention_kernel(Reader& r, const StudySpec& s) {
+  const GpuSpec& gpu = s.cluster.node.gpu;
+  if (attention_forward_kernel(gpu, s.stack.attention_kernel) != nullptr) return;
+  std::string names;
+  for (const AttentionKernels& k : gpu.attention_kernels)
+    names += (names.empty() ? "only " : ", ") + k.name;
+  r.fail("stack", fmt::format("attention_kernel is \"{}\", but the profile of {} has {}",
+                              s.stack.attention_kernel, gpu.name,
+                              names.empty() ? "no attention_kernels" : names));
+}
+
 void apply_override(Node& root, const std::string& text) {
   const std::size_t eq = text.find('=');
   if (eq == std::string::npos || text.empty() || text[0] != '/')
@@ -148,6 +116,7 @@ StudySpec read_study(const Node& root, const std::string& path) {
   s.cluster = read_cluster(r.object("cluster"));
   s.plan = read_plan(r.object("plan"));
   s.stack = read_stack(r.object("stack"));
+  check_attention_kernel(r, s);
   s.usd_per_gpu_hour = read_price(r);
   if (const Node* training = r.raw("training"))
     s.training = read_training(*training, "/training", diagnostics);
@@ -171,8 +140,8 @@ StudySpec load_study(const std::string& path, const std::vector<std::string>& ov
       fs::is_directory(path, ignored) ? fs::path(path) / "experiment.json" : fs::path(path);
   Node root = json::parse_json_file(file.string());
   const fs::path profiles = fs::path(data_root) / "hardware_profiles";
-  for (const Reference& ref : kReferences)
-    resolve(root, ref.key, ref.nested, file.parent_path(), profiles, "");
+  for (const std::string_view key : kReferences)
+    resolve_profile(root, key, file.parent_path(), profiles);
   for (const std::string& o : overrides) apply_override(root, o);
   StudySpec s = read_study(root, file.string());
   const std::vector<std::string> broken = check_plan(s.plan, s.model, s.cluster);

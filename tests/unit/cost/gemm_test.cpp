@@ -234,7 +234,8 @@ TEST_CASE("wgrad GEMMs in DeepSeek's H800 training trace", "[cost][accuracy]") {
 }
 
 TEST_CASE("BF16 GEMMs follow cuBLAS on the same SMs", "[cost][accuracy]") {
-  // cuBLAS 13.1 on an H200, measured 2026: TFLOP/s. The H200's HBM does not limit these shapes.
+  // cuBLAS 13.1 on an H200 at 700 W, random data, measured 2026: TFLOP/s. The H200's HBM does not
+  // limit these shapes.
   struct Row {
     int64_t m, n, k;
     double tflops;
@@ -246,10 +247,11 @@ TEST_CASE("BF16 GEMMs follow cuBLAS on the same SMs", "[cost][accuracy]") {
     const GemmShape s = bf16(r.m, r.n, r.k);
     const double measured = gemm_flops(s).count() / (r.tflops * 1e6);
     CAPTURE(r.m, r.n, r.k);
-    CHECK(micros(h800(), s, 132) == Approx(measured).epsilon(0.125));
+    CHECK(micros(h800(), s, 132) == Approx(measured).epsilon(0.08));
   }
-  // The router of the trace, not fitted: 4096 x 256 x 7168 on 112 SMs, 44 to 52 us.
+  // The router of the trace, not fitted: 4096 x 256 x 7168 on 112 SMs, 44 to 52 us; beside
+  // all-to-alls the kernels' mainloops are slower than alone.
   GemmShape router = bf16(4096, 256, 7168);
   router.output = GemmOutput::kFp32;
-  CHECK(micros(h800(), router, 112) == Approx(46.5).epsilon(0.1));
+  CHECK(micros(h800(), router, 112) == Approx(46.5).epsilon(0.18));
 }

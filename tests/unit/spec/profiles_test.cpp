@@ -4,6 +4,7 @@
 #include <map>
 
 #include "sim/spec/cluster.h"
+#include "sim/spec/profile_file.h"
 #include "sim/spec/stack.h"
 #include "tests/catch.h"
 #include "tests/source_dir.h"
@@ -15,16 +16,7 @@ namespace {
 
 const fs::path kProfiles = fs::path(kSourceDir) / "hardware_profiles";
 
-// The file with the node or GPU that it names in the name's place.
-json::Node load(const fs::path& file) {
-  json::Node n = json::parse_json_file(file.string());
-  for (const char* key : {"node", "gpu"}) {
-    json::Node* member = n.find(key);
-    if (member != nullptr && member->kind == json::Node::Kind::kString)
-      *member = load(kProfiles / (member->string + ".json"));
-  }
-  return n;
-}
+json::Node load(const fs::path& file) { return load_profile(file, kProfiles); }
 
 template <class F>
 void read(const fs::path& file, F&& reader) {
