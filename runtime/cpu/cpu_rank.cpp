@@ -6,9 +6,9 @@
 #include <chrono>
 #include <cmath>
 
-#include "kernels/quant/fake_quant_reference.h"
 #include "runtime/cpu/collectives.h"
 #include "runtime/cpu/optimizer_ops.h"
+#include "runtime/cpu/recipe_numerics.h"
 #include "runtime/io/counter_random.h"
 #include "runtime/model/param_init.h"
 
@@ -98,7 +98,7 @@ class CpuRank<T>::Impl {
     refresh_kernel_weights();
   }
 
-  // FP8 weights are what their 128x128 blocks keep of the master weights.
+  // Weights in a low precision are what their format keeps of the master weights.
   void refresh_share(std::size_t i) {
     const OptimizerShare& s = rank_class().shares[i];
     const StageGraph& g = plan_.stages[static_cast<std::size_t>(s.stage)];
@@ -106,12 +106,12 @@ class CpuRank<T>::Impl {
     if (options_.numerics == CpuNumerics::kExact) return;
     for (std::size_t p = 0; p < s.params.size(); ++p) {
       const Param& param = g.params[s.params[p].v];
-      if (param.dtype != Dtype::kFp8Block) continue;
+      if (param.dtype == Dtype::kBf16 || param.dtype == Dtype::kFp32) continue;
       const int64_t rows = param.rows / param.groups;
       for (int64_t e = 0; e < param.groups; ++e) {
         const int64_t at = s.offsets[p] + e * rows * param.cols;
-        kernels::fake_quant_block_reference<T>(rows, param.cols, state_.weights[i].data() + at,
-                                               state_.kernel[i].data() + at);
+        quantise_weight(param.dtype, rows, param.cols, state_.weights[i].data() + at,
+                        state_.kernel[i].data() + at);
       }
     }
   }

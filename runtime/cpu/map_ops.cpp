@@ -8,6 +8,7 @@
 #include "kernels/rope/rope_reference.h"
 #include "runtime/cpu/moe_views.h"
 #include "runtime/cpu/op_call.h"
+#include "runtime/cpu/recipe_numerics.h"
 
 namespace orrery {
 namespace {
@@ -87,10 +88,30 @@ void add_op(OpCall<T>& c) {
                    out);
 }
 
+// Casts of the recipes other than fp8 (1x128). With exact numerics they keep the values.
+template <class T>
+RecipeNumerics<T> recipe(const OpCall<T>& c) {
+  const bool exact = c.mode == CpuNumerics::kExact;
+  return {exact ? Precision::kBf16 : c.config.plan.precision, c.op.phase != Phase::kForward};
+}
+
+template <class T>
+bool in_tiles(const OpCall<T>& c) {
+  return c.config.plan.precision == Precision::kFp8;
+}
+
+template <class T>
+void cast_both_op(OpCall<T>& c) {
+  const HostTensor<T>& x = *c.in[0];
+  recipe(c).rows(x.rows, x.cols, x.values.data(), c.out[0]->resize(x.rows, x.cols));
+  recipe(c).columns(x.rows, x.cols, x.values.data(), c.out[1]->resize(x.cols, x.rows));
+}
+
 template <class T>
 void cast_op(OpCall<T>& c, bool e5m6) {
   const HostTensor<T>& x = *c.in[0];
   T* out = c.out[0]->resize(x.rows, x.cols);
+  if (!in_tiles(c)) return recipe(c).rows(x.rows, x.cols, x.values.data(), out);
   if (c.mode == CpuNumerics::kExact)
     std::copy(x.values.begin(), x.values.end(), out);
   else if (e5m6)
@@ -114,6 +135,7 @@ void cast_transpose_op(OpCall<T>& c) {
   const HostTensor<T>& x = *c.in[0];
   if (c.in.size() == 1) {
     T* out = c.out[0]->resize(x.cols, x.rows);
+    if (!in_tiles(c)) return recipe(c).columns(x.rows, x.cols, x.values.data(), out);
     transposed_cast(c.mode, x.rows, x.cols, x.values.data(), out);
     return;
   }
@@ -206,6 +228,9 @@ bool run_map_op(OpCall<T>& c) {
       return true;
     case OpKind::kCastTranspose:
       return cast_transpose_op(c), true;
+    case OpKind::kCastBoth:
+      return cast_both_op(c), true;
+    case OpKind::kAmax:             // the casts find it themselves
     case OpKind::kTransposeScales:  // here a value and its scale are one number
       c.out[0]->resize(0, 0);
       return true;

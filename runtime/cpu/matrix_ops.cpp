@@ -57,7 +57,7 @@ template <class T>
 void grouped_gemm(OpCall<T>& c) {
   const OpShape& s = c.shape();
   const HostTensor<T>& x = *c.in[0];
-  const HostTensor<T>& layout = *c.in[c.op.kind == OpKind::kGemmFp8 ? 2 : 1];
+  const HostTensor<T>& layout = *c.in[c.in.size() > 2 ? 2 : 1];  // after the scales, where given
   const Layout l = layout_of(c.op.layout);
   T* out = c.out[0]->resize(x.rows, s.n);
   for (int64_t e = 0; e < s.groups; ++e) {
@@ -123,6 +123,7 @@ void attention(OpCall<T>& c) {
   const KeyValue<T> kv = key_value(a, c.in[1], joint ? nullptr : c.in[2]);
   T* out = c.out[0]->resize(a.tokens(), a.heads * a.d_v);
   T* lse = c.out[1]->resize(a.tokens(), a.heads);
+  if (c.out.size() > 2) c.out[2]->resize(0, 0);  // the reference computes its probabilities anew
   kernels::attention_forward_reference<T>(a, c.numerics.softmax_scale, c.input(0), c.in[0]->cols,
                                           kv.k, kv.ldk, kv.v, kv.ldv, out, a.heads * a.d_v, lse,
                                           attention_scores(c));

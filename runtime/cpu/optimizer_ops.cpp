@@ -123,6 +123,7 @@ bool run_optimizer_op(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& ste
     case OpKind::kZeroGrad:
       for (auto& g : state.grads) std::fill(g.begin(), g.end(), T(0));
       return true;
+    case OpKind::kUnscale:      // there is no loss scale in FP32
     case OpKind::kCastWeights:  // the caller copies them
       return true;
     case OpKind::kRouterBias:

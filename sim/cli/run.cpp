@@ -62,6 +62,14 @@ CLI::Validator positive() {
       "POSITIVE");
 }
 
+void check_cuda_precision(const PlanSpec& plan) {
+  if (plan.precision == Precision::kBf16 || plan.precision == Precision::kFp8) return;
+  throw Infeasible(fmt::format(
+      "precision {}: the CUDA backend has no kernels for its casts and products, only for bf16 and "
+      "fp8 (1x128 tiles); --device cpu runs it with its rounding",
+      kPrecisionNames[static_cast<std::size_t>(plan.precision)]));
+}
+
 void run_verb(const RunArguments& a) {
   const StudySpec study = load_study(a.experiment, a.overrides, data_root());
   check_arguments(a, study);
@@ -69,6 +77,7 @@ void run_verb(const RunArguments& a) {
   const ExecPlan plan = compile_plan(config);
   if (a.device == "cuda") {
     require_cuda_kernels(plan, study.model);
+    check_cuda_precision(study.plan);
     const int code = start_cuda_ranks(a, study);
     if (code > 0) throw SilentExit{code};
     if (code == 0) return;

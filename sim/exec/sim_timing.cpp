@@ -5,6 +5,7 @@
 #include "sim/cost/attention.h"
 #include "sim/cost/gemm.h"
 #include "sim/cost/memory_bound.h"
+#include "sim/cost/unfused_attention.h"
 #include "sim/net/port_model.h"
 
 namespace orrery {
@@ -12,13 +13,29 @@ namespace {
 
 double d(int64_t x) { return static_cast<double>(x); }
 
-double gemm_op_seconds(const Op& op, const GpuSpec& gpu, const GpuShare& share) {
+GemmKernel cast_kernel(Precision p, bool weight_gradient) {
+  switch (p) {
+    case Precision::kFp8Delayed:
+    case Precision::kFp8Current:
+    case Precision::kFp8Rowwise:
+      return GemmKernel::kFp8Tensor;
+    case Precision::kMxfp8:
+      return GemmKernel::kMxfp8;
+    case Precision::kNvfp4:
+      return GemmKernel::kNvfp4;
+    default:
+      return weight_gradient ? GemmKernel::kFp8Wgrad : GemmKernel::kFp8;
+  }
+}
+
+double gemm_op_seconds(const Op& op, const GpuSpec& gpu, Precision precision,
+                       const GpuShare& share) {
   GemmShape s;
   s.m = op.shape.m, s.n = op.shape.n, s.k = op.shape.k;
   s.groups = op.shape.groups;
-  if (op.kind == OpKind::kGemmFp8) s.kernel = GemmKernel::kFp8;
+  if (op.kind == OpKind::kGemmFp8) s.kernel = cast_kernel(precision, false);
   if (op.kind == OpKind::kGemmFp8Wgrad)
-    s.kernel = GemmKernel::kFp8Wgrad, s.output = GemmOutput::kFp32Accumulate;
+    s.kernel = cast_kernel(precision, true), s.output = GemmOutput::kFp32Accumulate;
   if (op.kind == OpKind::kGemm && op.phase == Phase::kWeight)
     s.output = GemmOutput::kFp32Accumulate;
   return gemm_seconds(gpu, s, share);
@@ -33,6 +50,22 @@ AttentionShape attention_shape(const Op& op, const ModelSpec& m) {
           .d_v = op.shape.d_v,
           .causal = true,
           .window = op.shape.window};
+}
+
+double attention_op_seconds(const Op& op, const TimingInput& in, const GpuShare& share) {
+  constexpr bool kDropout = false;  // of the scores: models have none
+  const GpuSpec& gpu = in.cluster.node.gpu;
+  const std::string& kernel = in.graph.stack.attention_kernel;
+  const AttentionShape a = attention_shape(op, in.graph.model);
+  const bool forward = op.kind == OpKind::kAttention;
+  if (in.graph.stack.unfused_attention())
+    return forward ? unfused_attention_forward_seconds(gpu, a, kDropout, share)
+                   : unfused_attention_backward_seconds(gpu, a, kDropout, share);
+  if (forward)
+    return attention_forward_seconds(gpu, *attention_forward_kernel(gpu, kernel), a, share);
+  return attention_preprocess_seconds(gpu, a, share) +
+         attention_backward_seconds(gpu, *attention_backward_kernel(gpu, kernel), a, share) +
+         attention_postprocess_seconds(gpu, a, share);
 }
 
 bool is_gemm(OpKind k) {
@@ -147,17 +180,10 @@ double compute_op_seconds(const Op& op, const TimingInput& in, int64_t sms, doub
     case OpKind::kGemm:
     case OpKind::kGemmFp8:
     case OpKind::kGemmFp8Wgrad:
-      return gemm_op_seconds(op, gpu, share);
+      return gemm_op_seconds(op, gpu, in.graph.plan.precision, share);
     case OpKind::kAttention:
-      return attention_forward_seconds(gpu, *attention_forward_kernel(gpu, stack.attention_kernel),
-                                       attention_shape(op, in.graph.model), share);
-    case OpKind::kAttentionBackward: {
-      const AttentionShape a = attention_shape(op, in.graph.model);
-      return attention_preprocess_seconds(gpu, a, share) +
-             attention_backward_seconds(
-                 gpu, *attention_backward_kernel(gpu, stack.attention_kernel), a, share) +
-             attention_postprocess_seconds(gpu, a, share);
-    }
+    case OpKind::kAttentionBackward:
+      return attention_op_seconds(op, in, share);
     case OpKind::kRouter:
       return composite_seconds(stack.router_forward, tokens);
     case OpKind::kRouterBackward:

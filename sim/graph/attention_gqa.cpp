@@ -73,7 +73,13 @@ TensorId gqa_forward(StageBuilder& b, TensorId normed, AttentionTape& t) {
   rotate(b, OpKind::kRope, "rope k", t.k, m.kv_heads);
   const TensorId core = b.tensor("attention out", Dtype::kBf16, rows, m.heads * m.v_dim);
   t.lse = b.tensor("log-sum-exp", Dtype::kFp32, rows, m.heads);
-  b.op(OpKind::kAttention, "attention core fwd", core_shape(b, t), core_inputs(t), {core, t.lse},
+  std::vector<TensorId> results = {core, t.lse};
+  if (b.config().stack.unfused_attention()) {
+    t.probabilities = b.tensor("attention probabilities", Dtype::kBf16, rows * m.heads,
+                               b.config().plan.sequence_length);
+    results.push_back(t.probabilities);
+  }
+  b.op(OpKind::kAttention, "attention core fwd", core_shape(b, t), core_inputs(t), results,
        t.sinks);
   t.core_stash = core;
   return b.linear_forward(t.out, core);
@@ -90,6 +96,7 @@ TensorId gqa_backward(StageBuilder& b, TensorId dy, AttentionTape& t) {
                          m.kv_heads * (m.qk_norm ? head : head + m.v_dim));
   std::vector<TensorId> in = core_inputs(t), out = {dq, dk};
   in.insert(in.end(), {t.core_stash, dcore, t.lse});
+  if (t.probabilities.valid()) in.push_back(t.probabilities);
   if (m.qk_norm) out.push_back(b.tensor("dv", Dtype::kBf16, rows, m.kv_heads * m.v_dim));
   b.op(OpKind::kAttentionBackward, "attention core bwd", core_shape(b, t), in, out, t.sinks);
   rotate(b, OpKind::kRopeBackward, "rope q bwd", dq, m.heads);

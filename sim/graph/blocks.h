@@ -29,6 +29,7 @@ struct AttentionTape {
   TensorId q_normed, kv_normed;          // MLA: after them
   TensorId q, k, v;                      // what the core reads
   TensorId core_stash, lse;              // 12-bit core output, and its log-sum-exp
+  TensorId probabilities;                // of an unfused core
   std::vector<PendingWgrad> wgrads;
 };
 

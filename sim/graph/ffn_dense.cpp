@@ -26,10 +26,10 @@ TensorId activation_forward(StageBuilder& b, FfnTape& t, TensorId gate_up) {
   const TensorId act = b.fp8()
                            ? b.map(ops.cast, name + "+cast", {gate_up}, Dtype::kFp8Row, rows, width)
                            : b.map(ops.map, name, {gate_up}, Dtype::kBf16, rows, width);
-  const TensorId out = b.linear_forward_operand(t.down, act);
+  const TensorId out = b.linear_forward_operand(t.down, b.operand(t.down.name, act));
   t.gate_up_kept = gate_up;
   if (b.config().plan.recompute.swiglu)
-    t.gate_up_kept = b.operand(t.gate_up.name + " keep", gate_up);
+    t.gate_up_kept = b.payload(t.gate_up.name + " keep", gate_up);
   else if (!b.fp8())
     t.activation_kept = act;
   return out;
@@ -52,6 +52,7 @@ TensorId activation_backward(StageBuilder& b, TensorId dy, FfnTape& t) {
   else if (!act.valid())
     act = b.map(ops.map, t.down.name + " " + ops.name + " again", {gate_up}, Dtype::kBf16, rows,
                 width);
+  if (!b.fp8()) act = b.transposed_operand(t.down.name + " input^T", act, width);
   t.wgrads.push_back({t.down, {act, dyt}});
   return b.map(ops.backward, t.gate_up.name + " " + ops.name + " bwd", {gate_up, dact},
                Dtype::kBf16, rows, wide);

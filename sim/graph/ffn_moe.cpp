@@ -55,7 +55,7 @@ TensorId route(StageBuilder& b, TensorId& x, const Addends& add, FfnTape& t) {
   b.last_op().bias = t.router_linear_bias;
   t.routing = b.map(OpKind::kRouter, "router top-k", {t.logits}, Dtype::kInt32, tokens,
                     kRoutingWords * m.experts_per_token, t.router_bias);
-  return b.operand("ffn", normed);
+  return b.payload("ffn", normed);
 }
 
 void dispatch(StageBuilder& b, TensorId operand, FfnTape& t) {
@@ -69,21 +69,21 @@ void dispatch(StageBuilder& b, TensorId operand, FfnTape& t) {
                             1, dispatch_layout_words(b.tokens(), m, ranks));
   b.graph().tensors[t.dispatch_layout.v].packed = PackedIndex::kDispatchLayout;
   t.arrived =
-      b.dynamic_tensor("arrived tokens", b.operand_dtype(), DynamicRows::kArrived, m.hidden);
+      b.dynamic_tensor("arrived tokens", b.payload_dtype(), DynamicRows::kArrived, m.hidden);
   t.arrived_routing = b.dynamic_tensor("arrived routing", Dtype::kInt32, DynamicRows::kArrived,
                                        kArrivedRoutingWords * m.experts_per_token);
-  all_to_all(b, OpKind::kDispatch, "dispatch tokens", b.operand_dtype(),
+  all_to_all(b, OpKind::kDispatch, "dispatch tokens", b.payload_dtype(),
              {operand, t.routing, t.dispatch_layout}, {t.arrived, t.arrived_routing});
 }
 
 // From the gradient of the block's output to that of the rows that the local experts computed.
 TensorId dispatch_grads(StageBuilder& b, TensorId dy, const FfnTape& t) {
   b.stream(StreamKind::kAllToAll);
-  const TensorId operand = b.operand("combine grad", dy);
+  const TensorId operand = b.payload("combine grad", dy);
   if (!travels(b)) return operand;
   const TensorId arrived =
-      b.dynamic_tensor("arrived grads", b.operand_dtype(), DynamicRows::kArrived, b.model().hidden);
-  all_to_all(b, OpKind::kDispatch, "dispatch grads", b.operand_dtype(),
+      b.dynamic_tensor("arrived grads", b.payload_dtype(), DynamicRows::kArrived, b.model().hidden);
+  all_to_all(b, OpKind::kDispatch, "dispatch grads", b.payload_dtype(),
              {operand, t.dispatch_layout}, {arrived});
   return arrived;
 }
@@ -168,7 +168,7 @@ Addends ffn_moe_forward(StageBuilder& b, TensorId& x, const Addends& add, FfnTap
   TensorId gate_up;
   if (m.shared_experts > 0) {
     ffn_params(b, t, "shared", m.shared_width());
-    gate_up = b.linear_forward_operand(t.gate_up, operand);
+    gate_up = b.linear_forward_operand(t.gate_up, b.operand("shared", operand));
   }
   const TensorId out = experts_forward(b, t);
   TensorId shared;

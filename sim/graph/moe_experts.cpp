@@ -38,8 +38,9 @@ TensorId grouped_gemm(StageBuilder& b, const std::string& name, GemmLayout layou
   const OpShape shape{.m = b.balanced(kRows), .n = out, .k = in, .groups = b.rows().local_experts};
   const std::string output = name + " out";
   if (!b.fp8()) {
+    const TensorId operand = b.operand(name, x);
     const TensorId y = b.dynamic_tensor(output, Dtype::kBf16, kRows, out);
-    b.gemm(name, layout, shape, {x, layout_rows}, {y}, weight);
+    b.product(name, layout, shape, {operand, layout_rows}, {y}, weight);
     b.last_op().bias = bias;
     return y;
   }
@@ -78,7 +79,7 @@ TensorId experts_forward(StageBuilder& b, FfnTape& t) {
   expert_layout(b, t);
   b.row_proportional(true);
   const TensorId x = b.dynamic_map(OpKind::kPermute, "permute tokens", {t.arrived, t.layout},
-                                   b.operand_dtype(), kRows, m.hidden);
+                                   b.payload_dtype(), kRows, m.hidden);
   const TensorId gate_up = grouped_gemm(b, first_name(m) + " fwd", GemmLayout::kNN, x, m.hidden,
                                         m.gate_factor() * m.expert_ffn, t.layout, t.expert_gate_up,
                                         t.expert_gate_up_bias);
@@ -115,7 +116,7 @@ TensorId experts_backward(StageBuilder& b, TensorId dy_arrived, FfnTape& t, Tens
     gate_up = b.dynamic_map(OpKind::kCastBack, first + " cast back", {gate_up}, Dtype::kBf16, kRows,
                             wide);
   t.grad = b.dynamic_map(OpKind::kPermute, "permute grads", {dy_arrived, t.layout},
-                         b.operand_dtype(), kRows, m.hidden);
+                         b.payload_dtype(), kRows, m.hidden);
   const TensorId dact = grouped_gemm(b, "experts down dgrad", GemmLayout::kNT, t.grad, m.hidden,
                                      m.expert_ffn, t.layout, t.expert_down);
   const TensorId act = b.dynamic_tensor("experts activation", Dtype::kBf16, kRows, m.expert_ffn);
@@ -135,7 +136,7 @@ TensorId experts_backward(StageBuilder& b, TensorId dy_arrived, FfnTape& t, Tens
     bias_grad(b, first + " bias grad", dgate, t.layout, wide, t.expert_gate_up_bias);
   }
   t.activation = b.transposed_operand("experts down input^T", act, m.expert_ffn);
-  const TensorId dgate_operand = b.operand(first + " grad", dgate);
+  const TensorId dgate_operand = b.payload(first + " grad", dgate);
   const TensorId dx = grouped_gemm(b, first + " dgrad", GemmLayout::kNT, dgate_operand, wide,
                                    m.hidden, t.layout, t.expert_gate_up);
   const TensorId out = b.dynamic_map(OpKind::kUnpermute, "unpermute grads", {dx, t.layout},
@@ -156,13 +157,13 @@ void expert_wgrads(StageBuilder& b, const FfnTape& t) {
     for (int64_t e = 0; e < r.local_experts; ++e) {
       b.stream(e % 2 == 0 ? StreamKind::kCompute : StreamKind::kComputeAux);
       const OpShape shape{.m = in, .n = out, .k = rows, .index = e};
-      if (b.fp8())
+      if (b.fp8() || b.casts())
         b.op(OpKind::kGemmFp8Wgrad, name, shape, {x, dy, t.layout}, {}, weight);
       else
         b.gemm(name, GemmLayout::kTN, shape, {x, dy, t.layout}, {}, weight);
       // The op reads one expert's share of the operands.
-      const int64_t element = b.fp8() ? 1 : 2;
-      b.last_op().work.hbm = Bytes(element * rows * (in + out) + 8 * in * out);
+      b.last_op().work.hbm = tensor_bytes(b.operand_dtype(), in, rows) +
+                             tensor_bytes(b.operand_dtype(), out, rows) + Bytes(8 * in * out);
     }
     b.stream(StreamKind::kCompute);
   };
@@ -176,6 +177,7 @@ void expert_wgrads(StageBuilder& b, const FfnTape& t) {
   } else {
     x = b.dynamic_map(OpKind::kPermute, "permute tokens again", {t.arrived, t.layout}, Dtype::kBf16,
                       kRows, m.hidden);
+    x = b.transposed_operand("experts gate_up input^T", x, m.hidden);
   }
   each_expert(first_name(m) + " wgrad", x, t.dgate, m.hidden, m.gate_factor() * m.expert_ffn,
               t.expert_gate_up);

@@ -12,9 +12,10 @@ namespace orrery {
 
 enum class OpKind : uint8_t {
   // Tensor-core matrix products.
-  kGemm,          // BF16; operands laid out as Op::layout says
-  kGemmFp8,       // kNT, 1x128 activations by 128x128 weights: fprop and dgrad
-  kGemmFp8Wgrad,  // kNT, 1x128 by 1x128 scales, FP32 accumulated into the gradient
+  kGemm,     // BF16; operands laid out as Op::layout says
+  kGemmFp8,  // of cast operands, in the format of the recipe: fprop and dgrad; 1x128 by 128x128
+             // scales take their weights transposed (kNT), the others read the copy they need
+  kGemmFp8Wgrad,  // kNT, of operands cast along the tokens, FP32 accumulated into the gradient
   kAttention,
   kAttentionBackward,
   // Memory-bound maps.
@@ -31,6 +32,8 @@ enum class OpKind : uint8_t {
   kLayerNormReduce,
   kCast,           // BF16 -> FP8 1x128
   kCastTranspose,  // -> FP8 128x1 transposed, for wgrad
+  kCastBoth,       // BF16 -> the operand of a product and, transposed, of its weight gradient
+  kAmax,           // largest magnitude of a tensor, for its scale
   kCastBack,       // FP8 -> BF16
   kCastE5M6,       // BF16 -> 12-bit stash
   kCastBackE5M6,
@@ -68,6 +71,7 @@ enum class OpKind : uint8_t {
   // Optimizer.
   kGradNorm,
   kAdamW,
+  kUnscale,      // FP16: loss scale out of the gradients, and a look for overflow
   kCastWeights,  // updated BF16 weights to the copies that kernels read
   kRouterBias,   // auxiliary-loss-free balancing
   kZeroGrad,

@@ -14,6 +14,17 @@ int64_t adamw_bytes(const PlanSpec& p) {
   return kGradBytes + 2 * kMasterBytes + 4 * moment_bytes(p) + kWeightBytes;
 }
 
+// Reads the BF16 weights (twice where their largest magnitude comes first), writes what products
+// read.
+int64_t weight_cast_bytes(Precision p) {
+  constexpr int64_t kMany = 4096;  // scales are a fraction of a byte each
+  const Dtype to = weight_dtype(p);
+  if (to == Dtype::kBf16) return 0;
+  const int64_t held = tensor_bytes(to, kMany, kMany).count() / (kMany * kMany);
+  if (p == Precision::kFp8) return kWeightBytes + held;
+  return (needs_amax(p) ? 2 : 1) * kWeightBytes + held - kWeightBytes;
+}
+
 class OptimizerBuilder {
  public:
   OptimizerBuilder(const GraphConfig& config, const OptimizerInput& input)
@@ -23,6 +34,7 @@ class OptimizerBuilder {
     b_.begin(SegmentKind::kOptimizer, 0, -1);
     add_embedding_gradients();
     reduce_gradients();
+    unscale_gradients();
     const TensorId statistics = reduce_statistics();
     update_weights(statistics);
     balance_routers();
@@ -51,6 +63,18 @@ class OptimizerBuilder {
       ready_.push_back(token("embedding gradients"));
       collective(OpKind::kAllReduce, "reduce embedding gradients", CommKind::kEmbedding, chunk, n,
                  kGradBytes, {}, ready_.back(), kNoShare);
+    }
+  }
+
+  // FP16: the loss scale leaves the gradients before anything reads them.
+  void unscale_gradients() {
+    if (config_.plan.precision != Precision::kFp16) return;
+    for (std::size_t i = 0; i < input_.shares.size(); ++i) {
+      const TensorId unscaled = token("unscaled gradients");
+      b_.op(OpKind::kUnscale, "unscale gradients",
+            {.m = input_.shares[i].owned(), .n = 2 * kGradBytes, .index = static_cast<int64_t>(i)},
+            {reduced_[i]}, {unscaled});
+      reduced_[i] = unscaled;
     }
   }
 
@@ -107,8 +131,7 @@ class OptimizerBuilder {
       elements += s.elements;
     }
     b_.op(OpKind::kZeroGrad, "zero gradients", {.m = elements, .n = kGradBytes}, {}, {});
-    // Reads the BF16 weights, writes FP8.
-    const int64_t cast_bytes = b_.fp8() ? kWeightBytes + 1 : 0;
+    const int64_t cast_bytes = weight_cast_bytes(config_.plan.precision);
     b_.op(OpKind::kCastWeights, "cast weights", {.m = elements, .n = cast_bytes}, written, {});
   }
 

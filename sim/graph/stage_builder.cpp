@@ -220,14 +220,6 @@ StageBuilder::Linear StageBuilder::linear(const std::string& name, int64_t in, i
   return l;
 }
 
-TensorId StageBuilder::operand(const std::string& name, TensorId x) {
-  if (!fp8()) return x;
-  const Tensor t = graph_.tensors[x.v];
-  const TensorId out = map(OpKind::kCast, name + " cast", {x}, Dtype::kFp8Row, t.rows, t.cols);
-  graph_.tensors[out.v].dynamic_rows = t.dynamic_rows;
-  return out;
-}
-
 TensorId StageBuilder::linear_forward(const Linear& l, TensorId x, const char* role) {
   return linear_forward_operand(l, operand(l.name, x), role);
 }
@@ -238,7 +230,7 @@ TensorId StageBuilder::linear_forward_operand(const Linear& l, TensorId x, const
   const std::string name = l.name + " " + role;
   if (!fp8()) {
     const TensorId y = tensor(l.name + " out", Dtype::kBf16, rows, l.out);
-    gemm(name, GemmLayout::kNT, shape, {x}, {y}, l.weight);
+    product(name, GemmLayout::kNT, shape, {x}, {y}, l.weight);
     last_op().bias = l.bias;
     return y;
   }
@@ -256,8 +248,9 @@ TensorId StageBuilder::linear_dgrad(const Linear& l, TensorId dy) {
     op(OpKind::kBiasBackward, l.name + " bias grad", {.m = rows, .n = l.out}, {dy}, {}, l.bias);
   const OpShape shape{.m = rows, .n = l.in, .k = l.out};
   if (!fp8()) {
+    const TensorId dy_operand = operand(l.name + " grad", dy);
     const TensorId dx = tensor(l.name + " dgrad out", Dtype::kBf16, rows, l.in);
-    gemm(l.name + " dgrad", GemmLayout::kNN, shape, {dy}, {dx}, l.weight);
+    product(l.name + " dgrad", GemmLayout::kNN, shape, {dy_operand}, {dx}, l.weight);
     return dx;
   }
   const TensorId weight = map(OpKind::kTransposeFp8, l.name + " weight transpose", {},
@@ -270,14 +263,6 @@ TensorId StageBuilder::linear_dgrad(const Linear& l, TensorId dy) {
   return dx;
 }
 
-TensorId StageBuilder::transposed_operand(const std::string& name, TensorId x, int64_t cols) {
-  if (!fp8()) return x;
-  const Tensor t = graph_.tensors[x.v];
-  const TensorId out = map(OpKind::kCastTranspose, name, {x}, Dtype::kFp8Row, cols, t.rows);
-  graph_.tensors[out.v].dynamic_cols = t.dynamic_rows;
-  return out;
-}
-
 std::pair<TensorId, TensorId> StageBuilder::prepare_wgrad(const Linear& l, TensorId x,
                                                           TensorId dy) {
   const TensorId xt = transposed_operand(l.name + " input^T", x, l.in);
@@ -286,9 +271,10 @@ std::pair<TensorId, TensorId> StageBuilder::prepare_wgrad(const Linear& l, Tenso
 
 void StageBuilder::linear_wgrad(const Linear& l, std::pair<TensorId, TensorId> operands) {
   const Tensor& x = graph_.tensors[operands.first.v];
-  const OpShape shape{.m = l.out, .n = l.in, .k = fp8() ? x.cols : x.rows};
+  const bool cast = fp8() || casts();
+  const OpShape shape{.m = l.out, .n = l.in, .k = cast ? x.cols : x.rows};
   const std::vector<TensorId> in = {operands.first, operands.second};
-  if (fp8()) {
+  if (cast) {
     op(OpKind::kGemmFp8Wgrad, l.name + " wgrad", shape, in, {}, l.weight);
   } else {
     gemm(l.name + " wgrad", GemmLayout::kTN, shape, in, {}, l.weight);

@@ -80,6 +80,10 @@ class StageBuilder {
   void gemm(std::string name, GemmLayout layout, OpShape shape, std::vector<TensorId> inputs,
             std::vector<TensorId> outputs, ParamId weight);
 
+  // The same of operands in the recipe's format.
+  void product(std::string name, GemmLayout layout, OpShape shape, std::vector<TensorId> inputs,
+               std::vector<TensorId> outputs, ParamId weight);
+
   // A linear layer y[rows, out] = x[rows, in] · Wᵀ + bias in the plan's precision.
   struct Linear {
     std::string name;
@@ -87,11 +91,18 @@ class StageBuilder {
     int64_t in = 0, out = 0;
     ParamId bias;  // invalid: none
   };
-  bool fp8() const { return config_.plan.precision == Precision::kFp8; }
-  Dtype operand_dtype() const { return fp8() ? Dtype::kFp8Row : Dtype::kBf16; }
-  Dtype weight_dtype() const { return fp8() ? Dtype::kFp8Block : Dtype::kBf16; }
+  // Of the products of the current layer.
+  Precision precision() const;
+  bool fp8() const { return precision() == Precision::kFp8; }
+  bool casts() const { return casts_operands(precision()); }
+  Dtype operand_dtype() const { return orrery::operand_dtype(precision()); }
+  Dtype weight_dtype() const { return orrery::weight_dtype(precision()); }
+  // What tokens travel in between experts.
+  Dtype payload_dtype() const { return fp8() ? operand_dtype() : Dtype::kBf16; }
+  TensorId payload(const std::string& name, TensorId x) { return fp8() ? operand(name, x) : x; }
   Linear linear(const std::string& name, int64_t in, int64_t out, bool bias = false);
-  // The operand that a linear layer reads: x cast to FP8, or x itself.
+  // The operand that a linear layer reads: x cast to the recipe's format, or x itself when that is
+  // BF16 or x has been cast. A recipe that casts both ways also leaves the weight gradient's.
   TensorId operand(const std::string& name, TensorId x);
   TensorId linear_forward(const Linear& l, TensorId x, const char* role = "fwd");
   TensorId linear_forward_operand(const Linear& l, TensorId x, const char* role = "fwd");
@@ -99,6 +110,7 @@ class StageBuilder {
   TensorId linear_dgrad(const Linear& l, TensorId dy);
   // What the weight gradient reads later: transposed FP8 copies of x and dy, or x and dy.
   std::pair<TensorId, TensorId> prepare_wgrad(const Linear& l, TensorId x, TensorId dy);
+  // Of x [rows, cols] along its rows: cast and transposed, or x itself.
   TensorId transposed_operand(const std::string& name, TensorId x, int64_t cols);
   void linear_wgrad(const Linear& l, std::pair<TensorId, TensorId> operands);
 
@@ -131,12 +143,20 @@ class StageBuilder {
   StageGraph finish();
 
  private:
+  // Both copies of a BF16 tensor that a recipe casts both ways (sim/graph/recipe.cpp).
+  struct Copies {
+    TensorId of, rows, columns;
+  };
+  Copies cast_both(const std::string& name, TensorId x);
+  void amax(const std::string& name, TensorId x);
+
   GraphConfig config_;
   ExpertRows rows_;
   StageGraph graph_;
   SegmentKind segment_ = SegmentKind::kAttnF;
   int unit_ = 0;
   int layer_ = -1;
+  std::vector<Copies> copies_;
   StreamKind stream_ = StreamKind::kCompute;
   bool row_proportional_ = false;
 };

@@ -39,6 +39,7 @@ AccessPattern pattern_of(OpKind k) {
     case OpKind::kActivationCast:
       return AccessPattern::kCast;
     case OpKind::kCastTranspose:
+    case OpKind::kCastBoth:
     case OpKind::kSwiGluCastTranspose:
     case OpKind::kActivationCastTranspose:
       return AccessPattern::kCastTranspose;
@@ -127,6 +128,7 @@ OpWork op_work(const StageGraph& g, const Op& op) {
       break;
     case OpKind::kGradNorm:
     case OpKind::kAdamW:
+    case OpKind::kUnscale:
     case OpKind::kCastWeights:
     case OpKind::kRouterBias:
     case OpKind::kZeroGrad:

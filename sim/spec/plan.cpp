@@ -7,7 +7,6 @@
 namespace orrery {
 
 const std::string_view kScheduleNames[2] = {"1f1b", "dualpipe"};
-const std::string_view kPrecisionNames[2] = {"bf16", "fp8"};
 const std::string_view kMomentDtypeNames[2] = {"fp32", "bf16"};
 
 PlanSpec read_plan(json::Reader r) {
@@ -20,6 +19,8 @@ PlanSpec read_plan(json::Reader r) {
   p.global_batch = r.integer("global_batch", {1, 1e9});
   p.sequence_length = r.integer("sequence_length", {1, 1 << 24});
   p.precision = static_cast<Precision>(r.choice_or("precision", 0, kPrecisionNames));
+  p.bf16_layers_at_start = r.integer_or("bf16_layers_at_start", 0, {0, 10000});
+  p.bf16_layers_at_end = r.integer_or("bf16_layers_at_end", 0, {0, 10000});
   p.moments = static_cast<MomentDtype>(r.choice_or("moments", 0, kMomentDtypeNames));
   p.schedule = static_cast<ScheduleKind>(r.choice("schedule", kScheduleNames));
   p.layers_per_stage = r.integers("layers_per_stage", {0, 10000});
@@ -109,13 +110,32 @@ void check_schedule(const PlanSpec& p, std::vector<std::string>& out) {
                     2 * p.pipeline_parallel, p.global_batch, p.data_parallel, p.micro_batch, m));
 }
 
+// The kernels of a GPU's profile that the recipe's products need.
+std::vector<std::pair<std::string_view, bool>> needed_kernels(Precision p, const GpuSpec& gpu) {
+  switch (p) {
+    case Precision::kFp8:
+      return {{"gemm_fp8", gpu.gemm_fp8.exists()}, {"gemm_fp8_wgrad", gpu.gemm_fp8_wgrad.exists()}};
+    case Precision::kFp8Delayed:
+    case Precision::kFp8Current:
+    case Precision::kFp8Rowwise:
+      return {{"gemm_fp8_tensor", gpu.gemm_fp8_tensor.exists()}};
+    case Precision::kMxfp8:
+      return {{"gemm_mxfp8", gpu.gemm_mxfp8.exists()}};
+    case Precision::kNvfp4:
+      return {{"gemm_nvfp4", gpu.gemm_nvfp4.exists()}};
+    default:
+      return {};
+  }
+}
+
 void check_precision(const PlanSpec& p, const ClusterSpec& c, std::vector<std::string>& out) {
   const GpuSpec& gpu = c.node.gpu;
-  if (p.precision == Precision::kFp8 && !(gpu.gemm_fp8.exists() && gpu.gemm_fp8_wgrad.exists()))
-    out.push_back(
-        fmt::format("precision fp8 needs the kernels gemm_fp8 and gemm_fp8_wgrad, which "
-                    "the profile of {} does not have",
-                    gpu.name));
+  for (const auto& [kernel, exists] : needed_kernels(p.precision, gpu))
+    if (!exists)
+      out.push_back(
+          fmt::format("precision {} needs the kernel {}, which the profile of {} does not "
+                      "have",
+                      kPrecisionNames[static_cast<std::size_t>(p.precision)], kernel, gpu.name));
 }
 
 }  // namespace

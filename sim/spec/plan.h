@@ -7,15 +7,12 @@
 
 #include "sim/spec/cluster.h"
 #include "sim/spec/model.h"
+#include "sim/spec/precision.h"
 
 namespace orrery {
 
 enum class ScheduleKind : uint8_t { k1F1B, kDualPipe };
 extern const std::string_view kScheduleNames[2];  // "1f1b", "dualpipe"
-
-// Of matrix products, what tokens travel in between experts, and what is kept for the backward.
-enum class Precision : uint8_t { kBf16, kFp8 };
-extern const std::string_view kPrecisionNames[2];  // "bf16", "fp8" (1x128 and 128x128 scales)
 
 // Of AdamW's moments; master weights and gradients are FP32.
 enum class MomentDtype : uint8_t { kFp32, kBf16 };
@@ -37,6 +34,9 @@ struct PlanSpec {
   int64_t global_batch = 1;   // sequences per optimizer step
   int64_t sequence_length = 4096;
   Precision precision = Precision::kBf16;
+  // Layers at the ends of the model whose products stay BF16 (Megatron's
+  // --num-layers-at-start-in-bf16 and its counterpart).
+  int64_t bf16_layers_at_start = 0, bf16_layers_at_end = 0;
   MomentDtype moments = MomentDtype::kFp32;
   ScheduleKind schedule = ScheduleKind::k1F1B;
   // Transformer layers of each pipeline stage, first to last. The embedding is on the first stage,

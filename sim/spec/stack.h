@@ -3,10 +3,14 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "sim/spec/provenance.h"
 
 namespace orrery {
+
+// The attention_kernel of stacks from before FlashAttention; sim/cost/unfused_attention.h.
+constexpr std::string_view kUnfusedAttention = "unfused";
 
 // An expert-parallel all-to-all kernel: the share of the inter-node line rate that its bytes on the
 // wire reach, alone and while compute kernels share the GPU.
@@ -33,15 +37,19 @@ struct StackSpec {
   Sourced expert_load_cv;         // standard deviation over mean of a rank's expert rows
   CompositeSpec router_forward;
   CompositeSpec router_backward;
-  CompositeSpec expert_layout;       // counting rows per expert and building the permutation
-  CompositeSpec dispatch_layout;     // counting tokens per destination rank
-  std::string attention_kernel;      // of GpuSpec::attention_kernels; "": the GPU's default
+  CompositeSpec expert_layout;    // counting rows per expert and building the permutation
+  CompositeSpec dispatch_layout;  // counting tokens per destination rank
+  // Of GpuSpec::attention_kernels; "": the GPU's default; "unfused": scores are written out
+  // (grouped and multi-head attention only).
+  std::string attention_kernel;
   bool cast_per_linear = false;      // each Linear casts its own input, even when two share it
   bool scale_attention_out = false;  // multiplies the attention block's output, as a kernel
   Sourced reserved_GiB;              // CUDA context, NCCL and allocator reserve on every GPU
   // CPU time to issue one kernel of an eager framework; 0: CUDA graphs, or a host that never lags.
   Sourced host_issue_us;
   Sourced ring_efficiency;  // share of the link bandwidth that NCCL's large collectives reach
+
+  bool unfused_attention() const { return attention_kernel == kUnfusedAttention; }
 };
 
 StackSpec read_stack(json::Reader r);

@@ -82,6 +82,11 @@ std::optional<Sourced> read_price(Reader& r) {
 
 void check_attention_kernel(Reader& r, const StudySpec& s) {
   const GpuSpec& gpu = s.cluster.node.gpu;
+  if (s.stack.unfused_attention()) {
+    if (s.model.attention == AttentionKind::kMla)
+      r.fail("stack", "attention_kernel is \"unfused\", which latent attention does not have");
+    return;
+  }
   if (attention_forward_kernel(gpu, s.stack.attention_kernel) != nullptr) return;
   std::string names;
   for (const AttentionKernels& k : gpu.attention_kernels)

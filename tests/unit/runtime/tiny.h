@@ -19,9 +19,13 @@ struct Layout {
   int pipeline = 1, data = 1, expert = 1;
   std::string schedule = "1f1b";
   std::vector<std::string> more = {};
+  // Whatever the GPU of the profile can do.
+  Precision precision = Precision::kBf16;
   std::string name() const {
     std::string n = fmt::format("PP{} DP{} EP{} {}", pipeline, data, expert, schedule);
     for (const std::string& m : more) n += " " + m;
+    if (precision != Precision::kBf16)
+      n += fmt::format(" {}", kPrecisionNames[static_cast<std::size_t>(precision)]);
     return n;
   }
 };
@@ -70,7 +74,9 @@ inline StudySpec tiny_study(const Layout& l) {
                                 "/phases=[]",
                                 "/published=[]"};
   o.insert(o.end(), l.more.begin(), l.more.end());
-  return deepseek(o);
+  StudySpec s = deepseek(o);
+  if (l.precision != Precision::kBf16) s.plan.precision = l.precision;
+  return s;
 }
 
 // Uniform tokens by a hash of (sequence, position).
