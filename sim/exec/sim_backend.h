@@ -26,6 +26,8 @@ struct SimOptions {
   bool record = false;  // keep OpRecords and memory timelines (of each class's first rank)
   // Slot events that nobody in the plan records count as reached (for a pair on its own).
   bool assume_inputs = false;
+  // Skip whole cycles of the steady state; the result is the same (sim/exec/sim_fast_forward.h).
+  bool fast_forward = true;
   Bytes reserved{0};  // held on every GPU beside the plan's buffers
   int64_t gpus_per_node = 8;
   int64_t expert_parallel = 1;

@@ -1,9 +1,11 @@
 #include "sim/exec/sim_engine.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <map>
+#include <unordered_map>
 #include <utility>
 
 namespace orrery {
@@ -14,13 +16,36 @@ constexpr int kComputeAux = static_cast<int>(StreamKind::kComputeAux);
 constexpr int kAllToAll = static_cast<int>(StreamKind::kAllToAll);
 constexpr int kGradient = static_cast<int>(StreamKind::kGradient);
 
+// What runs on a GPU, as far as ops beside it care.
+constexpr unsigned kComputes = 1, kComputesTwice = 2, kTransfers = 4, kNetworks = 8,
+                   kNetworkShared = 16;
+constexpr unsigned kLoads = 32;
+
+// The state (Beside bits) of an op of each resource on a GPU with each load.
+constexpr auto kBeside = [] {
+  std::array<std::array<uint8_t, kLoads>, 3> table{};
+  for (unsigned load = 0; load < kLoads; ++load) {
+    const auto set = [&](Resource r, unsigned other, unsigned same) {
+      table[static_cast<std::size_t>(r)][load] = static_cast<uint8_t>(
+          ((load & other) != 0 ? kBesideOther : 0) | ((load & same) != 0 ? kBesideSame : 0));
+    };
+    set(Resource::kCompute, kTransfers, kComputesTwice);
+    set(Resource::kAllToAll, kComputes, kNetworks);
+    set(Resource::kNetwork, kTransfers, kNetworkShared);
+  }
+  return table;
+}();
+
 }  // namespace
 
 SimEngine::SimEngine(const ExecPlan& plan, const std::vector<OpTiming>& timing,
                      const SimOptions& options)
-    : plan_(plan), timing_(timing), options_(options) {
+    : plan_(plan), options_(options) {
+  index_ops(timing);
   for (std::size_t c = 0; c < plan.classes.size(); ++c)
     programs_.push_back(stream_program(plan, c));
+  if (options.folding == Folding::kUnfolded)
+    for (const StreamProgram& p : programs_) quiet_.push_back(without_memory(p));
   index_tensors();
   make_actors();
   make_rendezvous();
@@ -28,6 +53,34 @@ SimEngine::SimEngine(const ExecPlan& plan, const std::vector<OpTiming>& timing,
   trace_.time.resize(plan.classes.size());
   trace_.memory.resize(plan.classes.size());
   if (options.record) trace_.memory_timeline.resize(plan.classes.size());
+  // Records need every event, and loads drawn per call never repeat.
+  if (options.fast_forward && !options.record && options.load.cv <= 0)
+    forward_ = std::make_unique<FastForward>(plan);
+}
+
+void SimEngine::index_ops(const std::vector<OpTiming>& timing) {
+  std::unordered_map<uint64_t, std::vector<uint32_t>> known;  // looked up, never walked
+  ops_.reserve(plan_.ops.size());
+  for (std::size_t i = 0; i < plan_.ops.size(); ++i) {
+    const Op& op = plan_.graph_op(plan_.ops[i]);
+    const OpTiming& t = timing[i];
+    Durations d;
+    uint64_t hash = 0;
+    for (int k = 0; k < kBesideStates; ++k) {
+      d.beside[k] = t.duration[k].count();
+      hash = (hash ^ static_cast<uint64_t>(d.beside[k])) * 0x9e3779b97f4a7c15ULL;
+    }
+    std::vector<uint32_t>& same = known[hash];
+    auto it = std::find_if(same.begin(), same.end(), [&](uint32_t j) { return timings_[j] == d; });
+    if (it == same.end()) {
+      it = same.insert(it, static_cast<uint32_t>(timings_.size()));
+      timings_.push_back(d);
+    }
+    const bool network = t.resource == Resource::kNetwork;
+    ops_.push_back({*it, plan_.ops[i].communicator, t.resource, network && op.kind != OpKind::kRecv,
+                    network && op.kind != OpKind::kSend,
+                    op.row_proportional && t.resource == Resource::kCompute});
+  }
 }
 
 void SimEngine::index_tensors() {
@@ -53,7 +106,8 @@ void SimEngine::make_actors() {
       if (options_.assume_inputs)
         std::fill(a.events.begin() + programs_[c].slot_event_base, a.events.end(), kReached);
       // One slot more for the optimizer's tensors.
-      a.reads_left.assign((static_cast<std::size_t>(cls.slots()) + 1) * tensor_stride_, 0);
+      if (a.first_of_class)
+        a.reads_left.assign((static_cast<std::size_t>(cls.slots()) + 1) * tensor_stride_, 0);
       for (int k = 0; k < kBufferKinds; ++k) a.by_kind[k] = cls.static_bytes[k];
       a.by_kind[static_cast<int>(BufferKind::kWorkspace)] += options_.reserved;
       for (Bytes b : a.by_kind) a.held += b;
@@ -109,6 +163,7 @@ StepTrace SimEngine::run() {
       land(e.payload.flight);
     } while (queue_.has_event_now());
     flush();
+    if (forward_) forward_->at_boundary(*this);
     if (options_.progress && trace_.events >= reported_ + kEventsPerReport) {
       reported_ = trace_.events;
       options_.progress(trace_.events, total);
@@ -117,14 +172,14 @@ StepTrace SimEngine::run() {
   for (const Actor& a : actors_)
     for (const Stream& s : a.streams)
       if (!s.done) report_stuck();
-  trace_.step = now_;
   for (Actor& a : actors_)
     if (accounts(a)) account_tail(a);
+  trace_.step = forward_ ? now_ + forward_->skipped() : now_;
   return std::move(trace_);
 }
 
 bool SimEngine::next_call(Actor& a, int stream) {
-  const StreamProgram& p = programs_[a.program];
+  const StreamProgram& p = program(a);
   Stream& s = a.streams[stream];
   const auto& calls = p.calls[stream];
   if (s.next_call == calls.size()) {
@@ -137,6 +192,7 @@ bool SimEngine::next_call(Actor& a, int stream) {
   s.pos = r.begin;
   s.end = r.end;
   enter_call(a, s);
+  if (forward_ && stream == kCompute && &a == actors_.data()) forward_->entered(s.call);
   return true;
 }
 
@@ -162,7 +218,7 @@ void SimEngine::enter_call(const Actor& a, Stream& s) const {
 // Runs the stream's instructions up to its next op or unreached event.
 void SimEngine::advance(uint32_t actor, int stream) {
   Actor& a = actors_[actor];
-  const StreamProgram& p = programs_[a.program];
+  const StreamProgram& p = program(a);
   Stream& s = a.streams[stream];
   for (;;) {
     if (s.pos == s.end && !next_call(a, stream)) return;
@@ -187,11 +243,11 @@ void SimEngine::advance(uint32_t actor, int stream) {
       }
       case Instr::Kind::kAlloc:
         ++s.pos;
-        if (accounts(a)) allocate(actor, stream, i);
+        allocate(actor, stream, i);
         break;
       case Instr::Kind::kFree:
         ++s.pos;
-        if (accounts(a)) release(a, stream, i);
+        release(a, stream, i);
         break;
     }
   }
@@ -211,7 +267,7 @@ void SimEngine::reach(uint32_t actor, uint32_t event, int by) {
 
 void SimEngine::launch(uint32_t actor, int stream, uint32_t op) {
   Actor& a = actors_[actor];
-  const int16_t comm = plan_.ops[op].communicator;
+  const int16_t comm = ops_[op].communicator;
   a.last_launched = op;
   a.streams[stream].launched = now_;
   if (comm < 0) {
@@ -243,60 +299,52 @@ void SimEngine::take_off(uint32_t actor, int stream, uint32_t op, int32_t rendez
   f.start = now_;
   f.op = op;
   f.rendezvous = rendezvous;
-  const auto join = [&](uint32_t who, int on, uint32_t its_op) {
-    Actor& a = actors_[who];
-    a.streams[on].last_op = its_op;
-    a.in_flight = static_cast<uint16_t>(a.in_flight | (1u << on));
-    a.flight[on] = index;
-    if (on == kGradient) a.gradient_wait += now_ - a.streams[on].launched;
-    if ((on == kAllToAll || on == kGradient) && a.comm_call != a.streams[on].call)
-      a.comm_call = a.streams[on].call, a.comm_since = now_;
-    count(a, its_op, 1);
-    mark(who);
-  };
   if (rendezvous < 0) {
-    join(actor, stream, op);
+    join(actor, stream, op, index);
   } else {
     for (const Participant& p : rendezvous_[static_cast<std::size_t>(rendezvous)].here)
-      join(p.actor, p.stream, actors_[p.actor].streams[p.stream].last_op);
+      join(p.actor, p.stream, actors_[p.actor].streams[p.stream].last_op, index);
   }
   started_.push_back(index);
 }
 
-void SimEngine::count(Actor& a, uint32_t op, int delta) {
-  const auto add = [delta](uint8_t& n) { n = static_cast<uint8_t>(n + delta); };
-  switch (timing_[op].resource) {
-    case Resource::kCompute:
-      return add(a.compute);
-    case Resource::kAllToAll:
-      return add(a.all_to_all);
-    case Resource::kNetwork: {
-      const OpKind k = plan_.graph_op(plan_.ops[op]).kind;
-      if (k != OpKind::kRecv) add(a.sends);
-      if (k != OpKind::kSend) add(a.recvs);
-      return;
-    }
-  }
+inline void SimEngine::join(uint32_t actor, int stream, uint32_t op, uint32_t flight) {
+  Actor& a = actors_[actor];
+  Stream& s = a.streams[stream];
+  s.last_op = op;
+  a.in_flight = static_cast<uint16_t>(a.in_flight | (1u << stream));
+  a.flight[stream] = flight;
+  if (stream == kGradient) a.gradient_wait += now_ - s.launched;
+  if ((stream == kAllToAll || stream == kGradient) && a.comm_call != s.call)
+    a.comm_call = s.call, a.comm_since = now_;
+  count(actor, op, 1);
 }
 
-unsigned SimEngine::beside(const Actor& a, const OpTiming& t) const {
-  switch (t.resource) {
-    case Resource::kCompute:
-      return (a.all_to_all > 0 ? kBesideOther : 0) | (a.compute > 1 ? kBesideSame : 0);
-    case Resource::kAllToAll:
-      return (a.compute > 0 ? kBesideOther : 0) | (a.sends + a.recvs > 0 ? kBesideSame : 0);
-    case Resource::kNetwork:
-      return (a.all_to_all > 0 ? kBesideOther : 0) | (a.sends > 1 || a.recvs > 1 ? kBesideSame : 0);
-  }
-  return 0;
+inline void SimEngine::count(uint32_t actor, uint32_t op, int delta) {
+  Actor& a = actors_[actor];
+  const OpInfo& info = ops_[op];
+  const auto add = [delta](uint8_t& n) { n = static_cast<uint8_t>(n + delta); };
+  if (info.resource == Resource::kCompute) add(a.compute);
+  if (info.resource == Resource::kAllToAll) add(a.all_to_all);
+  if (info.sends) add(a.sends);
+  if (info.receives) add(a.recvs);
+  if (!a.dirty) a.dirty = true, dirty_.push_back(actor);
+}
+
+uint8_t SimEngine::load_of(const Actor& a) {
+  return static_cast<uint8_t>(
+      (a.compute > 0 ? kComputes : 0) | (a.compute > 1 ? kComputesTwice : 0) |
+      (a.all_to_all > 0 ? kTransfers : 0) | (a.sends + a.recvs > 0 ? kNetworks : 0) |
+      (a.sends > 1 || a.recvs > 1 ? kNetworkShared : 0));
 }
 
 unsigned SimEngine::beside(uint32_t flight) const {
   const Flight& f = flights_[flight];
-  if (f.rendezvous < 0) return beside(actors_[flight / kStreams], timing_[f.op]);
+  const auto& by_load = kBeside[static_cast<std::size_t>(ops_[f.op].resource)];
+  if (f.rendezvous < 0) return by_load[actors_[flight / kStreams].load];
   unsigned any = 0;
   for (const Participant& p : rendezvous_[static_cast<std::size_t>(f.rendezvous)].here)
-    any |= beside(actors_[p.actor], timing_[f.op]);
+    any |= by_load[actors_[p.actor].load];
   return any;
 }
 
@@ -304,9 +352,9 @@ unsigned SimEngine::beside(uint32_t flight) const {
 Picos SimEngine::scaled(uint32_t index, Picos duration) const {
   if (options_.load.cv <= 0) return duration;
   const Flight& f = flights_[index];
+  if (!ops_[f.op].row_proportional) return duration;
   const PlanOp& p = plan_.ops[f.op];
   const Op& op = plan_.graph_op(p);
-  if (!op.row_proportional || timing_[f.op].resource != Resource::kCompute) return duration;
   const Actor& a = actors_[index / kStreams];
   const uint32_t call = a.streams[index % kStreams].call;
   const double factor = options_.load.factor(a.replica, op.layer, call, p.role);
@@ -316,15 +364,17 @@ Picos SimEngine::scaled(uint32_t index, Picos duration) const {
 // Looks at what changed during this time stamp: new ops get a finish time, running ones whose
 // surroundings changed keep the share of their work that is left.
 void SimEngine::flush() {
+  for (uint32_t actor : dirty_) actors_[actor].load = load_of(actors_[actor]);
   for (uint32_t index : started_) {
     Flight& f = flights_[index];
     f.beside = static_cast<uint8_t>(beside(index));
-    f.finish = now_ + scaled(index, timing_[f.op].duration[f.beside]);
+    f.finish = now_ + scaled(index, Picos(timings_[ops_[f.op].timing].beside[f.beside]));
     queue_.push(f.finish.count(), {index, ++f.epoch});
   }
   for (uint32_t actor : dirty_) {
     Actor& a = actors_[actor];
     a.dirty = false;
+    if (std::exchange(a.settled, a.load) == a.load) continue;
     for (uint16_t left = a.in_flight; left != 0; left = static_cast<uint16_t>(left & (left - 1)))
       set_rate(a.flight[std::countr_zero(left)]);
   }
@@ -336,10 +386,10 @@ void SimEngine::set_rate(uint32_t index) {
   Flight& f = flights_[index];
   const unsigned state = beside(index);
   if (state == f.beside) return;
-  const auto& duration = timing_[f.op].duration;
+  const auto& duration = timings_[ops_[f.op].timing].beside;
   const double left = static_cast<double>((f.finish - now_).count());
-  f.finish = now_ + Picos(std::llround(left * static_cast<double>(duration[state].count()) /
-                                       static_cast<double>(duration[f.beside].count())));
+  f.finish = now_ + Picos(std::llround(left * static_cast<double>(duration[state]) /
+                                       static_cast<double>(duration[f.beside])));
   f.beside = static_cast<uint8_t>(state);
   queue_.push(f.finish.count(), {index, ++f.epoch});
 }
@@ -363,8 +413,7 @@ void SimEngine::land_on(uint32_t actor, int stream, const Flight& f) {
   Actor& a = actors_[actor];
   Stream& s = a.streams[stream];
   a.in_flight = static_cast<uint16_t>(a.in_flight & ~(1u << stream));
-  count(a, s.last_op, -1);
-  mark(actor);
+  count(actor, s.last_op, -1);
   if (accounts(a)) {
     if (stream == kCompute) account(a, f);
     if (options_.record)

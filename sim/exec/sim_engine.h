@@ -9,6 +9,7 @@
 
 #include "sim/des/radix_queue.h"
 #include "sim/exec/sim_backend.h"
+#include "sim/exec/sim_fast_forward.h"
 #include "sim/exec/stream_program.h"
 
 namespace orrery {
@@ -18,10 +19,25 @@ class SimEngine {
   SimEngine(const ExecPlan& plan, const std::vector<OpTiming>& timing, const SimOptions& options);
   StepTrace run();
 
+  friend class FastForward;
+
  private:
   struct TensorInfo {
     int64_t bytes;
     uint8_t kind, readers;
+  };
+  // What the loop needs of an op of the plan, small enough that all of them stay in the cache.
+  struct OpInfo {
+    uint32_t timing;  // of timings_
+    int16_t communicator;
+    Resource resource;
+    bool sends : 1, receives : 1;  // network ops
+    bool row_proportional : 1;
+  };
+  static_assert(sizeof(OpInfo) == 8);
+  struct Durations {
+    int64_t beside[kBesideStates];
+    auto operator<=>(const Durations&) const = default;
   };
   struct Stream {
     uint32_t next_call = 0;  // position in StreamProgram::calls
@@ -45,6 +61,8 @@ class SimEngine {
     bool dirty = false;
     uint16_t in_flight = 0;                                     // streams
     uint8_t compute = 0, all_to_all = 0, sends = 0, recvs = 0;  // ops in flight
+    uint8_t load = 0;     // what these four mean to ops beside them (`beside`)
+    uint8_t settled = 0;  // load when the rates of its ops were last set
     Stream streams[kStreams];
     uint32_t flight[kStreams];        // of the op that runs on a stream
     std::vector<uint16_t> events;     // kReached, and the streams that wait
@@ -89,6 +107,7 @@ class SimEngine {
   void make_actors();
   void make_rendezvous();
   void index_tensors();
+  void index_ops(const std::vector<OpTiming>& timing);
 
   void advance(uint32_t actor, int stream);
   bool next_call(Actor& a, int stream);
@@ -102,8 +121,9 @@ class SimEngine {
   void flush();
   void set_rate(uint32_t flight);
   Picos scaled(uint32_t flight, Picos duration) const;
-  void count(Actor& a, uint32_t op, int delta);
-  unsigned beside(const Actor& a, const OpTiming& t) const;
+  void join(uint32_t actor, int stream, uint32_t op, uint32_t flight);
+  void count(uint32_t actor, uint32_t op, int delta);
+  static uint8_t load_of(const Actor& a);
   unsigned beside(uint32_t flight) const;
 
   void allocate(uint32_t actor, int stream, const StreamInstr& i);
@@ -113,14 +133,16 @@ class SimEngine {
   [[noreturn]] void report_stuck() const;
 
   bool accounts(const Actor& a) const { return a.first_of_class; }
-  void mark(uint32_t actor) {
-    if (!actors_[actor].dirty) actors_[actor].dirty = true, dirty_.push_back(actor);
+  const StreamProgram& program(const Actor& a) const {
+    return accounts(a) ? programs_[a.program] : quiet_[a.program];
   }
 
   const ExecPlan& plan_;
-  const std::vector<OpTiming>& timing_;
+  std::vector<OpInfo> ops_;         // as plan_.ops
+  std::vector<Durations> timings_;  // the distinct ones
   SimOptions options_;
-  std::vector<StreamProgram> programs_;
+  std::vector<StreamProgram> programs_;  // per class
+  std::vector<StreamProgram> quiet_;     // the same without allocations, for ranks not accounted
   std::vector<Actor> actors_;
   std::vector<Flight> flights_;  // [actor * kStreams + stream]
   std::vector<Rendezvous> rendezvous_;
@@ -133,6 +155,7 @@ class SimEngine {
   Picos now_;
   int64_t reported_ = 0;
   StepTrace trace_;
+  std::unique_ptr<FastForward> forward_;  // null: every event is simulated
 };
 
 }  // namespace orrery

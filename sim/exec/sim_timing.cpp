@@ -88,16 +88,34 @@ class Timer {
 
   std::vector<OpTiming> run() {
     std::vector<OpTiming> out(plan_.ops.size());
+    for (std::vector<const OpTiming*>* known : {&alone_, &paired_}) known->resize(graph_ops());
     for (const RankClass& c : plan_.classes)
       for (const Block& b : c.blocks) {
         pair_ = b.kind == BlockKind::kPair && in_.graph.plan.overlap_expert_parallel;
         for (const Instr& i : b.instrs)
-          if (i.kind == Instr::Kind::kLaunch) out[i.arg] = time(c, plan_.ops[i.arg]);
+          if (i.kind == Instr::Kind::kLaunch) out[i.arg] = known_time(c, i.arg, out[i.arg]);
       }
     return out;
   }
 
  private:
+  std::size_t graph_ops() {
+    std::size_t n = 0;
+    for (const StageGraph& g : plan_.stages) first_op_.push_back(n), n += g.ops.size();
+    return n;
+  }
+
+  // A graph op takes the same time wherever it appears, but for network ops, which depend on their
+  // communicator, and for pairs. `place` is where the result will stay.
+  OpTiming known_time(const RankClass& c, uint32_t plan_op, const OpTiming& place) {
+    const PlanOp& p = plan_.ops[plan_op];
+    if (op_resource(plan_.graph_op(p).kind) == Resource::kNetwork) return time(c, p);
+    const OpTiming*& known = (pair_ ? paired_ : alone_)[first_op_[p.stage] + p.graph_op];
+    if (known != nullptr) return *known;
+    known = &place;
+    return time(c, p);
+  }
+
   OpTiming time(const RankClass& c, const PlanOp& p) {
     const Op& op = plan_.graph_op(p);
     OpTiming t{};
@@ -167,6 +185,8 @@ class Timer {
   double gap_ = 0;
   bool pair_ = false;
   double row_load_ = 1;
+  std::vector<std::size_t> first_op_;            // of each stage, among all graph ops
+  std::vector<const OpTiming*> alone_, paired_;  // by graph op: timed outside and inside pairs
 };
 
 }  // namespace

@@ -28,6 +28,20 @@ void StreamProgramBuilder::end_program() {
   program_.events += static_cast<uint32_t>(class_->slots()) * kSlotEvents;
 }
 
+StreamProgram without_memory(const StreamProgram& program) {
+  StreamProgram out = program;
+  out.instrs.clear();
+  for (StreamProgram::Range& r : out.ranges) {
+    const auto begin = static_cast<uint32_t>(out.instrs.size());
+    for (uint32_t i = r.begin; i < r.end; ++i) {
+      const StreamInstr& x = program.instrs[i];
+      if (x.kind != Instr::Kind::kAlloc && x.kind != Instr::Kind::kFree) out.instrs.push_back(x);
+    }
+    r = {begin, static_cast<uint32_t>(out.instrs.size())};
+  }
+  return out;
+}
+
 StreamProgram stream_program(const ExecPlan& plan, std::size_t rank_class) {
   StreamProgramBuilder builder;
   run_program(builder, plan, rank_class);

@@ -62,5 +62,7 @@ class StreamProgramBuilder {
 };
 
 StreamProgram stream_program(const ExecPlan& plan, std::size_t rank_class);
+// The same calls and events with no kAlloc and kFree.
+StreamProgram without_memory(const StreamProgram& program);
 
 }  // namespace orrery

@@ -37,7 +37,8 @@ struct ClassMemory {
 
 struct StepTrace {
   Picos step;
-  int64_t events = 0;           // processed by the event loop
+  int64_t events = 0;           // of the step
+  int64_t skipped_events = 0;   // of these, by fast-forward
   std::vector<ClassTime> time;  // per class (of its first rank)
   std::vector<ClassMemory> memory;
   std::vector<OpRecord> records;                           // when asked for

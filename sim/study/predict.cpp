@@ -152,6 +152,7 @@ Prediction predict(const StudySpec& study, const PredictOptions& options) {
   SimOptions sim = sim_options(study);
   sim.folding = options.folding;
   sim.record = options.record;
+  sim.fast_forward = options.fast_forward;
   sim.progress = options.progress;
   p.trace = simulate(compiled.plan, compiled.timing, sim);
   for (const ClassTime& t : p.trace.time) p.per_rank.push_back(breakdown_of(t));

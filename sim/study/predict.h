@@ -68,6 +68,7 @@ struct Prediction {
 struct PredictOptions {
   Folding folding = Folding::kFolded;
   bool record = false;
+  bool fast_forward = true;                        // see SimOptions
   std::function<void(int64_t, int64_t)> progress;  // see SimOptions
   bool allow_oom = false;  // report a plan that does not fit instead of refusing it
 };

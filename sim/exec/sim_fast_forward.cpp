@@ -1,0 +1,270 @@
+#include "sim/exec/sim_fast_forward.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "sim/exec/sim_engine.h"
+
+namespace orrery {
+namespace {
+
+constexpr int32_t kNoSlot = std::numeric_limits<int32_t>::max();
+
+// Adds `times` (now - then) to `now`.
+void extrapolate(ClassTime& now, const ClassTime& then, int64_t times) {
+  const auto add = [times](Picos& n, Picos t) { n += (n - t) * times; };
+  add(now.bubble, then.bubble);
+  for (int k = 0; k < kBlockKinds; ++k) {
+    add(now.block[k], then.block[k]);
+    for (int c = 0; c < kKernelClasses; ++c) add(now.exposed[k][c], then.exposed[k][c]);
+  }
+}
+
+}  // namespace
+
+FastForward::FastForward(const ExecPlan& plan) : regions_(find_regions(plan)) {
+  if (regions_.slots > 0) index_slots(plan);
+}
+
+void FastForward::index_slots(const ExecPlan& plan) {
+  for (const RankClass& c : plan.classes) {
+    const std::size_t chunks = c.stage_of_chunk.size(), n = c.calls.size() * chunks;
+    std::vector<int32_t> low(n + chunks, kNoSlot), high(n, -1);
+    const auto see = [&](int32_t slot, auto use) {
+      if (slot < 0) return;
+      use(static_cast<std::size_t>(slot / c.slots_per_chunk), slot % c.slots_per_chunk);
+    };
+    for (std::size_t i = c.calls.size(); i-- > 0;) {
+      int32_t* row = &low[i * chunks];
+      for (std::size_t k = 0; k < chunks; ++k) row[k] = row[k + chunks];
+      for (int32_t slot : {c.calls[i].forward_slot, c.calls[i].backward_slot})
+        see(slot, [&](std::size_t k, int32_t batch) { row[k] = std::min(row[k], batch); });
+    }
+    for (std::size_t i = 0; i < c.calls.size(); ++i) {
+      int32_t* row = &high[i * chunks];
+      if (i > 0) std::copy(row - chunks, row, row);
+      for (int32_t slot : {c.calls[i].forward_slot, c.calls[i].backward_slot})
+        see(slot, [&](std::size_t k, int32_t batch) { row[k] = std::max(row[k], batch); });
+    }
+    lowest_.push_back(std::move(low));
+    highest_.push_back(std::move(high));
+  }
+}
+
+void FastForward::entered(uint32_t call) {
+  if (regions_.slots == 0) return;
+  const CallRegion* r = regions_.find(0, call, call);
+  if (r != region_) {
+    region_ = r;
+    past_.clear();
+  }
+  if (r == nullptr || (call - r->begin) % r->period != 0) return;
+  period_ = (call - r->begin) / r->period;
+  due_ = true;
+}
+
+FastForward::Live FastForward::live(const SimEngine& e, std::size_t rank_class, const Window& w,
+                                    std::size_t chunk) const {
+  const std::size_t chunks = e.plan_.classes[rank_class].stage_of_chunk.size();
+  const int32_t begin = lowest_[rank_class][w.first * chunks + chunk];
+  const int32_t end = highest_[rank_class][w.last * chunks + chunk] + 1;
+  return {begin, begin == kNoSlot ? begin : std::max(begin, end)};
+}
+
+// Finds each actor's window; false when an actor is not within one region. Streams that wait in a
+// call behind the region (the optimizer) or have ended are not part of it.
+bool FastForward::locate(const SimEngine& e) {
+  windows_.resize(e.actors_.size());
+  for (std::size_t i = 0; i < e.actors_.size(); ++i) {
+    const auto& a = e.actors_[i];
+    const uint32_t at = a.streams[static_cast<int>(StreamKind::kCompute)].call;
+    Window w{regions_.find(a.program, at, at), at, at};
+    if (w.region == nullptr) return false;
+    for (const auto& s : a.streams) {
+      if (s.done || s.call >= w.region->end) continue;
+      w.first = std::min(w.first, s.call);
+      w.last = std::max(w.last, s.call);
+    }
+    if (w.first < w.region->begin) return false;
+    windows_[i] = w;
+  }
+  return true;
+}
+
+void FastForward::describe_actor(const SimEngine& e, std::size_t actor,
+                                 std::vector<int64_t>& out) const {
+  const auto& a = e.actors_[actor];
+  const Window& w = windows_[actor];
+  const StreamProgram& p = e.programs_[a.program];
+  const int64_t call_base = period_ * w.region->period;
+  const int64_t batch_base = period_ * regions_.slots;
+  const auto relative = [&](Picos t) { return (t - e.now_).count(); };
+  const auto call = [&](uint32_t c) {
+    if (c == UINT32_MAX || c < w.first) return int64_t{-1};  // over: never compared again
+    return c >= w.region->end ? int64_t{c} : (int64_t{c} - call_base) | (int64_t{1} << 40);
+  };
+  const auto event_range = [&](uint32_t c) {
+    const uint32_t n = e.plan_.classes[a.program].blocks[p.call[c].block].events;
+    for (uint32_t k = 0; k < n; ++k) out.push_back(a.events[p.event_base[c] + k]);
+  };
+
+  out.insert(out.end(), {w.region->begin, a.in_flight, a.compute, a.all_to_all, a.sends, a.recvs,
+                         a.woken_by, a.queued_stream, a.queued_stream < 0 ? 0 : a.queued_op,
+                         relative(a.compute_until), call(a.compute_call), call(a.comm_call),
+                         call(a.comm_call) < 0 ? 0 : relative(a.comm_since),
+                         a.gradient_wait.count(), a.held.count()});
+  for (Bytes b : a.by_kind) out.push_back(b.count());
+  for (int k = 0; k < kStreams; ++k) {
+    const auto& s = a.streams[k];
+    out.push_back(s.done ? -2 : call(s.call));
+    if (s.done) continue;
+    out.insert(out.end(), {s.pos, s.last_op});
+    if (s.call >= w.region->end) event_range(s.call);
+    if ((a.in_flight & (1u << k)) == 0) continue;
+    const auto& f = e.flights_[a.flight[k]];
+    out.insert(out.end(),
+               {a.flight[k], relative(f.start), relative(f.finish), f.op, f.rendezvous, f.beside});
+  }
+  for (uint32_t c = w.first; c <= w.last; ++c) event_range(c);
+  const RankClass& cls = e.plan_.classes[a.program];
+  for (std::size_t chunk = 0; chunk < cls.stage_of_chunk.size(); ++chunk) {
+    const Live slots = live(e, a.program, w, chunk);
+    out.insert(out.end(), {slots.begin - batch_base, slots.end - slots.begin});
+    for (int32_t b = slots.begin; b < slots.end; ++b) {
+      const auto slot = static_cast<uint32_t>(chunk) * static_cast<uint32_t>(cls.slots_per_chunk) +
+                        static_cast<uint32_t>(b);
+      for (uint32_t k = 0; k < kSlotEvents; ++k)
+        out.push_back(a.events[p.slot_event_base + slot * kSlotEvents + k]);
+      if (!e.accounts(a)) continue;
+      const uint8_t* reads = &a.reads_left[std::size_t{slot} * e.tensor_stride_];
+      for (uint32_t t = 0; t < e.tensor_stride_; ++t)
+        if (reads[t] != 0) out.push_back((int64_t{t} << 8) | reads[t]);
+      out.push_back(-1);
+    }
+  }
+}
+
+void FastForward::describe(const SimEngine& e, State& s) const {
+  s.period = period_;
+  s.time = e.now_;
+  s.events = e.trace_.events;
+  s.account = e.trace_.time;
+  s.words.clear();
+  for (std::size_t i = 0; i < e.actors_.size(); ++i) describe_actor(e, i, s.words);
+  constexpr int kGradient = static_cast<int>(StreamKind::kGradient);
+  for (const auto& r : e.rendezvous_) {
+    s.words.push_back(static_cast<int64_t>(r.here.size()));
+    for (const auto& p : r.here) {
+      s.words.insert(s.words.end(), {p.actor, p.stream});
+      if (p.stream == kGradient)
+        s.words.push_back((e.actors_[p.actor].streams[kGradient].launched - e.now_).count());
+    }
+  }
+}
+
+// How often `periods` more fit into every actor's region.
+int64_t FastForward::cycles_left(const SimEngine& e, int64_t periods) const {
+  int64_t left = std::numeric_limits<int64_t>::max();
+  for (std::size_t i = 0; i < windows_.size(); ++i) {
+    const Window& w = windows_[i];
+    left = std::min(left, int64_t{w.region->end - 1 - w.last} / (periods * w.region->period));
+  }
+  // What the calls after the jump need must be what moved.
+  for (; left > 0; --left) {
+    const int64_t n = left * periods;
+    bool sound = true;
+    for (std::size_t i = 0; i < windows_.size() && sound; ++i) {
+      const std::size_t cls = e.actors_[i].program;
+      Window after = windows_[i];
+      after.first += static_cast<uint32_t>(n * after.region->period);
+      after.last += static_cast<uint32_t>(n * after.region->period);
+      for (std::size_t k = 0; k < e.plan_.classes[cls].stage_of_chunk.size(); ++k) {
+        const Live a = live(e, cls, windows_[i], k), b = live(e, cls, after, k);
+        const bool none = a.begin == kNoSlot && b.begin == kNoSlot;
+        sound = sound && (none || (b.begin == a.begin + n * regions_.slots &&
+                                   b.end == a.end + n * regions_.slots));
+      }
+    }
+    if (sound) break;
+  }
+  return left;
+}
+
+void FastForward::compare(SimEngine& e) {
+  due_ = false;
+  if (!locate(e)) {
+    past_.clear();
+    return;
+  }
+  State now;
+  if (past_.size() == kMaxCycle) {
+    now = std::move(past_.front());
+    past_.pop_front();
+  }
+  describe(e, now);
+  for (auto then = past_.rbegin(); then != past_.rend(); ++then) {
+    if (then->words != now.words) continue;
+    const int64_t cycles = cycles_left(e, now.period - then->period);
+    if (cycles > 0) jump(e, *then, cycles);
+    past_.clear();
+    return;
+  }
+  past_.push_back(std::move(now));
+}
+
+void FastForward::jump(SimEngine& e, const State& then, int64_t cycles) {
+  const int64_t periods = cycles * (period_ - then.period);
+  for (std::size_t c = 0; c < e.trace_.time.size(); ++c)
+    extrapolate(e.trace_.time[c], then.account[c], cycles);
+  const int64_t events = (e.trace_.events - then.events) * cycles;
+  e.trace_.events += events;
+  e.trace_.skipped_events += events;
+  skipped_ += (e.now_ - then.time) * cycles;
+  for (std::size_t i = 0; i < e.actors_.size(); ++i) move_actor(e, i, periods);
+}
+
+// Moves what belongs to live calls and slots to where they are `periods` later. From the last on:
+// the ranges may overlap.
+void FastForward::move_actor(SimEngine& e, std::size_t actor, int64_t periods) const {
+  auto& a = e.actors_[actor];
+  const Window& w = windows_[actor];
+  const StreamProgram& p = e.programs_[a.program];
+  const RankClass& cls = e.plan_.classes[a.program];
+  const auto calls = static_cast<uint32_t>(periods * w.region->period);
+  const auto slots = static_cast<int32_t>(periods * regions_.slots);
+  const auto move = [](auto& v, std::size_t from, std::size_t n, std::size_t to) {
+    std::copy_backward(v.begin() + static_cast<std::ptrdiff_t>(from),
+                       v.begin() + static_cast<std::ptrdiff_t>(from + n),
+                       v.begin() + static_cast<std::ptrdiff_t>(to + n));
+  };
+  for (uint32_t c = w.last + 1; c-- > w.first;)
+    move(a.events, p.event_base[c], cls.blocks[p.call[c].block].events, p.event_base[c + calls]);
+  for (std::size_t chunk = 0; chunk < cls.stage_of_chunk.size(); ++chunk) {
+    const Live range = live(e, a.program, w, chunk);
+    if (range.begin >= range.end) continue;
+    const std::size_t first = chunk * static_cast<std::size_t>(cls.slots_per_chunk) +
+                              static_cast<std::size_t>(range.begin);
+    const auto n = static_cast<std::size_t>(range.end - range.begin);
+    const std::size_t to = first + static_cast<std::size_t>(slots);
+    move(a.events, p.slot_event_base + first * kSlotEvents, n * kSlotEvents,
+         p.slot_event_base + to * kSlotEvents);
+    if (e.accounts(a))
+      move(a.reads_left, first * e.tensor_stride_, n * e.tensor_stride_, to * e.tensor_stride_);
+  }
+  const auto later = [&](uint32_t& c) {
+    if (c != UINT32_MAX && c >= w.first && c < w.region->end) c += calls;
+  };
+  for (int k = 0; k < kStreams; ++k) {
+    auto& s = a.streams[k];
+    if (s.done || s.call >= w.region->end) continue;
+    s.call += calls;
+    const auto& list = p.calls[k];
+    s.next_call =
+        static_cast<uint32_t>(std::upper_bound(list.begin(), list.end(), s.call) - list.begin());
+    e.enter_call(a, s);
+  }
+  later(a.compute_call);
+  later(a.comm_call);
+}
+
+}  // namespace orrery
