@@ -5,6 +5,7 @@
 #include "sim/base/file.h"
 #include "sim/base/progress.h"
 #include "sim/cli/verbs.h"
+#include "sim/report/analytic.h"
 #include "sim/report/json.h"
 #include "sim/report/perfetto.h"
 #include "sim/report/text.h"
@@ -17,14 +18,21 @@ struct PredictArguments {
   std::vector<std::string> overrides;
   std::string trace;
   std::string progress = "auto";
-  bool json = false, unfold = false, allow_oom = false, quiet = false;
+  std::string fidelity = "flow";
+  bool json = false, unfold = false, no_fast_forward = false, allow_oom = false, quiet = false;
 };
 
 void predict_verb(const PredictArguments& a) {
   const StudySpec study = load_study(a.experiment, a.overrides, data_root());
+  if (a.fidelity == "analytic") {
+    const AnalyticStep step = analytic_step(study);
+    fmt::print("{}", a.json ? analytic_json(study, step) : analytic_text(study, step));
+    return;
+  }
   PredictOptions options;
   options.folding = a.unfold ? Folding::kUnfolded : Folding::kFolded;
   options.allow_oom = a.allow_oom;
+  options.fast_forward = !a.no_fast_forward;
   options.record = !a.trace.empty();
   const ProgressMode mode = a.quiet                ? ProgressMode::kQuiet
                             : a.progress == "json" ? ProgressMode::kJson
@@ -52,7 +60,13 @@ void add_predict(CLI::App& app) {
   verb->add_flag("--json", a->json, "one JSON object instead of text");
   verb->add_option("--trace", a->trace,
                    "write a Chrome/Perfetto trace of the step (one process per rank class)");
+  verb->add_option("--fidelity", a->fidelity,
+                   "flow: simulate every op; analytic: a lower bound of the step, much faster")
+      ->check(CLI::IsMember({"flow", "analytic"}))
+      ->capture_default_str();
   verb->add_flag("--unfold", a->unfold, "simulate every rank instead of one per class");
+  verb->add_flag("--no-fast-forward", a->no_fast_forward,
+                 "simulate every micro-batch, also those that repeat (the result is the same)");
   verb->add_flag("--allow-oom", a->allow_oom, "report a plan that does not fit in memory");
   verb->add_flag("--quiet", a->quiet, "no progress line");
   verb->add_option("--progress", a->progress, "auto, or json: one object a line on stderr")
