@@ -21,6 +21,9 @@ require_package(libfmt-dev fmt 9)
 require_package(libcli11-dev CLI11 2.1)
 require_package(nlohmann-json3-dev nlohmann_json 3.11)
 require_package(g++ Threads)
+if(NOT ORRERY_FMT_HEADER_ONLY)
+  require_package(libtbb-dev TBB 2021)
+endif()
 
 # Used as a header alone (XXH_INLINE_ALL), so that no library is needed at run time; the Debian
 # package has no CMake file.

@@ -35,9 +35,11 @@ int run(int argc, char** argv) {
       "Examples:\n"
       "  orrery predict experiments/deepseek_v3\n"
       "  orrery predict experiments/deepseek_v3 --set /plan/schedule=1f1b --allow-oom\n"
+      "  orrery sweep experiments/deepseek_v3 --vary /plan/schedule=1f1b,dualpipe\n"
       "  orrery compare experiments/deepseek_v3 experiments/deepseek_v3/profile/train.json\n"
       "  orrery run experiments/tiny_moe --device cpu --steps 20");
   orrery::add_predict(app);
+  orrery::add_sweep(app);
   orrery::add_compare(app);
   orrery::add_run(app);
   orrery::add_validate(app);

@@ -12,6 +12,7 @@ void add_predict(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_run(CLI::App& app);
 void add_validate(CLI::App& app);
+void add_sweep(CLI::App& app);
 
 // Ends the program with this code; what there is to say has been said.
 struct SilentExit {
