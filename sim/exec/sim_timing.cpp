@@ -6,7 +6,7 @@
 #include "sim/cost/gemm.h"
 #include "sim/cost/memory_bound.h"
 #include "sim/cost/unfused_attention.h"
-#include "sim/net/port_model.h"
+#include "sim/exec/sim_comm.h"
 
 namespace orrery {
 namespace {
@@ -79,7 +79,7 @@ double composite_seconds(const CompositeSpec& c, int64_t tokens) {
 class Timer {
  public:
   Timer(const ExecPlan& plan, const TimingInput& in, double row_load)
-      : plan_(plan), in_(in), row_load_(row_load) {
+      : plan_(plan), in_(in), comm_(plan, in), row_load_(row_load) {
     const GpuSpec& gpu = in.cluster.node.gpu;
     all_sms_ = static_cast<int64_t>(gpu.sm_count.value);
     left_sms_ = all_sms_ - static_cast<int64_t>(in.graph.stack.communication_sms.value);
@@ -127,15 +127,21 @@ class Timer {
           s = compute(op, beside) * (op.row_proportional ? row_load_ : 1);
           break;
         case Resource::kAllToAll:
-          s = all_to_all(op, beside);
+          s = comm_seconds(c, p, (beside & kBesideOther) != 0) *
+              ((beside & kBesideSame) != 0 && op.kind != OpKind::kNotify ? 2 : 1);
           break;
         case Resource::kNetwork:
-          s = network(c, p, op) * (beside != 0 ? 2 : 1);
+          s = comm_seconds(c, p, false) * (beside != 0 ? 2 : 1);
           break;
       }
       t.duration[beside] = std::max(Picos(1), from_seconds(s + gap_));
     }
     return t;
+  }
+
+  double comm_seconds(const RankClass& c, const PlanOp& p, bool overlapped) {
+    const CommCost cost = comm_.cost(c, p);
+    return overlapped ? cost.overlapped_s : cost.alone_s;
   }
 
   double compute(const Op& op, unsigned beside) const {
@@ -147,40 +153,9 @@ class Timer {
                               shared ? 0.5 : 1.0);
   }
 
-  GroupPlacement expert_group() const {
-    const int64_t n = in_.graph.plan.expert_parallel;
-    return {n, std::min(n, in_.cluster.node.gpus)};
-  }
-
-  double all_to_all(const Op& op, unsigned beside) const {
-    const StackSpec& s = in_.graph.stack;
-    if (op.kind == OpKind::kNotify) return s.all_to_all_barrier_us.value * 1e-6;
-    const AllToAllSpec& kernel = op.kind == OpKind::kCombine   ? s.combine
-                                 : op.phase == Phase::kForward ? s.dispatch
-                                                               : s.cached_dispatch;
-    const ExpertRows rows = expert_rows(in_.graph);
-    const double fraction = (beside & kBesideOther) != 0 ? kernel.overlapped_fraction.value
-                                                         : kernel.alone_fraction.value;
-    const double port = (beside & kBesideSame) != 0 ? 0.5 : 1.0;
-    return all_to_all_seconds(in_.cluster, expert_group(), op.work.network,
-                              Bytes(rows.arrived * op.shape.n), fraction * port);
-  }
-
-  double network(const RankClass& c, const PlanOp& p, const Op& op) const {
-    if (op.comm == CommKind::kForwardP2p || op.comm == CommKind::kBackwardP2p)
-      return p2p_seconds(in_.cluster, op.work.network);
-    const Communicator& comm = c.communicators[static_cast<std::size_t>(p.communicator)];
-    GroupPlacement g{comm.size, std::min(comm.size, in_.cluster.node.gpus)};
-    // Replicas of an expert shard are expert_parallel ranks apart.
-    if (op.comm == CommKind::kExpertData)
-      g.per_node = std::max<int64_t>(1, in_.cluster.node.gpus / in_.graph.plan.expert_parallel);
-    const double ring =
-        ring_seconds(in_.cluster, g, op.work.network, in_.graph.stack.ring_efficiency.value);
-    return op.kind == OpKind::kAllReduce ? 2 * ring : ring;
-  }
-
   const ExecPlan& plan_;
   const TimingInput& in_;
+  CommCosts comm_;
   int64_t all_sms_ = 0, left_sms_ = 0;
   double gap_ = 0;
   bool pair_ = false;

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "sim/spec/hardware.h"
+#include "sim/spec/topology.h"
 
 namespace orrery {
 
@@ -14,10 +15,19 @@ namespace orrery {
 enum class NetworkKind : uint8_t { kRdma, kSocket };
 extern const std::string_view kNetworkNames[2];  // "rdma", "socket"
 
+// What links the GPUs of a node. Multicast and reduction in the switch (NVLS) need an NVSwitch and
+// Hopper or newer.
+enum class GpuLinks : uint8_t { kNvswitch, kNvlinkDirect, kPcie };
+extern const std::string_view kGpuLinksNames[3];  // "nvswitch", "nvlink_direct", "pcie"
+
+// A node is an NVLink domain: 8 GPUs of an HGX board, 72 of an NVL72 rack, or the GPUs of a host
+// that only PCIe connects.
 struct NodeSpec {
   std::string name;
   GpuSpec gpu;
   int64_t gpus = 8;
+  GpuLinks links = GpuLinks::kNvswitch;
+  // With links "pcie" the file calls these pcie_GBps, pcie_effective_GBps and pcie_latency_us.
   Sourced nvlink_GBps;            // per GPU and direction, line rate
   Sourced nvlink_effective_GBps;  // what large transfers reach
   Sourced nvlink_latency_us;
@@ -32,6 +42,7 @@ struct ClusterSpec {
   int64_t nodes = 1;
   Sourced nic_effective_GBps;  // per adapter: what large transfers reach over this fabric
   Sourced latency_us;          // one message across the fabric, end to end
+  TopologySpec topology;
 
   int64_t gpus() const { return nodes * node.gpus; }
   // Inter-node bandwidth that one GPU can count on when all GPUs of its node send.

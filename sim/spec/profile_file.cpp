@@ -18,7 +18,9 @@ bool is_object(const Node* n) { return n != nullptr && n->kind == Node::Kind::kO
 bool is_string(const Node* n) { return n != nullptr && n->kind == Node::Kind::kString; }
 
 // Members that may name a file of their own.
-bool names_profile(std::string_view key) { return key == "node" || key == "gpu"; }
+bool names_profile(std::string_view key) {
+  return key == "node" || key == "gpu" || key == "collectives";
+}
 
 class Resolver {
  public:

@@ -9,6 +9,9 @@ AllToAllSpec read_all_to_all(Reader r) {
   AllToAllSpec a;
   a.alone_fraction = read_sourced(r, "alone_fraction", {0.001, 1});
   a.overlapped_fraction = read_sourced(r, "overlapped_fraction", {0.001, 1});
+  a.forward_fraction.value = 1;
+  if (r.has("forward_fraction"))
+    a.forward_fraction = read_sourced(r, "forward_fraction", {0.001, 1});
   r.finish();
   return a;
 }
@@ -42,7 +45,7 @@ StackSpec read_stack(Reader r) {
   s.scale_attention_out = r.boolean_or("scale_attention_out", false);
   s.reserved_GiB = read_sourced(r, "reserved_GiB", {0, 1024});
   if (r.has("host_issue_us")) s.host_issue_us = read_sourced(r, "host_issue_us", {0, 1000});
-  s.ring_efficiency = read_sourced(r, "ring_efficiency", json::kFraction);
+  s.collectives = read_collectives(r.object("collectives"));
   r.finish();
   return s;
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "sim/spec/collectives.h"
 #include "sim/spec/provenance.h"
 
 namespace orrery {
@@ -17,6 +18,8 @@ constexpr std::string_view kUnfusedAttention = "unfused";
 struct AllToAllSpec {
   Sourced alone_fraction;
   Sourced overlapped_fraction;
+  // Of the effective NVLink rate, at which the kernel's SMs forward tokens that came by network.
+  Sourced forward_fraction;
 };
 
 // A step that the stack runs as many small kernels (router, index building): its time as measured
@@ -47,7 +50,7 @@ struct StackSpec {
   Sourced reserved_GiB;              // CUDA context, NCCL and allocator reserve on every GPU
   // CPU time to issue one kernel of an eager framework; 0: CUDA graphs, or a host that never lags.
   Sourced host_issue_us;
-  Sourced ring_efficiency;  // share of the link bandwidth that NCCL's large collectives reach
+  CollectiveSpec collectives;  // the library of all other collectives and transfers
 
   bool unfused_attention() const { return attention_kernel == kUnfusedAttention; }
 };
