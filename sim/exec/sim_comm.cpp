@@ -55,7 +55,7 @@ CommCost CommCosts::cost(const RankClass& c, const PlanOp& p) {
   }
   if (op.kind == OpKind::kDispatch || op.kind == OpKind::kCombine) {
     const AllToAllSpec& kernel = op.kind == OpKind::kCombine   ? s.combine
-                                 : op.phase == Phase::kForward ? s.dispatch
+                                 : is_forward(op)            ? s.dispatch
                                                                : s.cached_dispatch;
     const GroupLinks& l = links(c, comm, TrafficPattern::kPairs);
     const double forward = kernel.forward_fraction.value;

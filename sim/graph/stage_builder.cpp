@@ -48,7 +48,27 @@ ExpertRows expert_rows(const GraphConfig& c) {
 StageBuilder::StageBuilder(const GraphConfig& config)
     : config_(config), rows_(expert_rows(config)) {}
 
+namespace {
+
+SegmentKind again_segment(SegmentKind s) {
+  switch (s) {
+    case SegmentKind::kAttnF:
+      return SegmentKind::kAttnR;
+    case SegmentKind::kDispatchF:
+      return SegmentKind::kDispatchR;
+    case SegmentKind::kMlpF:
+      return SegmentKind::kMlpR;
+    case SegmentKind::kCombineF:
+      return SegmentKind::kCombineR;
+    default:
+      return s;
+  }
+}
+
+}  // namespace
+
 void StageBuilder::begin(SegmentKind segment, int unit, int layer) {
+  if (again_) segment = again_segment(segment);
   const auto at = static_cast<uint32_t>(graph_.ops.size());
   if (!graph_.segments.empty()) graph_.segments.back().end_op = at;
   graph_.segments.push_back({segment, static_cast<int16_t>(unit), at, at});
@@ -81,6 +101,7 @@ TensorId StageBuilder::dynamic_tensor(std::string name, Dtype dtype, DynamicRows
 }
 
 ParamId StageBuilder::param(std::string name, Dtype dtype, int64_t rows, int64_t cols) {
+  if (again_) return graph_.find_param(name, layer_);
   Param p;
   p.name = std::move(name);
   p.dtype = dtype;
@@ -93,30 +114,30 @@ ParamId StageBuilder::param(std::string name, Dtype dtype, int64_t rows, int64_t
 
 ParamId StageBuilder::bias_param(std::string name, int64_t cols) {
   const ParamId p = param(std::move(name), Dtype::kBf16, 1, cols);
-  graph_.params.back().init = ParamInit::kZeros;
+  graph_.params[p.v].init = ParamInit::kZeros;
   return p;
 }
 
 ParamId StageBuilder::expert_param(std::string name, int64_t rows, int64_t cols) {
   const ParamId p = param(std::move(name), weight_dtype(), rows_.local_experts * rows, cols);
-  graph_.params.back().expert = true;
-  graph_.params.back().groups = rows_.local_experts;
+  graph_.params[p.v].expert = true;
+  graph_.params[p.v].groups = rows_.local_experts;
   return p;
 }
 
 ParamId StageBuilder::expert_bias_param(std::string name, int64_t cols) {
   const ParamId p = bias_param(std::move(name), cols);
-  graph_.params.back().rows = rows_.local_experts;
-  graph_.params.back().expert = true;
-  graph_.params.back().groups = rows_.local_experts;
+  graph_.params[p.v].rows = rows_.local_experts;
+  graph_.params[p.v].expert = true;
+  graph_.params[p.v].groups = rows_.local_experts;
   return p;
 }
 
 ParamId StageBuilder::buffer(std::string name, int64_t cols, bool saved) {
   const ParamId p = param(std::move(name), Dtype::kFp32, 1, cols);
-  graph_.params.back().trained = false;
-  graph_.params.back().saved = saved;
-  graph_.params.back().init = ParamInit::kZeros;
+  graph_.params[p.v].trained = false;
+  graph_.params[p.v].saved = saved;
+  graph_.params[p.v].init = ParamInit::kZeros;
   return p;
 }
 
@@ -171,6 +192,7 @@ Op& StageBuilder::op(OpKind kind, std::string name, OpShape shape, std::vector<T
   op.segment = segment_;
   op.stream = stream_;
   op.row_proportional = row_proportional_;
+  op.again = again_;
   op.unit = static_cast<int16_t>(unit_);
   op.layer = layer_;
   op.name = std::move(name);
@@ -283,7 +305,7 @@ void StageBuilder::linear_wgrad(const Linear& l, std::pair<TensorId, TensorId> o
 
 StageBuilder::Norm StageBuilder::rms_norm(const std::string& name, int64_t cols, int64_t heads) {
   Norm n{name, param(name + ".weight", Dtype::kBf16, 1, cols), {}, false, heads};
-  graph_.params.back().init = ParamInit::kOnes;
+  graph_.params[n.weight.v].init = ParamInit::kOnes;
   return n;
 }
 

@@ -19,6 +19,7 @@ struct Layout {
   int pipeline = 1, data = 1, expert = 1;
   std::string schedule = "1f1b";
   std::vector<std::string> more = {};
+  int chunks = 1;  // per pipeline rank
   // Whatever the GPU of the profile can do.
   Precision precision = Precision::kBf16;
   std::string name() const {
@@ -33,8 +34,8 @@ struct Layout {
 // 4 layers, the first dense, and one MTP module; 8 experts in 4 groups, of which a token reaches 2.
 inline StudySpec tiny_study(const Layout& l) {
   std::string split = "[";
-  for (int s = 0; s < l.pipeline; ++s) {
-    const int each = 4 / l.pipeline;
+  for (int s = 0; s < l.pipeline * l.chunks; ++s) {
+    const int each = 4 / (l.pipeline * l.chunks);
     split += fmt::format("{}{}", s == 0 ? "" : ",", each);
   }
   split += "]";
@@ -70,6 +71,7 @@ inline StudySpec tiny_study(const Layout& l) {
                                 fmt::format("/plan/data_parallel={}", l.data),
                                 fmt::format("/plan/expert_parallel={}", l.expert),
                                 "/plan/schedule=" + l.schedule,
+                                fmt::format("/plan/virtual_pipeline={}", l.chunks),
                                 "/plan/layers_per_stage=" + split,
                                 "/phases=[]",
                                 "/published=[]"};
