@@ -13,7 +13,8 @@ namespace {
 void rms_norm(CudaOpCall& c) {
   const bool adds = c.in.size() > 1;
   kernels::RmsNormParams p;
-  p.rows = c.in[0]->rows, p.cols = c.in[0]->cols;
+  const int64_t heads = c.shape().groups;  // each normed on its own
+  p.rows = c.in[0]->rows * heads, p.cols = c.in[0]->cols / heads;
   p.x = c.in[0]->bf16();
   for (std::size_t i = 1; i < c.in.size(); ++i) p.addend[i - 1] = c.in[i]->bf16();
   p.weight = c.weight.bf16;
@@ -25,9 +26,10 @@ void rms_norm(CudaOpCall& c) {
 
 void rms_norm_backward(CudaOpCall& c) {
   kernels::RmsNormBackwardParams p;
-  p.rows = c.in[1]->rows, p.cols = c.in[1]->cols;
+  const int64_t heads = c.shape().groups;
+  p.rows = c.in[1]->rows * heads, p.cols = c.in[1]->cols / heads;
   p.dy = c.in[0]->bf16() + c.shape().column;
-  p.ld_dy = c.in[0]->cols;
+  p.ld_dy = c.in[0]->cols / heads;
   p.x = c.in[1]->bf16();
   p.weight = c.weight.bf16;
   p.residual_grad = c.in.size() > 2 ? c.in[2]->bf16() : nullptr;

@@ -36,7 +36,6 @@ bool is_attention(OpKind k) { return k == OpKind::kAttention || k == OpKind::kAt
 std::string missing(const Op& op, const ModelSpec& m) {
   if (has_no_kernel(op.kind)) return fmt::format("op {}", op_kind_name(op.kind));
   if (op.bias.valid()) return "biases of linear layers";
-  if (op.kind == OpKind::kRmsNorm && op.shape.groups > 1) return "norms of single heads";
   if (is_attention(op.kind)) {
     if (op.shape.window > 0) return "attention with a sliding window";
     if (op.param.valid()) return "attention sinks";
@@ -59,8 +58,14 @@ std::vector<std::string> missing_on_cuda(const ExecPlan& plan, const ModelSpec& 
   return all;
 }
 
-void require_cuda_kernels(const ExecPlan& plan, const ModelSpec& model) {
-  const std::vector<std::string> all = missing_on_cuda(plan, model);
+void require_kernels(bool cuda, const ExecPlan& plan, const ModelSpec& model) {
+  if (model.experts > 0 && model.router.capacity_factor > 0)
+    throw Error(
+        ExitCode::kUnavailable,
+        "tokens beyond an expert's capacity are not dropped in a run, only in a prediction: "
+        "set /model/moe/capacity_factor to 0");
+  const std::vector<std::string> all =
+      cuda ? missing_on_cuda(plan, model) : std::vector<std::string>{};
   if (all.empty()) return;
   throw Error(ExitCode::kUnavailable,
               fmt::format("the CUDA backend has no kernels for {}; --device cpu runs small models",

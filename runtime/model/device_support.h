@@ -1,4 +1,4 @@
-// What the CUDA backend has no kernel for.
+// What the backends have no kernels for.
 #pragma once
 
 #include <string>
@@ -13,7 +13,8 @@ namespace orrery {
 // order of the ops; empty: it can run the plan. O(ops).
 std::vector<std::string> missing_on_cuda(const ExecPlan& plan, const ModelSpec& model);
 
-// Throws an Error (kUnavailable) that lists what is missing.
-void require_cuda_kernels(const ExecPlan& plan, const ModelSpec& model);
+// Throws an Error (kUnavailable) that lists what is missing on CUDA, or on the CPU, which can do
+// all but drop tokens beyond an expert's capacity.
+void require_kernels(bool cuda, const ExecPlan& plan, const ModelSpec& model);
 
 }  // namespace orrery

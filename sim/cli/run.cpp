@@ -86,8 +86,8 @@ void run_verb(const RunArguments& a) {
   check_arguments(a, study);
   const GraphConfig config{study.model, study.plan, study.stack, study.cluster.node.gpus};
   const ExecPlan plan = compile_plan(config);
+  require_kernels(a.device == "cuda", plan, study.model);
   if (a.device == "cuda") {
-    require_cuda_kernels(plan, study.model);
     check_cuda_precision(study.plan);
     const int code = start_cuda_ranks(a, study);
     if (code > 0) throw SilentExit{code};
