@@ -590,6 +590,10 @@ CudaOpCall CudaRank::resolve(Prepared& x, Scratch& scratch) {
   c.local_experts = config_.model.experts / c.ranks;
   c.routing = x.routing;
   if (op.param.valid()) bind_param(c, p.stage);
+  if (op.bias.valid()) {
+    c.bias = weights_.kernel_weight(p.stage, op.bias);
+    c.bias_grad = weights_.gradient(p.stage, op.bias);
+  }
   return c;
 }
 
@@ -646,7 +650,7 @@ void CudaRank::run_op(CudaOpCall& c, const PlanOp& p) {
   if (p.communicator >= 0)
     return launch_collective(c, communicators_[static_cast<std::size_t>(p.communicator)]);
   if (launch_map_op(c) || launch_cast_op(c) || launch_matrix_op(c) || launch_moe_op(c) ||
-      launch_optimizer_op(c, optimizer_))
+      launch_block_op(c) || launch_optimizer_op(c, optimizer_))
     return;
   throw Error(ExitCode::kInternal, "the CUDA backend has no such op");
 }

@@ -1,5 +1,6 @@
 // Matrix products and attention.
 #include "kernels/attention/attention.h"
+#include "kernels/elementwise/bias.h"
 #include "kernels/gemm/grouped.h"
 #include "kernels/moe/layout.h"
 #include "runtime/cuda/op_call.h"
@@ -26,6 +27,13 @@ kernels::Fp8Block fp8_weight(const CudaOpCall& c, int64_t n, int64_t k) {
           k};
 }
 
+// In place, once the product is there.
+void add_bias(CudaOpCall& c) {
+  if (!c.op.bias.valid()) return;
+  launch_check(
+      kernels::add_rows({c.out[0]->rows, c.shape().n, 1, c.bias.bf16, c.out[0]->bf16()}, c.stream));
+}
+
 void dense_gemm(CudaOpCall& c) {
   const OpShape& s = c.shape();
   if (c.op.kind == OpKind::kGemmFp8) {
@@ -37,7 +45,7 @@ void dense_gemm(CudaOpCall& c) {
                                     .b = fp8_weight(c, s.n, s.k),
                                     .c = c.out[0]->bf16()},
                                    c.stream));
-    return;
+    return add_bias(c);
   }
   const bool fp32 = c.graph.tensors[c.graph.outputs(c.op)[0].v].dtype == Dtype::kFp32;
   launch_check(
@@ -54,6 +62,7 @@ void dense_gemm(CudaOpCall& c) {
                           .ldc = s.n,
                           .c_type = fp32 ? kernels::GemmOutput::kFp32 : kernels::GemmOutput::kBf16},
                          c.stream));
+  add_bias(c);
 }
 
 void grouped_gemm(CudaOpCall& c) {

@@ -39,6 +39,8 @@ struct CudaOpCall {
   const Param* param = nullptr;
   KernelWeight weight{};  // of a buffer: f32
   float* grad = nullptr;
+  KernelWeight bias{};  // of Op::bias
+  float* bias_grad = nullptr;
   float* load = nullptr;  // kRouter
   CudaRouting* routing = nullptr;
   const int32_t* tokens_of_batch = nullptr;  // kLoadTokens
@@ -66,6 +68,7 @@ bool launch_map_op(CudaOpCall& c);
 bool launch_cast_op(CudaOpCall& c);
 bool launch_matrix_op(CudaOpCall& c);
 bool launch_moe_op(CudaOpCall& c);
+bool launch_block_op(CudaOpCall& c);
 bool launch_optimizer_op(CudaOpCall& c, const OptimizerStep& step);
 
 }  // namespace orrery

@@ -11,16 +11,8 @@ namespace {
 
 bool has_no_kernel(OpKind k) {
   switch (k) {
-    case OpKind::kLayerNorm:
-    case OpKind::kLayerNormBackward:
-    case OpKind::kLayerNormReduce:
-    case OpKind::kAddPositions:
-    case OpKind::kPositionsBackward:
-    case OpKind::kActivation:
     case OpKind::kActivationCast:
     case OpKind::kActivationCastTranspose:
-    case OpKind::kActivationBackward:
-    case OpKind::kBiasBackward:
     case OpKind::kGate:
     case OpKind::kGateBackward:
     case OpKind::kDropout:
@@ -33,9 +25,15 @@ bool has_no_kernel(OpKind k) {
 
 bool is_attention(OpKind k) { return k == OpKind::kAttention || k == OpKind::kAttentionBackward; }
 
-std::string missing(const Op& op, const ModelSpec& m) {
+bool is_product(OpKind k) { return k == OpKind::kGemm || k == OpKind::kGemmFp8; }
+
+std::string missing(const StageGraph& g, const Op& op, const ModelSpec& m) {
   if (has_no_kernel(op.kind)) return fmt::format("op {}", op_kind_name(op.kind));
-  if (op.bias.valid()) return "biases of linear layers";
+  const bool of_experts = op.row_proportional && is_product(op.kind) && op.bias.valid();
+  if (of_experts || (op.kind == OpKind::kBiasBackward && op.row_proportional))
+    return "biases of experts";
+  if (is_product(op.kind) && op.bias.valid() && g.tensors[g.outputs(op)[0].v].dtype != Dtype::kBf16)
+    return "biases of routers";
   if (is_attention(op.kind)) {
     if (op.shape.window > 0) return "attention with a sliding window";
     if (op.param.valid()) return "attention sinks";
@@ -51,7 +49,7 @@ std::string missing(const Op& op, const ModelSpec& m) {
 std::vector<std::string> missing_on_cuda(const ExecPlan& plan, const ModelSpec& model) {
   std::vector<std::string> all;
   for (const PlanOp& p : plan.ops) {
-    std::string what = missing(plan.graph_op(p), model);
+    std::string what = missing(plan.stages[p.stage], plan.graph_op(p), model);
     if (!what.empty() && std::find(all.begin(), all.end(), what) == all.end())
       all.push_back(std::move(what));
   }
