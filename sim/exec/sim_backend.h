@@ -29,6 +29,10 @@ struct SimOptions {
   // Skip whole cycles of the steady state; the result is the same (sim/exec/sim_fast_forward.h).
   bool fast_forward = true;
   Bytes reserved{0};  // held on every GPU beside the plan's buffers
+  // The host issues the kernels of a rank one after the other in program order, from the start of
+  // the step, at this distance, and never waits for the GPU: a kernel starts no earlier. 0: issued
+  // beforehand. Ignored: hosts that stop for a result, launch queues that are full (1024 kernels).
+  Picos host_issue{0};
   int64_t gpus_per_node = 8;
   int64_t expert_parallel = 1;
   ExpertLoad load;  // used when its cv is positive

@@ -52,9 +52,11 @@ SimEngine::SimEngine(const ExecPlan& plan, const std::vector<OpTiming>& timing,
   flights_.resize(actors_.size() * kStreams);
   trace_.time.resize(plan.classes.size());
   trace_.memory.resize(plan.classes.size());
+  trace_.host_wait.resize(plan.classes.size());
   if (options.record) trace_.memory_timeline.resize(plan.classes.size());
-  // Records need every event, and loads drawn per call never repeat.
-  if (options.fast_forward && !options.record && options.load.cv <= 0)
+  // Records need every event, and neither loads drawn per call nor a host that lags repeat.
+  if (options.fast_forward && !options.record && options.load.cv <= 0 &&
+      options.host_issue <= Picos(0))
     forward_ = std::make_unique<FastForward>(plan);
 }
 
@@ -227,6 +229,7 @@ void SimEngine::advance(uint32_t actor, int stream) {
     switch (i.kind) {
       case Instr::Kind::kLaunch:
         ++s.pos;
+        s.issued = options_.host_issue * (int64_t{p.issue_base[s.call]} + i.issue + 1);
         launch(actor, stream, i.arg);
         return;
       case Instr::Kind::kRecord:
@@ -349,6 +352,26 @@ unsigned SimEngine::beside(uint32_t flight) const {
   return any;
 }
 
+// How much longer an op that could start now waits for the hosts of its ranks to issue it.
+Picos SimEngine::host_lag(uint32_t index) {
+  if (options_.host_issue <= Picos(0)) return {};
+  Picos issued;
+  const auto look_at = [&](uint32_t actor, int stream) {
+    const Actor& a = actors_[actor];
+    const Picos at = a.streams[stream].issued;
+    issued = std::max(issued, at);
+    if (stream == kCompute && accounts(a))
+      trace_.host_wait[a.program] += std::max(Picos(0), at - now_);
+  };
+  const int32_t r = flights_[index].rendezvous;
+  if (r < 0)
+    look_at(index / kStreams, static_cast<int>(index % kStreams));
+  else
+    for (const Participant& p : rendezvous_[static_cast<std::size_t>(r)].here)
+      look_at(p.actor, p.stream);
+  return std::max(Picos(0), issued - now_);
+}
+
 // The rank's own load stretches the work that grows with its expert rows.
 Picos SimEngine::scaled(uint32_t index, Picos duration) const {
   if (options_.load.cv <= 0) return duration;
@@ -369,7 +392,8 @@ void SimEngine::flush() {
   for (uint32_t index : started_) {
     Flight& f = flights_[index];
     f.beside = static_cast<uint8_t>(beside(index));
-    f.finish = now_ + scaled(index, Picos(timings_[ops_[f.op].timing].beside[f.beside]));
+    f.finish = now_ + scaled(index, Picos(timings_[ops_[f.op].timing].beside[f.beside])) +
+               host_lag(index);
     queue_.push(f.finish.count(), {index, ++f.epoch});
   }
   for (uint32_t actor : dirty_) {

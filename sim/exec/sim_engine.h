@@ -47,6 +47,7 @@ class SimEngine {
     bool done = false;
     Picos
         launched;  // when its last op reached the GPU: a collective's kernel waits there for peers
+    Picos issued;  // when the host had issued it
     // Of the current call, by Role: where its events, tensors and reader counts start.
     uint32_t events[3] = {0, 0, 0};
     uint32_t reads[3] = {0, 0, 0};
@@ -121,6 +122,7 @@ class SimEngine {
   void flush();
   void set_rate(uint32_t flight);
   Picos scaled(uint32_t flight, Picos duration) const;
+  Picos host_lag(uint32_t flight);
   void join(uint32_t actor, int stream, uint32_t op, uint32_t flight);
   void count(uint32_t actor, uint32_t op, int delta);
   static uint8_t load_of(const Actor& a);

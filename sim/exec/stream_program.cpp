@@ -16,6 +16,8 @@ void StreamProgramBuilder::call(const Call& c) {
   const auto index = static_cast<uint32_t>(program_.call.size());
   program_.call.push_back(c);
   program_.event_base.push_back(program_.events);
+  program_.issue_base.push_back(issued_);
+  issued_ += launches_[c.block];
   program_.events += class_->blocks[c.block].events;
   for (uint32_t s = 0; s < kStreams; ++s) {
     const StreamProgram::Range r = program_.ranges[c.block * kStreams + s];

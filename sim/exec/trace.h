@@ -41,6 +41,7 @@ struct StepTrace {
   int64_t skipped_events = 0;   // of these, by fast-forward
   std::vector<ClassTime> time;  // per class (of its first rank)
   std::vector<ClassMemory> memory;
+  std::vector<Picos> host_wait;  // per class: its compute kernels' waits for the host to issue them
   std::vector<OpRecord> records;                           // when asked for
   std::vector<std::vector<MemorySample>> memory_timeline;  // per class, when asked for
 };

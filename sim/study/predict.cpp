@@ -124,6 +124,20 @@ void check_memory(Prediction& p, const ExecPlan& plan, const PredictOptions& opt
   p.warnings.push_back(message);
 }
 
+// Says when the GPUs wait for their hosts.
+void check_host(Prediction& p) {
+  constexpr double kWorthSaying = 0.02;  // of the step
+  Picos most;
+  for (const Picos wait : p.trace.host_wait) most = std::max(most, wait);
+  const double share = seconds(most) / seconds(p.trace.step);
+  if (share < kWorthSaying) return;
+  p.warnings.push_back(
+      fmt::format("CPU-bound: compute kernels wait {:.1f} % of the step for the host, which issues "
+                  "one every {:g} us (host_issue_us of stack {}); CUDA graphs, fused kernels or a "
+                  "larger micro-batch would hide that",
+                  100 * share, p.study.stack.host_issue_us.value, p.study.stack.name));
+}
+
 }  // namespace
 
 SimOptions sim_options(const StudySpec& study) {
@@ -131,6 +145,7 @@ SimOptions sim_options(const StudySpec& study) {
   o.reserved = from_gib(study.stack.reserved_GiB.value);
   o.gpus_per_node = study.cluster.node.gpus;
   o.expert_parallel = study.plan.expert_parallel;
+  o.host_issue = from_micros(study.stack.host_issue_us.value);
   return o;
 }
 
@@ -160,6 +175,7 @@ Prediction predict(const StudySpec& study, const PredictOptions& options) {
   p.ops = p.trace.events;
   rates(p);
   check_memory(p, compiled.plan, options);
+  check_host(p);
   price_phases(p);
   p.plan = std::move(compiled.plan);
   return p;
