@@ -12,8 +12,8 @@
 namespace orrery {
 
 struct CommCost {
-  double alone_s = 0;       // nothing else on the GPU
-  double overlapped_s = 0;  // compute kernels share the GPU, nothing else its ports
+  double seconds = 0;  // with nothing else on the GPU
+  PortDemand demand;
 };
 
 class CommCosts {
@@ -24,14 +24,19 @@ class CommCosts {
   CommCost cost(const RankClass& c, const PlanOp& p);
 
  private:
-  const GroupLinks& links(const RankClass& c, const Communicator& comm, TrafficPattern pattern);
-  double tokens_s(const Op& op, const GroupLinks& links, double network_fraction,
-                  double forward_fraction) const;
+  struct Group {
+    GroupLinks links;
+    FabricCrossing crossing;
+  };
+  const Group& group(const RankClass& c, const Communicator& comm, TrafficPattern pattern);
+  CollectiveCost tokens(const Op& op, const GroupLinks& links, double network_fraction,
+                        double forward_fraction) const;
+  CommCost with_demand(const CollectiveCost& cost, const Group& g, const Op& op) const;
 
   const ExecPlan& plan_;
   const TimingInput& in_;
   // By kind, key and first rank of the group of the class's first replica.
-  std::map<std::tuple<CommKind, uint32_t, int64_t, TrafficPattern>, GroupLinks> links_;
+  std::map<std::tuple<CommKind, uint32_t, int64_t, TrafficPattern>, Group> groups_;
 };
 
 }  // namespace orrery

@@ -1,7 +1,6 @@
 #include "sim/exec/sim_engine.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <map>
@@ -15,26 +14,6 @@ constexpr int kCompute = static_cast<int>(StreamKind::kCompute);
 constexpr int kComputeAux = static_cast<int>(StreamKind::kComputeAux);
 constexpr int kAllToAll = static_cast<int>(StreamKind::kAllToAll);
 constexpr int kGradient = static_cast<int>(StreamKind::kGradient);
-
-// What runs on a GPU, as far as ops beside it care.
-constexpr unsigned kComputes = 1, kComputesTwice = 2, kTransfers = 4, kNetworks = 8,
-                   kNetworkShared = 16;
-constexpr unsigned kLoads = 32;
-
-// The state (Beside bits) of an op of each resource on a GPU with each load.
-constexpr auto kBeside = [] {
-  std::array<std::array<uint8_t, kLoads>, 3> table{};
-  for (unsigned load = 0; load < kLoads; ++load) {
-    const auto set = [&](Resource r, unsigned other, unsigned same) {
-      table[static_cast<std::size_t>(r)][load] = static_cast<uint8_t>(
-          ((load & other) != 0 ? kBesideOther : 0) | ((load & same) != 0 ? kBesideSame : 0));
-    };
-    set(Resource::kCompute, kTransfers, kComputesTwice);
-    set(Resource::kAllToAll, kComputes, kNetworks);
-    set(Resource::kNetwork, kTransfers, kNetworkShared);
-  }
-  return table;
-}();
 
 }  // namespace
 
@@ -78,10 +57,9 @@ void SimEngine::index_ops(const std::vector<OpTiming>& timing) {
       it = same.insert(it, static_cast<uint32_t>(timings_.size()));
       timings_.push_back(d);
     }
-    const bool network = t.resource == Resource::kNetwork;
-    ops_.push_back({*it, plan_.ops[i].communicator, t.resource, network && op.kind != OpKind::kRecv,
-                    network && op.kind != OpKind::kSend,
-                    op.row_proportional && t.resource == Resource::kCompute});
+    const bool compute = t.resource == Resource::kCompute;
+    ops_.push_back({*it, plan_.ops[i].communicator, ports_.kind(t.demand), compute,
+                    op.row_proportional && compute});
   }
 }
 
@@ -326,30 +304,27 @@ inline void SimEngine::join(uint32_t actor, int stream, uint32_t op, uint32_t fl
 
 inline void SimEngine::count(uint32_t actor, uint32_t op, int delta) {
   Actor& a = actors_[actor];
-  const OpInfo& info = ops_[op];
-  const auto add = [delta](uint8_t& n) { n = static_cast<uint8_t>(n + delta); };
-  if (info.resource == Resource::kCompute) add(a.compute);
-  if (info.resource == Resource::kAllToAll) add(a.all_to_all);
-  if (info.sends) add(a.sends);
-  if (info.receives) add(a.recvs);
+  const uint8_t kind = ops_[op].kind;
+  a.load = delta > 0 ? ports_.with(a.load, kind) : ports_.without(a.load, kind);
   if (!a.dirty) a.dirty = true, dirty_.push_back(actor);
 }
 
-uint8_t SimEngine::load_of(const Actor& a) {
-  return static_cast<uint8_t>(
-      (a.compute > 0 ? kComputes : 0) | (a.compute > 1 ? kComputesTwice : 0) |
-      (a.all_to_all > 0 ? kTransfers : 0) | (a.sends + a.recvs > 0 ? kNetworks : 0) |
-      (a.sends > 1 || a.recvs > 1 ? kNetworkShared : 0));
-}
-
-unsigned SimEngine::beside(uint32_t flight) const {
+// How long an op takes in all with what now runs beside it; a collective as on its slowest member.
+int64_t SimEngine::full_time(uint32_t flight) const {
   const Flight& f = flights_[flight];
-  const auto& by_load = kBeside[static_cast<std::size_t>(ops_[f.op].resource)];
-  if (f.rendezvous < 0) return by_load[actors_[flight / kStreams].load];
-  unsigned any = 0;
-  for (const Participant& p : rendezvous_[static_cast<std::size_t>(f.rendezvous)].here)
-    any |= by_load[actors_[p.actor].load];
-  return any;
+  const auto& alone = timings_[ops_[f.op].timing].beside;
+  if (ops_[f.op].compute) return alone[ports_.beside_compute(actors_[flight / kStreams].load)];
+  double slowest = 1;
+  const auto look = [&](uint32_t actor, uint32_t op) {
+    slowest = std::max(slowest, ports_.slowdown(actors_[actor].load, ops_[op].kind));
+  };
+  if (f.rendezvous < 0) {
+    look(flight / kStreams, f.op);
+  } else {
+    for (const Participant& p : rendezvous_[static_cast<std::size_t>(f.rendezvous)].here)
+      look(p.actor, actors_[p.actor].streams[p.stream].last_op);
+  }
+  return slowest > 1 ? std::llround(static_cast<double>(alone[0]) * slowest) : alone[0];
 }
 
 // How much longer an op that could start now waits for the hosts of its ranks to issue it.
@@ -388,12 +363,10 @@ Picos SimEngine::scaled(uint32_t index, Picos duration) const {
 // Looks at what changed during this time stamp: new ops get a finish time, running ones whose
 // surroundings changed keep the share of their work that is left.
 void SimEngine::flush() {
-  for (uint32_t actor : dirty_) actors_[actor].load = load_of(actors_[actor]);
   for (uint32_t index : started_) {
     Flight& f = flights_[index];
-    f.beside = static_cast<uint8_t>(beside(index));
-    f.finish = now_ + scaled(index, Picos(timings_[ops_[f.op].timing].beside[f.beside])) +
-               host_lag(index);
+    f.full = full_time(index);
+    f.finish = now_ + scaled(index, Picos(f.full)) + host_lag(index);
     queue_.push(f.finish.count(), {index, ++f.epoch});
   }
   for (uint32_t actor : dirty_) {
@@ -409,13 +382,12 @@ void SimEngine::flush() {
 
 void SimEngine::set_rate(uint32_t index) {
   Flight& f = flights_[index];
-  const unsigned state = beside(index);
-  if (state == f.beside) return;
-  const auto& duration = timings_[ops_[f.op].timing].beside;
+  const int64_t full = full_time(index);
+  if (full == f.full) return;
   const double left = static_cast<double>((f.finish - now_).count());
-  f.finish = now_ + Picos(std::llround(left * static_cast<double>(duration[state]) /
-                                       static_cast<double>(duration[f.beside])));
-  f.beside = static_cast<uint8_t>(state);
+  f.finish =
+      now_ + Picos(std::llround(left * static_cast<double>(full) / static_cast<double>(f.full)));
+  f.full = full;
   queue_.push(f.finish.count(), {index, ++f.epoch});
 }
 

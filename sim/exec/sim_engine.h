@@ -30,8 +30,8 @@ class SimEngine {
   struct OpInfo {
     uint32_t timing;  // of timings_
     int16_t communicator;
-    Resource resource;
-    bool sends : 1, receives : 1;  // network ops
+    uint8_t kind;  // of demand for ports_
+    bool compute : 1;
     bool row_proportional : 1;
   };
   static_assert(sizeof(OpInfo) == 8);
@@ -60,10 +60,9 @@ class SimEngine {
     int64_t replica = 0;
     bool first_of_class = false;
     bool dirty = false;
-    uint16_t in_flight = 0;                                     // streams
-    uint8_t compute = 0, all_to_all = 0, sends = 0, recvs = 0;  // ops in flight
-    uint8_t load = 0;     // what these four mean to ops beside them (`beside`)
-    uint8_t settled = 0;  // load when the rates of its ops were last set
+    uint16_t in_flight = 0;                         // streams
+    PortStates::State load = PortStates::kIdle;     // the ops in flight
+    PortStates::State settled = PortStates::kIdle;  // load when their rates were last set
     Stream streams[kStreams];
     uint32_t flight[kStreams];        // of the op that runs on a stream
     std::vector<uint16_t> events;     // kReached, and the streams that wait
@@ -88,7 +87,7 @@ class SimEngine {
     uint32_t op = 0;
     uint32_t epoch = 0;
     int32_t rendezvous = -1;  // participants; -1: the leader alone
-    uint8_t beside = 0;
+    int64_t full = 0;         // picoseconds that it takes in all at its present rate
   };
   struct Participant {
     uint32_t actor;
@@ -125,8 +124,7 @@ class SimEngine {
   Picos host_lag(uint32_t flight);
   void join(uint32_t actor, int stream, uint32_t op, uint32_t flight);
   void count(uint32_t actor, uint32_t op, int delta);
-  static uint8_t load_of(const Actor& a);
-  unsigned beside(uint32_t flight) const;
+  int64_t full_time(uint32_t flight) const;
 
   void allocate(uint32_t actor, int stream, const StreamInstr& i);
   void release(Actor& a, int stream, const StreamInstr& i);
@@ -142,6 +140,7 @@ class SimEngine {
   const ExecPlan& plan_;
   std::vector<OpInfo> ops_;         // as plan_.ops
   std::vector<Durations> timings_;  // the distinct ones
+  PortStates ports_;
   SimOptions options_;
   std::vector<StreamProgram> programs_;  // per class
   std::vector<StreamProgram> quiet_;     // the same without allocations, for ranks not accounted

@@ -108,9 +108,9 @@ void FastForward::describe_actor(const SimEngine& e, std::size_t actor,
     for (uint32_t k = 0; k < n; ++k) out.push_back(a.events[p.event_base[c] + k]);
   };
 
-  out.insert(out.end(), {w.region->begin, a.in_flight, a.compute, a.all_to_all, a.sends, a.recvs,
-                         a.woken_by, a.queued_stream, a.queued_stream < 0 ? 0 : a.queued_op,
-                         relative(a.compute_until), call(a.compute_call), call(a.comm_call),
+  out.insert(out.end(), {w.region->begin, a.in_flight, a.load, a.woken_by, a.queued_stream,
+                         a.queued_stream < 0 ? 0 : a.queued_op, relative(a.compute_until),
+                         call(a.compute_call), call(a.comm_call),
                          call(a.comm_call) < 0 ? 0 : relative(a.comm_since),
                          a.gradient_wait.count(), a.held.count()});
   for (Bytes b : a.by_kind) out.push_back(b.count());
@@ -123,7 +123,7 @@ void FastForward::describe_actor(const SimEngine& e, std::size_t actor,
     if ((a.in_flight & (1u << k)) == 0) continue;
     const auto& f = e.flights_[a.flight[k]];
     out.insert(out.end(),
-               {a.flight[k], relative(f.start), relative(f.finish), f.op, f.rendezvous, f.beside});
+               {a.flight[k], relative(f.start), relative(f.finish), f.op, f.rendezvous, f.full});
   }
   for (uint32_t c = w.first; c <= w.last; ++c) event_range(c);
   const RankClass& cls = e.plan_.classes[a.program];

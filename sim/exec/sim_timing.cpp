@@ -83,6 +83,8 @@ class Timer {
     const GpuSpec& gpu = in.cluster.node.gpu;
     all_sms_ = static_cast<int64_t>(gpu.sm_count.value);
     left_sms_ = all_sms_ - static_cast<int64_t>(in.graph.stack.communication_sms.value);
+    collective_sms_ = static_cast<int64_t>(
+        in.graph.stack.collectives.channels[static_cast<std::size_t>(gpu.architecture)]);
     gap_ = gpu.launch_gap_us.value * 1e-6;
   }
 
@@ -119,49 +121,40 @@ class Timer {
   OpTiming time(const RankClass& c, const PlanOp& p) {
     const Op& op = plan_.graph_op(p);
     OpTiming t{};
-    t.resource = op_resource(op.kind);
+    t.resource = t.demand.resource = op_resource(op.kind);
     // Between two chunks of one rank a tensor changes hands, no kernel runs.
     if (is_p2p(op.comm) && c.communicators[static_cast<std::size_t>(p.communicator)].size == 1) {
       std::fill(std::begin(t.duration), std::end(t.duration), Picos(1));
       return t;
     }
-    for (unsigned beside = 0; beside < kBesideStates; ++beside) {
-      double s = 0;
-      switch (t.resource) {
-        case Resource::kCompute:
-          s = compute(op, beside) * (op.row_proportional ? row_load_ : 1);
-          break;
-        case Resource::kAllToAll:
-          s = comm_seconds(c, p, (beside & kBesideOther) != 0) *
-              ((beside & kBesideSame) != 0 && op.kind != OpKind::kNotify ? 2 : 1);
-          break;
-        case Resource::kNetwork:
-          s = comm_seconds(c, p, false) * (beside != 0 ? 2 : 1);
-          break;
-      }
-      t.duration[beside] = std::max(Picos(1), from_seconds(s + gap_));
+    if (t.resource != Resource::kCompute) {
+      const CommCost cost = comm_.cost(c, p);
+      t.demand = cost.demand;
+      t.demand.resource = t.resource;
+      std::fill(std::begin(t.duration), std::end(t.duration), picos(cost.seconds));
+      return t;
     }
+    for (unsigned beside = 0; beside < kBesideStates; ++beside)
+      t.duration[beside] = picos(compute(op, beside) * (op.row_proportional ? row_load_ : 1));
     return t;
   }
 
-  double comm_seconds(const RankClass& c, const PlanOp& p, bool overlapped) {
-    const CommCost cost = comm_.cost(c, p);
-    return overlapped ? cost.overlapped_s : cost.alone_s;
-  }
+  Picos picos(double seconds) const { return std::max(Picos(1), from_seconds(seconds + gap_)); }
 
   double compute(const Op& op, unsigned beside) const {
     // Persistent GEMM kernels of an overlapped pair leave the communication SMs alone throughout.
     const bool fewer = (beside & kBesideOther) != 0 || (pair_ && is_gemm(op.kind));
-    const int64_t sms = fewer ? left_sms_ : all_sms_;
+    int64_t sms = fewer ? left_sms_ : all_sms_;
+    if ((beside & kBesideCollective) != 0) sms -= collective_sms_;
     const bool shared = (beside & kBesideSame) != 0;
-    return compute_op_seconds(op, in_, shared ? std::max<int64_t>(1, sms / 2) : sms,
+    return compute_op_seconds(op, in_, std::max<int64_t>(1, shared ? sms / 2 : sms),
                               shared ? 0.5 : 1.0);
   }
 
   const ExecPlan& plan_;
   const TimingInput& in_;
   CommCosts comm_;
-  int64_t all_sms_ = 0, left_sms_ = 0;
+  int64_t all_sms_ = 0, left_sms_ = 0, collective_sms_ = 0;
   double gap_ = 0;
   bool pair_ = false;
   double row_load_ = 1;

@@ -1,29 +1,30 @@
 // Durations of the ops of an ExecPlan on a cluster with a stack.
 //
-// Every op has four durations, one per state of what runs beside it on its GPU (`Beside` bits), so
-// that the event loop only looks them up and rescales the work left when the state changes:
-//   compute     kAllToAll: the communication kernels hold their SMs
-//               kSameKind: a second compute kernel; SMs and HBM are halved
-//   all-to-all  kCompute: its kernels share the GPU with compute (StackSpec overlapped_fraction)
-//               kSameKind: P2P or gradient traffic takes half of the NIC
-//   network     kAllToAll or kSameKind: half of the NIC
+// Compute ops have eight durations, one per state of what runs beside them on their GPU (`Beside`
+// bits), so that the event loop only looks them up and rescales the work left when the state
+// changes: all-to-all kernels hold their SMs (StackSpec communication_sms), collectives hold an SM
+// a channel, and a second compute kernel takes half of the SMs and of HBM. Communication ops have
+// one duration, and their demand for the ports of the GPU (sim_ports.h).
 #pragma once
 
 #include <vector>
 
+#include "sim/exec/sim_ports.h"
 #include "sim/graph/exec_plan.h"
 #include "sim/graph/stage_builder.h"
 #include "sim/spec/cluster.h"
 
 namespace orrery {
 
-constexpr unsigned kBesideOther = 1;  // all-to-all beside compute, compute beside all-to-all
-constexpr unsigned kBesideSame = 2;
-constexpr int kBesideStates = 4;
+constexpr unsigned kBesideOther = 1;  // an all-to-all
+constexpr unsigned kBesideSame = 2;   // a second compute kernel
+constexpr unsigned kBesideCollective = 4;
+constexpr int kBesideStates = 8;
 
 struct OpTiming {
-  Picos duration[kBesideStates];
+  Picos duration[kBesideStates];  // communication: of an op with its full speed, in all of them
   Resource resource;
+  PortDemand demand;
 };
 
 struct TimingInput {

@@ -17,6 +17,8 @@ class MessageRun {
         solver_(std::vector<double>(rates.begin(), rates.end())),
         active_(messages.size(), 0),
         waits_(messages.size(), 0),
+        state_(messages.size(), State::kWaiting),
+        next_(messages.size(), UINT32_MAX),
         followers_(messages.size()),
         left_(messages.size()),
         rate_(messages.size(), 0),
@@ -26,6 +28,7 @@ class MessageRun {
       left_[m] = messages[m].bytes;
       waits_[m] = static_cast<uint32_t>(messages[m].after.size());
       for (uint32_t before : messages[m].after) followers_[before].push_back(m);
+      if (messages[m].behind != UINT32_MAX) next_[messages[m].behind] = m;
       solver_.add(messages[m].path, messages[m].weight,
                   messages[m].path.empty() ? 1e30 : FlowSolver::kUncapped);
     }
@@ -64,13 +67,17 @@ class MessageRun {
     }
   };
 
-  void launch(uint32_t m) {
-    events_.push({now_ + messages_[m].latency_s, m, epoch_[m], true});
-  }
+  void launch(uint32_t m) { events_.push({now_ + messages_[m].latency_s, m, epoch_[m], true}); }
 
   void start(uint32_t m) {
     ++epoch_[m];
+    const uint32_t before = messages_[m].behind;
+    if (before != UINT32_MAX && state_[before] != State::kSent) {
+      state_[m] = State::kQueued;
+      return;
+    }
     if (messages_[m].bytes <= 0) return end(m);
+    state_[m] = State::kSending;
     active_[m] = 1;
     since_[m] = now_;
     changed_.push_back(m);
@@ -80,6 +87,8 @@ class MessageRun {
     ++epoch_[m];
     ++done_;
     if (active_[m]) active_[m] = 0, changed_.push_back(m);
+    state_[m] = State::kSent;
+    if (next_[m] != UINT32_MAX && state_[next_[m]] == State::kQueued) start(next_[m]);
     for (uint32_t f : followers_[m])
       if (--waits_[f] == 0) launch(f);
   }
@@ -97,14 +106,16 @@ class MessageRun {
     }
   }
 
-  void expect(uint32_t m) {
-    events_.push({now_ + left_[m] / rate_[m], m, ++epoch_[m], false});
-  }
+  void expect(uint32_t m) { events_.push({now_ + left_[m] / rate_[m], m, ++epoch_[m], false}); }
+
+  enum class State : uint8_t { kWaiting, kQueued, kSending, kSent };
 
   const std::vector<Message>& messages_;
   FlowSolver solver_;
   std::vector<uint8_t> active_;
   std::vector<uint32_t> waits_;
+  std::vector<State> state_;
+  std::vector<uint32_t> next_;  // that is behind a message
   std::vector<std::vector<uint32_t>> followers_;
   std::vector<double> left_, rate_, since_;
   std::vector<uint32_t> epoch_, changed_;

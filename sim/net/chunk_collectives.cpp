@@ -30,10 +30,10 @@ class Steps {
     }
     double gpu = l.gpu_GBps * share;
     if (a == Algorithm::kNvls) gpu *= s.nvls_efficiency[at(l.architecture)];
-    if (a == Algorithm::kDirect) gpu *= s.p2p_efficiency[at(l.architecture)];
+    if (c == Collective::kAllToAll) gpu *= s.p2p_efficiency[at(l.architecture)];
     const double nic = l.network_GBps / d(l.per_node()) * share;
-    for (int64_t r = 0; r < l.ranks; ++r) rates_.insert(rates_.end(), {gpu * 1e9, gpu * 1e9,
-                                                                      nic * 1e9, nic * 1e9});
+    for (int64_t r = 0; r < l.ranks; ++r)
+      rates_.insert(rates_.end(), {gpu * 1e9, gpu * 1e9, nic * 1e9, nic * 1e9});
   }
 
   double seconds() {
@@ -107,10 +107,19 @@ class Steps {
         for (int64_t i = 0; i < n; ++i) {
           const int64_t from = order[at(i)], to = order[at((i + 1) % n)];
           std::vector<uint32_t> after;
-          if (step > 0) after = {last[at((i + n - 1) % n)], last[at(i)]};
+          if (step > 0) after = {last[at((i + n - 1) % n)]};
           now[at(i)] = send(from, to, part, hop_s(node(from) != node(to)), after);
+          if (step > 0) messages_.back().behind = last[at(i)];
         }
         last = now;
+      }
+      if (links_.per_node() == 1) continue;
+      for (int64_t i = 0; i < n; ++i) {  // see ring_local_steps
+        Message m;
+        m.bytes = part * spec_.ring_local_steps;
+        m.path = {port(order[at(i)], kGpuOut)};
+        m.after = {last[at((i + n - 1) % n)], last[at(i)]};
+        messages_.push_back(std::move(m));
       }
     }
   }
@@ -142,8 +151,9 @@ class Steps {
     // A message also waits for the one before it on its edge: chunks keep their order.
     const auto follow = [&](int64_t from, int64_t to, std::vector<uint32_t> after) {
       const auto it = before_.find({from, to});
-      if (it != before_.end()) after.push_back(it->second);
-      return before_[{from, to}] = send(from, to, part, 0, after);
+      const uint32_t m = send(from, to, part, hop_s(true), std::move(after));
+      if (it != before_.end()) messages_.back().behind = it->second;
+      return before_[{from, to}] = m;
     };
     for (auto it = order.rbegin(); it != order.rend(); ++it) {
       if (parent[at(*it)] < 0) continue;
@@ -188,9 +198,9 @@ class Steps {
   }
 
   void direct() {
-    const double start = algorithm_cost(spec_, collective_, links_, Bytes(0), Algorithm::kDirect,
-                                        Protocol::kSimple)
-                             ->latency_s;
+    const double start =
+        algorithm_cost(spec_, collective_, links_, Bytes(0), Algorithm::kDirect, Protocol::kSimple)
+            ->latency_s;
     if (collective_ == Collective::kSendRecv) {
       send(0, links_.ranks - 1, bytes_, start, {});
       return;

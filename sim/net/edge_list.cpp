@@ -24,8 +24,7 @@ class EdgeListReader {
  public:
   EdgeListReader(const std::string& path, int64_t nodes, int64_t nics)
       : path_(path), build_(nodes, nics) {
-    for (uint32_t v = 0; v < build_.so_far().vertices(); ++v)
-      vertex_[build_.so_far().names[v]] = v;
+    for (uint32_t v = 0; v < build_.so_far().vertices(); ++v) vertex_[build_.so_far().names[v]] = v;
     adapters_ = build_.so_far().vertices();
   }
 

@@ -38,13 +38,12 @@ double fabric_rate(const TopologySpec& t, double line_GBps, const FabricCrossing
   double rate = line_GBps;
   if (x.leaf > 0) rate = std::min(rate, line_GBps / t.leaf_oversubscription / x.leaf);
   if (x.pod > 0)
-    rate = std::min(rate,
-                    line_GBps / t.leaf_oversubscription / t.pod_oversubscription / x.pod);
+    rate = std::min(rate, line_GBps / t.leaf_oversubscription / t.pod_oversubscription / x.pod);
   return rate;
 }
 
-GroupLinks group_links(const ClusterSpec& c, std::span<const int64_t> ranks,
-                       TrafficPattern pattern) {
+GroupLinks group_links(const ClusterSpec& c, std::span<const int64_t> ranks, TrafficPattern pattern,
+                       FabricCrossing* crossing) {
   std::vector<int64_t> nodes;
   std::map<int64_t, int64_t> on_node;
   for (int64_t r : ranks)
@@ -56,13 +55,13 @@ GroupLinks group_links(const ClusterSpec& c, std::span<const int64_t> ranks,
   l.ranks = l.nodes * fullest;
   l.gpu_GBps = c.node.nvlink_effective_GBps.value;
   l.network_GBps = c.network_per_gpu().count() / 1e9 * d(fullest);
-  l.network_GBps =
-      fabric_rate(c.topology, l.network_GBps, fabric_crossing(c.topology, nodes, pattern));
+  const FabricCrossing x = fabric_crossing(c.topology, nodes, pattern);
+  l.network_GBps = fabric_rate(c.topology, l.network_GBps, x);
+  if (crossing != nullptr) *crossing = x;
   l.network_latency_us = c.latency_us.value;
   l.local = c.node.links == GpuLinks::kPcie ? LinkType::kPcie : LinkType::kNvlink;
   l.architecture = c.node.gpu.architecture;
-  l.multicast =
-      c.node.links == GpuLinks::kNvswitch && l.architecture >= GpuArchitecture::kHopper;
+  l.multicast = c.node.links == GpuLinks::kNvswitch && l.architecture >= GpuArchitecture::kHopper;
   return l;
 }
 

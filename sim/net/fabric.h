@@ -39,8 +39,8 @@ FabricCrossing fabric_crossing(const TopologySpec& t, std::span<const int64_t> n
 double fabric_rate(const TopologySpec& t, double line_GBps, const FabricCrossing& crossing);
 
 // Links of the group of the given global ranks (rank r is GPU r % gpus of node r / gpus).
-// Groups of unequal parts count as if each node had as many as the fullest. O(ranks).
-GroupLinks group_links(const ClusterSpec& c, std::span<const int64_t> ranks,
-                       TrafficPattern pattern);
+// Groups of unequal parts count as if each node had as many as the fullest. O(ranks log nodes).
+GroupLinks group_links(const ClusterSpec& c, std::span<const int64_t> ranks, TrafficPattern pattern,
+                       FabricCrossing* crossing = nullptr);
 
 }  // namespace orrery

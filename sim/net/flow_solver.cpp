@@ -121,7 +121,8 @@ void FlowSolver::fill() {
       if (left_[l] / static_cast<double>(open_weight_[l]) <= step) full.push_back(l);
     level = at_cap ? next_cap : level + step;
     for (uint32_t l : full)
-      for (uint32_t k = on_link_begin_[l]; k < on_link_begin_[l + 1]; ++k) frozen_[on_link_[k]] |= 2;
+      for (uint32_t k = on_link_begin_[l]; k < on_link_begin_[l + 1]; ++k)
+        frozen_[on_link_[k]] |= 2;
     // What a link loses in this round: `step` times the weight open on it before the round.
     for (uint32_t l : open_links_)
       left_[l] = std::max(0.0, left_[l] - step * static_cast<double>(open_weight_[l]));

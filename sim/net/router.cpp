@@ -1,9 +1,10 @@
 // Shortest paths and cuts, by Boost.Graph on the frozen topology.
+#include <fmt/format.h>
+
+#include <boost/graph/adjacency_list.hpp>
 #include <boost/graph/breadth_first_search.hpp>
 #include <boost/graph/compressed_sparse_row_graph.hpp>
 #include <boost/graph/push_relabel_max_flow.hpp>
-#include <boost/graph/adjacency_list.hpp>
-#include <fmt/format.h>
 
 #include "sim/base/error.h"
 #include "sim/net/topology.h"
@@ -40,10 +41,9 @@ const std::vector<uint16_t>& Router::distances(uint32_t to) {
   d.assign(topology_.vertices(), kUnreached);
   d[to] = 0;
   const Backwards g = backwards(topology_);
-  boost::breadth_first_search(
-      g, to,
-      boost::visitor(boost::make_bfs_visitor(
-          boost::record_distances(d.data(), boost::on_tree_edge()))));
+  boost::breadth_first_search(g, to,
+                              boost::visitor(boost::make_bfs_visitor(
+                                  boost::record_distances(d.data(), boost::on_tree_edge()))));
   return d;
 }
 
@@ -77,10 +77,10 @@ double bisection_GBps(const Topology& t, int64_t nodes) {
   using Traits = boost::adjacency_list_traits<boost::vecS, boost::vecS, boost::directedS>;
   using Graph = boost::adjacency_list<
       boost::vecS, boost::vecS, boost::directedS, boost::no_property,
-      boost::property<boost::edge_capacity_t, int64_t,
-                      boost::property<boost::edge_residual_capacity_t, int64_t,
-                                      boost::property<boost::edge_reverse_t,
-                                                      Traits::edge_descriptor>>>>;
+      boost::property<
+          boost::edge_capacity_t, int64_t,
+          boost::property<boost::edge_residual_capacity_t, int64_t,
+                          boost::property<boost::edge_reverse_t, Traits::edge_descriptor>>>>;
   constexpr double kMega = 1e3;  // MB/s, so that capacities are whole
   Graph g(t.vertices() + 2);
   const uint32_t source = t.vertices(), sink = source + 1;

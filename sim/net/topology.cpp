@@ -73,14 +73,14 @@ class TreeBuilder {
     for (int64_t first = 0; first < count; first += per_pod) {
       std::vector<uint32_t>& pod = pods.emplace_back();
       for (int64_t s = 0; s < spines; ++s) {
-        pod.push_back(build_.add_switch(fmt::format("{}pod{}.spine{}", prefix, pods.size() - 1, s)));
+        pod.push_back(
+            build_.add_switch(fmt::format("{}pod{}.spine{}", prefix, pods.size() - 1, s)));
         for (int64_t l = first; l < std::min(count, first + per_pod); ++l)
           build_.cable(leaves[static_cast<std::size_t>(l)], pod.back(), rate_, 0);
       }
     }
     if (pods.size() < 2) return;
-    const int64_t cores =
-        at_least_one(static_cast<double>(per_pod) / spec_.pod_oversubscription);
+    const int64_t cores = at_least_one(static_cast<double>(per_pod) / spec_.pod_oversubscription);
     for (int64_t s = 0; s < spines; ++s)
       for (int64_t k = 0; k < cores; ++k) {
         const uint32_t core = build_.add_switch(fmt::format("{}core{}.{}", prefix, s, k));

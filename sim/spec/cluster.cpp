@@ -33,9 +33,10 @@ void explain_bandwidth(Reader& r, std::string_view key, const Sourced& s, Range 
   const double n = static_cast<double>(sharers);
   std::string hint;
   if (per == "GPU" && fits(s.value / 2))
-    hint = fmt::format("; it looks like both directions together, as datasheets give it: did you "
-                       "mean {:g}?",
-                       s.value / 2);
+    hint = fmt::format(
+        "; it looks like both directions together, as datasheets give it: did you "
+        "mean {:g}?",
+        s.value / 2);
   else if (fits(s.value / n))
     hint = fmt::format("; it looks like the node's total: did you mean {:g}?", s.value / n);
   else if (fits(s.value * n))
@@ -64,8 +65,8 @@ NodeSpec read_node(Reader r) {
   n.network = static_cast<NetworkKind>(r.choice_or("network", 0, kNetworkNames));
   n.nics = r.integer("nics", {1, 576});
   n.nic_GBps = read_sourced(r, "nic_GBps", json::kPositive);
-  explain_bandwidth(r, line, n.nvlink_GBps,
-                    pcie ? kPcieGBps : nvlink_range(n.gpu.architecture), n.gpus, "GPU");
+  explain_bandwidth(r, line, n.nvlink_GBps, pcie ? kPcieGBps : nvlink_range(n.gpu.architecture),
+                    n.gpus, "GPU");
   explain_bandwidth(r, "nic_GBps", n.nic_GBps,
                     n.network == NetworkKind::kRdma ? kNicGBps : kSocketGBps, n.nics, "adapter");
   if (n.nvlink_effective_GBps.value > n.nvlink_GBps.value)
@@ -85,8 +86,7 @@ ClusterSpec read_cluster(Reader r) {
   if (c.nic_effective_GBps.value > c.node.nic_GBps.value)
     r.fail("nic_effective_GBps", fmt::format("{:g} exceeds the adapter's line rate nic_GBps {:g}",
                                              c.nic_effective_GBps.value, c.node.nic_GBps.value));
-  if (r.has("topology"))
-    c.topology = read_topology(r.object("topology"), c.nodes, c.node.nics);
+  if (r.has("topology")) c.topology = read_topology(r.object("topology"), c.nodes, c.node.nics);
   r.ignore("fabric");
   r.finish();
   return c;

@@ -72,10 +72,12 @@ CollectiveSpec read_collectives(Reader r) {
   read_table(r, "nvls_tree_channel_GBps", kGpuArchitectureNames, c.nvls_tree_GBps, true);
   read_table(r, "tree_correction", kProtocolNames, c.tree_correction, true);
   read_per_architecture(r, "nvls_efficiency", c.nvls_efficiency, 1);
+  read_per_architecture(r, "nvls_head_GBps", c.nvls_head_GBps, 1000);
   read_per_architecture(r, "p2p_efficiency", c.p2p_efficiency, 1);
   read_per_architecture(r, "channels", c.channels, 64);
   read_per_architecture(r, "nvls_channels", c.nvls_channels, 64);
   read_per_architecture(r, "p2p_channels", c.p2p_channels, 64);
+  c.ring_local_steps = read_sourced(r, "ring_local_steps", {0, 2}).value;
   c.ring_plateau = read_sourced(r, "ring_plateau", {1, 10}).value;
   c.network_overhead_us = read_sourced(r, "network_overhead_us", {0, 100}).value;
   c.pat_efficiency = read_sourced(r, "pat_efficiency", json::kFraction).value;

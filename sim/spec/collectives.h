@@ -37,13 +37,15 @@ struct CollectiveSpec {
   // GB/s, caps of the tuner's bus bandwidth; per channel except for LL.
   PerScale ll_max_GBps{}, ring_ll128_GBps{}, tree_ll128_GBps{}, tree_GBps{}, nvls_tree_GBps{};
   Per<double, kGpuArchitectures> nvls_efficiency{};  // share of the NVLink rate; 0: no multicast
+  Per<double, kGpuArchitectures> nvls_head_GBps{};   // that one GPU adds, as the tuner counts
   Per<double, kGpuArchitectures> p2p_efficiency{};   // of all-to-alls made of send and receive
   // Trees at medium sizes, by protocol and power of two from 64 B on; 1 beyond.
   Per<Per<double, 24>, kProtocols> tree_correction{};
-  double ring_plateau = 1;          // on the latency of rings over the network
-  double network_overhead_us = 0;   // to post one message
-  double pat_efficiency = 0;        // of the bus bandwidth
-  double p2p_latency_us = 0;        // of a group of sends and receives
+  double ring_local_steps = 0;     // of a ring's shard at its two ends, in steps over NVLink
+  double ring_plateau = 1;         // on the latency of rings over the network
+  double network_overhead_us = 0;  // to post one message
+  double pat_efficiency = 0;       // of the bus bandwidth
+  double p2p_latency_us = 0;       // of a group of sends and receives
   // CTAs, each of which holds one SM.
   Per<double, kGpuArchitectures> channels{}, nvls_channels{}, p2p_channels{};
 };

@@ -25,8 +25,8 @@ void read_tree(Reader& r, TopologySpec& t, int64_t nodes) {
   if (t.leaves_per_pod == 0 && t.pod_oversubscription != 1)
     r.fail("pod_oversubscription", "given without leaves_per_pod: two layers have no pods");
   if (t.nodes_per_leaf > nodes)
-    r.fail("nodes_per_leaf", fmt::format("found {}, but the cluster has {} nodes",
-                                         t.nodes_per_leaf, nodes));
+    r.fail("nodes_per_leaf",
+           fmt::format("found {}, but the cluster has {} nodes", t.nodes_per_leaf, nodes));
 }
 
 void read_torus(Reader& r, TopologySpec& t, int64_t nodes) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "sim/net/port_model.h"
 #include "sim/schedule/compile_plan.h"
 
 namespace orrery {

@@ -22,6 +22,12 @@ void transfer(CollectiveCost& c, const GroupLinks& l, double gpu_bytes, double g
     c.transfer_s = std::max(c.transfer_s, node_network_bytes / (network_GBps * kGiga));
 }
 
+// What one head of an NVLS tree carries, GB/s: NCCL's cap of its bus, which counts both trees.
+double nvls_tree_GBps(const CollectiveSpec& s, const GroupLinks& l) {
+  const std::size_t scale = l.nodes <= 2 ? 1 : 2;
+  return s.nvls_tree_GBps[at(l.architecture)][scale] / (l.nodes <= 2 ? 2 : 1);
+}
+
 CollectiveCost direct(const CollectiveSpec& s, Collective c, const GroupLinks& l, double bytes) {
   CollectiveCost cost;
   cost.channels = s.p2p_channels[at(l.architecture)];
@@ -39,9 +45,9 @@ CollectiveCost direct(const CollectiveSpec& s, Collective c, const GroupLinks& l
                                      [at(Protocol::kSimple)];
   cost.latency_s = (far ? std::max(hop, l.network_latency_us) : hop) * 1e-6;
   if (far)
-    transfer(cost, l, 0, reached, bytes * p, l.network_GBps);
+    transfer(cost, l, 0, l.gpu_GBps, bytes * p, l.network_GBps);
   else
-    transfer(cost, l, bytes, reached, 0, l.network_GBps);
+    transfer(cost, l, bytes, l.gpu_GBps, 0, l.network_GBps);
   return cost;
 }
 
@@ -69,8 +75,9 @@ std::optional<CollectiveCost> algorithm_cost(const CollectiveSpec& s, Collective
   switch (a) {
     case Algorithm::kRing:
     case Algorithm::kPat: {
-      const double moved = bytes * (c == Collective::kAllReduce ? 2 : 1) * (n - 1) / n;
-      transfer(cost, l, moved, rate, moved, rate);
+      const double steps = (c == Collective::kAllReduce ? 2 : 1) * (n - 1);
+      const double ends = a == Algorithm::kRing ? s.ring_local_steps : 0;
+      transfer(cost, l, bytes * steps / n, rate * steps / (steps + ends), bytes * steps / n, rate);
       break;
     }
     case Algorithm::kTree:
@@ -85,8 +92,8 @@ std::optional<CollectiveCost> algorithm_cost(const CollectiveSpec& s, Collective
     }
     case Algorithm::kNvlsTree:
       cost.channels = s.nvls_channels[at(l.architecture)];
-      transfer(cost, l, bytes * (1 + 1 / per_node), switch_rate,
-               bytes * (l.nodes <= 2 ? 1 : 2), l.network_GBps);
+      transfer(cost, l, bytes * (1 + 1 / per_node), switch_rate, bytes * (l.nodes <= 2 ? 1 : 2),
+               std::min(l.network_GBps, per_node * nvls_tree_GBps(s, l)));
       break;
     case Algorithm::kDirect:
       break;

@@ -8,7 +8,9 @@
 // nccl-tests: the whole buffer of one rank (all-gather, reduce-scatter: all ranks' shards).
 // n ranks on N nodes, p = n / N on each; b: the smaller of the rates of the GPU's port and of the
 // node's adapters, where the group uses them.
-//   ring       s = n-1 steps (all-reduce 2(n-1)); S·s/n over b
+//   ring       s = n-1 steps (all-reduce 2(n-1)); S·s/n over b; the first and last step of a shard
+//              have nothing to receive or to pass on, which costs the NVLink kernels
+//              ring_local_steps steps more
 //   tree       double binary tree over the nodes, a chain inside each (all-reduce); 2·S over b
 //   NVLS       one node: the switch reads S and returns S/p, takes S/p and multicasts S:
 //              S·(1 + 1/p) over the GPU's port
@@ -38,8 +40,8 @@ constexpr int kCollectives = 5;
 struct GroupLinks {
   int64_t ranks = 1;
   int64_t nodes = 1;
-  double gpu_GBps = 0;      // one GPU's port to the others of its node
-  double network_GBps = 0;  // the adapters of one node that the group's ranks there can use
+  double gpu_GBps = 0;            // one GPU's port to the others of its node
+  double network_GBps = 0;        // the adapters of one node that the group's ranks there can use
   double network_latency_us = 0;  // of one message; a network hop takes no less
   LinkType local = LinkType::kNvlink;
   bool multicast = false;  // the node's switch can reduce and multicast (NVLS)

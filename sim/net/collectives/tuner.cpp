@@ -16,9 +16,7 @@ constexpr double kTreeLl128Local = 7.0 / 9.0;
 
 double d(int64_t x) { return static_cast<double>(x); }
 std::size_t at(auto e) { return static_cast<std::size_t>(e); }
-int log2_floor(int64_t x) {
-  return static_cast<int>(std::bit_width(static_cast<uint64_t>(x))) - 1;
-}
+int log2_floor(int64_t x) { return static_cast<int>(std::bit_width(static_cast<uint64_t>(x))) - 1; }
 
 std::size_t scale(const GroupLinks& l) { return l.nodes == 1 ? 0 : l.nodes == 2 ? 1 : 2; }
 
@@ -98,15 +96,16 @@ double latency_us(const CollectiveSpec& s, Collective c, const GroupLinks& l, do
 }
 
 double nvls_bandwidth(const CollectiveSpec& s, Collective c, const GroupLinks& l, Algorithm a) {
-  const double channels = s.nvls_channels[at(l.architecture)];
-  if (channels < 2) return 0;
-  const double p = d(l.per_node());
-  double bus = l.gpu_GBps * s.nvls_efficiency[at(l.architecture)] * (channels - 1) / channels;
-  bus *= c == Collective::kAllReduce ? 2 : (p - 1) / p;
-  if (a == Algorithm::kNvlsTree) {
-    bus = std::min(bus, l.network_GBps * (l.nodes <= 2 ? 2 : 1));
-    bus = std::min(bus, channels * s.nvls_tree_GBps[at(l.architecture)][scale(l)]);
-  }
+  // One head, and in the tuner's count one channel, for each GPU of the node.
+  const double heads = d(l.per_node());
+  if (heads < 2) return 0;
+  const std::size_t gpu = at(l.architecture);
+  double bus = std::min(l.gpu_GBps, heads * s.nvls_head_GBps[gpu]);
+  bus *= s.nvls_efficiency[gpu] * (heads - 1) / heads;
+  bus *= c == Collective::kAllReduce ? 2 : (heads - 1) / heads;
+  if (a == Algorithm::kNvlsTree)
+    bus = std::min(
+        {bus, l.network_GBps * (l.nodes <= 2 ? 2 : 1), heads * s.nvls_tree_GBps[gpu][scale(l)]});
   return bus;
 }
 
@@ -123,11 +122,12 @@ double protocol_rate_GBps(const CollectiveSpec& s, const GroupLinks& l, Algorith
       return std::min(bus * kRingLl128Share, channels * s.ring_ll128_GBps[gpu][n]);
     return bus;
   }
-  bus = std::min(bus * kTreeShare, channels * s.tree_GBps[gpu][n]);
+  // Trees have half of the channels, which carry up and down.
+  bus = std::min(bus * kTreeShare, channels / 2 * s.tree_GBps[gpu][n]);
   if (p == Protocol::kLl) return std::min(bus * kTreeLlShare, s.ll_max_GBps[gpu][n]);
   if (p == Protocol::kLl128)
     return std::min(bus * (l.nodes == 1 ? kTreeLl128Local : kLl128Share),
-                    channels * s.tree_ll128_GBps[gpu][n]);
+                    channels / 2 * s.tree_ll128_GBps[gpu][n]);
   return bus;
 }
 
@@ -162,8 +162,7 @@ TunerEstimate tuner_estimate(const CollectiveSpec& s, Collective c, const GroupL
   return e;
 }
 
-TunerChoice tuner_choice(const CollectiveSpec& s, Collective c, const GroupLinks& l,
-                         double bytes) {
+TunerChoice tuner_choice(const CollectiveSpec& s, Collective c, const GroupLinks& l, double bytes) {
   TunerChoice best;
   double least = std::numeric_limits<double>::infinity();
   for (int a = 0; a < kAlgorithms; ++a)

@@ -45,8 +45,7 @@ TEST_CASE("A ring leaves a leaf once, a strided one at every step", "[net]") {
 }
 
 TEST_CASE("Of all pairs of 8 nodes on 2 leaves, 4 of 7 peers are on the other", "[net]") {
-  const FabricCrossing x =
-      fabric_crossing(two_layers(4, 3), nodes(8), TrafficPattern::kPairs);
+  const FabricCrossing x = fabric_crossing(two_layers(4, 3), nodes(8), TrafficPattern::kPairs);
   CHECK(x.leaf == Approx(4.0 / 7));
   CHECK(fabric_rate(two_layers(4, 3), 300, x) == Approx(175));
 }

@@ -1,0 +1,81 @@
+// Who slows whom on one GPU: the ports that its communication kernels share, and the SMs that they
+// take from compute.
+//
+// An op in flight asks for a share of each port when it runs at its full speed (its demand). Of the
+// ops on a GPU each gets the same share of the port that it uses most, until it has its full speed
+// or a port is full: dominant-resource fairness (Ghodsi et al., NSDI 2011), which on one port is
+// max-min fairness. Compute beside an op may lower its full speed (`beside_compute`). A collective
+// runs at the speed of its slowest member.
+//
+// The fabric's uplinks count as ports, with the GPU's share of them (sim/net/fabric.h): neighbours
+// do the same at the same time, so that equal shares are what the links would give them, and one
+// rank stands for its class exactly.
+//
+// Sets of ops in flight are few (a GPU has a dozen streams and a plan a few kinds of collectives),
+// so each is solved once and has a number; ops that start and end move from number to number.
+// Ignored: HBM traffic of communication, the gaps that a slowed peer leaves to others' ports.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "sim/base/units.h"
+#include "sim/graph/op.h"
+
+namespace orrery {
+
+enum class Port : uint8_t { kNicOut, kNicIn, kGpuOut, kGpuIn, kLeaf, kPod };
+constexpr int kPorts = 6;
+
+struct PortDemand {
+  std::array<double, kPorts> port{};  // share of each at full speed
+  double beside_compute = 1;          // speed when compute kernels run
+  Resource resource = Resource::kCompute;
+  bool collective = false;  // its channels hold SMs
+
+  auto operator<=>(const PortDemand&) const = default;
+};
+
+class PortStates {
+ public:
+  using State = uint16_t;
+  static constexpr State kIdle = 0;
+
+  // The number of a kind of op; equal demands have one number. At most 64 kinds.
+  uint8_t kind(const PortDemand& d);
+
+  // The state after an op of a kind started or ended. O(1) once seen.
+  State with(State s, uint8_t kind) { return step(s, kind, 0); }
+  State without(State s, uint8_t kind) { return step(s, kind, 1); }
+
+  // Time of an op of `kind` over its time at full speed; 1 or more.
+  double slowdown(State s, uint8_t kind) const { return states_[s].slowdown[kind]; }
+  // Beside bits (sim_timing.h) of a compute op.
+  unsigned beside_compute(State s) const { return states_[s].beside; }
+
+ private:
+  using Counts = std::vector<uint8_t>;  // ops of each kind in flight
+  struct Solved {
+    Counts counts;
+    std::vector<double> slowdown;
+    unsigned beside = 0;
+    std::array<std::vector<State>, 2> next;  // with, without; UINT16_MAX: not seen yet
+  };
+  static constexpr State kUnseen = UINT16_MAX;
+
+  State step(State s, uint8_t kind, int direction) {
+    std::vector<State>& next = states_[s].next[static_cast<std::size_t>(direction)];
+    return kind < next.size() && next[kind] != kUnseen ? next[kind] : learn(s, kind, direction);
+  }
+  State learn(State s, uint8_t kind, int direction);
+  State intern(Counts counts);
+  Solved solve(Counts counts) const;
+
+  std::vector<PortDemand> kinds_;
+  std::vector<Solved> states_{1};
+  std::map<Counts, State> numbers_{{{}, kIdle}};
+};
+
+}  // namespace orrery
