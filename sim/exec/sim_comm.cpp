@@ -74,9 +74,9 @@ CommCost CommCosts::cost(const RankClass& c, const PlanOp& p) {
   const Communicator& comm = c.communicators[static_cast<std::size_t>(p.communicator)];
   if (op.kind == OpKind::kNotify) return {s.all_to_all_barrier_us.value * 1e-6, {}};
   if (op.kind == OpKind::kDispatch || op.kind == OpKind::kCombine) {
-    const AllToAllSpec& kernel = op.kind == OpKind::kCombine   ? s.combine
+    const AllToAllSpec& kernel = op.kind == OpKind::kCombine ? s.combine
                                  : is_forward(op)            ? s.dispatch
-                                                               : s.cached_dispatch;
+                                                             : s.cached_dispatch;
     const Group& g = group(c, comm, TrafficPattern::kPairs);
     const double forward = kernel.forward_fraction.value;
     const CollectiveCost alone = tokens(op, g.links, kernel.alone_fraction.value, forward);

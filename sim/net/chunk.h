@@ -1,8 +1,9 @@
 // Collectives and transfers step by step: the messages of the algorithm as flows on links, each
 // starting when those that it waits for have arrived. The `chunk` tier of fidelity, and the check
 // of the closed forms of collectives/collective.h, which it meets within 5 % without contention
-// (tests/unit/net/chunk_test.cpp) - but for rings of medium size over slow adapters: these hide part
-// of the hops' latency behind transfers, up to 16 % of the time, where the closed form adds both.
+// (tests/unit/net/chunk_test.cpp) - but for rings of medium size over slow adapters: these hide
+// part of the hops' latency behind transfers, up to 16 % of the time, where the closed form adds
+// both.
 //
 // A message waits, then takes the latency of its link, then its bytes at the max-min fair rate that
 // changes whenever another message starts or ends. Rings run one lane per adapter of a node (else

@@ -125,6 +125,18 @@ void apply_override(Node& root, const std::string& text) {
                        std::string_view(text).substr(eq + 1));
 }
 
+// A stack that names no collective library runs NCCL.
+void add_collectives(Node& root, const fs::path& profiles) {
+  Node* stack = root.find("stack");
+  if (stack == nullptr || stack->kind != Node::Kind::kObject) return;
+  if (stack->find("collectives") != nullptr) return;
+  Node name;
+  name.kind = Node::Kind::kString;
+  name.string = "collectives/nccl_2_28";
+  stack->members.emplace_back("collectives", std::move(name));
+  resolve_profile(*stack, "collectives", profiles, profiles);
+}
+
 StudySpec read_study(const Node& root, const std::string& path) {
   Diagnostics diagnostics;
   StudySpec s;
@@ -166,6 +178,7 @@ StudySpec load_study(const std::string& path, const std::vector<std::string>& ov
   const fs::path profiles = fs::path(data_root) / "hardware_profiles";
   for (const std::string_view key : kReferences)
     resolve_profile(root, key, file.parent_path(), profiles);
+  add_collectives(root, profiles);
   for (const std::string& o : overrides) apply_override(root, o);
   StudySpec s = read_study(root, file.string());
   split_layers(s.plan, s.model);

@@ -113,7 +113,7 @@ std::pair<double, double> evaluate(const CollectiveSpec& spec, const json::Node&
 }  // namespace
 
 TEST_CASE("Published collectives are met within 7 % in the median, held out ones too", "[net]") {
-  const std::string root = ORRERY_SOURCE_DIR;
+  const std::string root = kSourceDir;
   const json::Node file =
       json::parse_json_file(root + "/hardware_profiles/measured/published_collectives.json");
   const CollectiveSpec spec = testing::nccl();

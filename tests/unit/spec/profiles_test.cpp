@@ -66,11 +66,16 @@ TEST_CASE("Every hardware profile loads, and every number of it says where it co
       CHECK_NOTHROW(read(file, read_stack));
     else if (folder == "price")
       CHECK_NOTHROW(read(file, read_price));
+    else if (folder == "collectives")
+      CHECK_NOTHROW(read(file, read_collectives));
+    else if (folder == "measured")  // data of tests: lists of points
+      CHECK(load(file).find("points") != nullptr);
     else
       FAIL("no reader for this folder");
     check_sources(json::parse_json_file(file.string()));
   }
-  for (const char* folder : {"gpu", "node", "cluster", "stack", "price"}) CHECK(seen[folder] > 0);
+  for (const char* folder : {"gpu", "node", "cluster", "stack", "collectives", "price"})
+    CHECK(seen[folder] > 0);
 }
 
 TEST_CASE("Four ranks that share an H200 have the rates and memory of one", "[spec]") {
