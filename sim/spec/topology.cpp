@@ -14,7 +14,7 @@ namespace {
 
 using json::Reader;
 
-void read_tree(Reader& r, TopologySpec& t, int64_t nodes) {
+void read_tree(Reader& r, TopologySpec& t) {
   constexpr json::Range kRatio{1, 64};
   t.nodes_per_leaf = r.integer("nodes_per_leaf", {1, 131072});
   t.leaves_per_pod = r.integer_or("leaves_per_pod", 0, {0, 131072});
@@ -24,9 +24,6 @@ void read_tree(Reader& r, TopologySpec& t, int64_t nodes) {
     t.pod_oversubscription = read_sourced(r, "pod_oversubscription", kRatio).value;
   if (t.leaves_per_pod == 0 && t.pod_oversubscription != 1)
     r.fail("pod_oversubscription", "given without leaves_per_pod: two layers have no pods");
-  if (t.nodes_per_leaf > nodes)
-    r.fail("nodes_per_leaf",
-           fmt::format("found {}, but the cluster has {} nodes", t.nodes_per_leaf, nodes));
 }
 
 void read_torus(Reader& r, TopologySpec& t, int64_t nodes) {
@@ -60,7 +57,7 @@ TopologySpec read_topology(Reader r, int64_t nodes, int64_t nics) {
     case TopologyKind::kFatTree:
     case TopologyKind::kRailOptimized:
     case TopologyKind::kMultiPlane:
-      read_tree(r, t, nodes);
+      read_tree(r, t);
       if (t.kind != TopologyKind::kFatTree && nics < 2)
         r.fail("kind", "needs several adapters a node, one per rail or plane");
       break;
