@@ -108,13 +108,32 @@ void dropout(OpCall<T>& c) {
   const uint64_t key =
       stream_key(c.random_key, static_cast<uint64_t>(4 * (c.op.layer + 1) + c.shape().index));
   const auto threshold = static_cast<uint64_t>(p * 0x1p53);
-  const auto per_sequence = static_cast<uint64_t>(c.config.plan.sequence_length * x.cols);
+  const auto first = c.first_sequence * static_cast<uint64_t>(c.config.plan.sequence_length);
   T* out = c.out[0]->resize(x.rows, x.cols);
   T* mask = c.out[1]->resize(x.rows, x.cols);
-  for (std::size_t i = 0; i < x.values.size(); ++i) {
-    const uint64_t random = counter_random(key, c.first_sequence * per_sequence + i);
-    mask[i] = (random >> 11) < threshold ? T(0) : static_cast<T>(1 / (1 - p));
-    out[i] = x.values[i] * mask[i];
+  for (int64_t r = 0; r < x.rows; ++r) {
+    const uint64_t token = first + static_cast<uint64_t>(token_of_row(c.config.plan, c.at, r));
+    for (int64_t i = 0; i < x.cols; ++i) {
+      const uint64_t random =
+          counter_random(key, token * static_cast<uint64_t>(x.cols) + static_cast<uint64_t>(i));
+      const auto e = static_cast<std::size_t>(r * x.cols + i);
+      mask[e] = (random >> 11) < threshold ? T(0) : static_cast<T>(1 / (1 - p));
+      out[e] = x.values[e] * mask[e];
+    }
+  }
+}
+
+// Each row with that of its position in the table.
+template <class T>
+void positions(OpCall<T>& c, bool backward) {
+  const OpShape& s = c.shape();
+  for (int64_t r = 0; r < c.in[0]->rows; ++r) {
+    const int64_t at = token_of_row(c.config.plan, c.at, r) % s.k * s.n;
+    T* row = c.in[0]->values.data() + r * s.n;
+    if (backward)
+      positions_backward_reference<T>(1, s.n, 1, row, c.grad + at);
+    else
+      add_positions_reference<T>(1, s.n, 1, c.weight + at, row);
   }
 }
 
@@ -148,11 +167,9 @@ bool run_block_op(OpCall<T>& c) {
     case OpKind::kBiasBackward:
       return bias_backward(c), true;
     case OpKind::kAddPositions:
-      add_positions_reference<T>(c.in[0]->rows, s.n, s.k, c.weight, c.in[0]->values.data());
-      return true;
+      return positions(c, false), true;
     case OpKind::kPositionsBackward:
-      positions_backward_reference<T>(c.in[0]->rows, s.n, s.k, c.input(0), c.grad);
-      return true;
+      return positions(c, true), true;
     case OpKind::kGate:
       gate_reference<T>(c.in[0]->rows, s.n, c.input(0), c.input(1),
                         c.out[0]->resize(c.in[0]->rows, s.n));

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernels/moe/dispatch_reference.h"
+#include "runtime/cpu/activation_collectives.h"
 #include "runtime/cpu/moe_views.h"
 
 namespace orrery {
@@ -166,6 +167,16 @@ void bind_array(OpCall<T>& c, CpuState<T>& state, Collective<T>& x) {
 template <class T>
 Collective<T> make_collective(OpCall<T>& c, CpuState<T>& state, RoutingState& routing) {
   Collective<T> x;
+  if (on_activations(c.op)) {
+    x.in = c.in;
+    x.out = c.out;
+    x.shape = c.shape();
+    // Without an all-to-all the tokens are the rank's own.
+    const bool arrived = c.op.comm == CommKind::kExpertTensor && !routing.recv_rows.empty();
+    x.own_rows =
+        arrived ? routing.recv_rows.back() : c.graph.tensors[c.graph.outputs(c.op)[0].v].rows;
+    return x;
+  }
   switch (c.op.kind) {
     case OpKind::kNotify:
       break;
@@ -191,8 +202,9 @@ Collective<T> make_collective(OpCall<T>& c, CpuState<T>& state, RoutingState& ro
 }
 
 template <class T>
-ThreadCommunicator::Work collective_work(OpKind kind) {
-  switch (kind) {
+ThreadCommunicator::Work collective_work(const Op& op) {
+  if (on_activations(op)) return activation_work<T>(op.kind);
+  switch (op.kind) {
     case OpKind::kNotify:
       return [](std::span<void* const>) {};
     case OpKind::kDispatch:
@@ -208,7 +220,7 @@ ThreadCommunicator::Work collective_work(OpKind kind) {
     case OpKind::kAllGather:
       return gather<T>;
     default:
-      throw Error(ExitCode::kInternal, fmt::format("{} is no collective", op_kind_name(kind)));
+      throw Error(ExitCode::kInternal, fmt::format("{} is no collective", op_kind_name(op.kind)));
   }
 }
 
@@ -222,8 +234,8 @@ template struct RowExchange<float>;
 template struct RowExchange<double>;
 template Collective<float> make_collective(OpCall<float>&, CpuState<float>&, RoutingState&);
 template Collective<double> make_collective(OpCall<double>&, CpuState<double>&, RoutingState&);
-template ThreadCommunicator::Work collective_work<float>(OpKind);
-template ThreadCommunicator::Work collective_work<double>(OpKind);
+template ThreadCommunicator::Work collective_work<float>(const Op&);
+template ThreadCommunicator::Work collective_work<double>(const Op&);
 template void complete_collective(OpCall<float>&, Collective<float>&, RoutingState&);
 template void complete_collective(OpCall<double>&, Collective<double>&, RoutingState&);
 

@@ -29,12 +29,17 @@ struct Collective {
   std::vector<T>* send = nullptr;  // P2P
   HostTensor<T>* receive = nullptr;
   RowExchange<T> rows;
+  // Collectives on activations: operands in and out, and for sums that are split the rows that this
+  // rank gets.
+  std::vector<HostTensor<T>*> in, out;
+  int64_t own_rows = 0;
+  OpShape shape;
 };
 
 template <class T>
 Collective<T> make_collective(OpCall<T>& c, CpuState<T>& state, RoutingState& routing);
 template <class T>
-ThreadCommunicator::Work collective_work(OpKind kind);
+ThreadCommunicator::Work collective_work(const Op& op);
 template <class T>
 void complete_collective(OpCall<T>& c, Collective<T>& done, RoutingState& routing);
 

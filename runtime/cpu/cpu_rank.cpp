@@ -90,8 +90,8 @@ class CpuRank<T>::Impl {
         const Param& param = g.params[s.params[p].v];
         std::vector<float> values(static_cast<std::size_t>(param.count()));
         const int64_t first = param.expert ? state_.layout.first_expert(param.groups) : 0;
-        initial_weights(param, options_.seed, first, config_.model.initializer_range,
-                        values.data());
+        initial_weights(param, options_.seed, first, state_.layout.shard(param),
+                        config_.model.initializer_range, values.data());
         std::copy(values.begin(), values.end(), state_.weights[i].begin() + s.offsets[p]);
       }
       state_.take_master(i);
@@ -210,6 +210,7 @@ class CpuRank<T>::Impl {
     for (TensorId id : g.inputs(op)) c.in.push_back(live(id));
     for (TensorId id : g.outputs(op)) c.out.push_back(live(id));
     c.ranks = config_.plan.expert_parallel;
+    c.at = state_.layout.position();
     if (config_.model.experts > 0) {
       c.local_experts = config_.model.experts / c.ranks;
       c.first_expert = state_.layout.first_expert(c.local_experts);
@@ -238,6 +239,8 @@ class CpuRank<T>::Impl {
   }
 
   void bind_bias(OpCall<T>& c, int stage) {
+    // Once in the sum over ranks that split the inputs.
+    if (c.param != nullptr && c.param->shard.axis == ShardAxis::kCols && c.at.tensor > 0) return;
     const ParamPlace& at = state_.layout.find(stage, c.op.bias);
     const auto share = static_cast<std::size_t>(at.share);
     c.bias = state_.kernel[share].data() + at.offset;
@@ -250,7 +253,7 @@ class CpuRank<T>::Impl {
     OpCall<T> c = resolve(s.call, plan_op);
     const PlanOp& p = plan_.ops[plan_op];
     if (p.communicator < 0) {
-      run_compute(c, s.call, p);
+      run_compute(c);
       record(stream, plan_op);
       return;
     }
@@ -261,8 +264,7 @@ class CpuRank<T>::Impl {
     // A transfer may be between two chunks of this rank, which then takes both positions.
     const int64_t position =
         is_p2p(c.op.comm) ? (c.op.kind == OpKind::kSend ? 0 : 1) : groups_[k].position;
-    communicator_.arrive(shared_[k], position, &s.collective, &s.ticket,
-                         collective_work<T>(c.op.kind));
+    communicator_.arrive(shared_[k], position, &s.collective, &s.ticket, collective_work<T>(c.op));
   }
 
   // The layer's first all-to-all leaves what the others need.
@@ -280,7 +282,7 @@ class CpuRank<T>::Impl {
     record(stream, s.collective.plan_op);
   }
 
-  void run_compute(OpCall<T>& c, uint32_t call, const PlanOp& p) {
+  void run_compute(OpCall<T>& c) {
     if (c.op.kind == OpKind::kLoadTokens) return load_tokens(c);
     if (run_map_op(c) || run_matrix_op(c) || run_moe_op(c) || run_block_op(c)) return;
     if (!run_optimizer_op(c, state_, optimizer_))
@@ -297,19 +299,24 @@ class CpuRank<T>::Impl {
     if (slot < 0) return 0;  // the optimizer
     const int64_t micro_batch = rank_class().micro_batch_of_slot(slot);
     const int64_t first =
-        (state_.layout.place().replica * p.micro_batches() + micro_batch) * p.micro_batch;
+        (state_.layout.position().data * p.micro_batches() + micro_batch) * p.micro_batch;
     return tokens_.first_sequence + static_cast<uint64_t>(first);
   }
 
   void load_tokens(OpCall<T>& c) {
     const PlanSpec& p = config_.plan;
-    const auto length = static_cast<std::size_t>(p.sequence_length);
-    int32_t* out = c.out[0]->resize_ints(c.tokens(), 1);
+    const int64_t length = p.sequence_length / p.context_parallel;
+    int32_t* out = c.out[0]->resize_ints(p.tokens_per_rank(), 1);
     std::vector<int32_t> sequence(static_cast<std::size_t>(tokens_per_sequence(config_)));
+    const int64_t part = c.shape().first;  // of the vocabulary; 0: all
     for (int64_t i = 0; i < p.micro_batch; ++i) {
       tokens_.source->sample(c.first_sequence + static_cast<uint64_t>(i), sequence);
-      std::copy_n(sequence.begin() + c.shape().column, length,
-                  out + static_cast<std::size_t>(i) * length);
+      for (int64_t t = 0; t < length; ++t) {
+        const int64_t from = sequence_position(p, c.at.context, t) + c.shape().column;
+        int64_t id = sequence[static_cast<std::size_t>(from)];
+        if (part > 0) id = id / part == c.at.tensor ? id % part : -1;
+        out[i * length + t] = static_cast<int32_t>(id);
+      }
     }
   }
 

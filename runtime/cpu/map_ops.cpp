@@ -44,7 +44,9 @@ void rope_op(OpCall<T>& c, bool inverse) {
   // Of a joint key-value tensor only the keys, which come first.
   const int64_t row = x.cols, width = s.k > 0 ? s.k : row / s.groups;
   for (int64_t t = 0; t < x.rows; ++t) {
-    const int64_t position = t % c.config.plan.sequence_length;
+    const PlanSpec& p = c.config.plan;
+    const int64_t position =
+        sequence_position(p, c.at.context, t % (p.sequence_length / p.context_parallel));
     rope_reference<T>(1, s.groups, width, s.column, s.n, 1, c.rope_table.data() + position * s.n,
                       c.numerics.rope_style, inverse, x.values.data() + t * row);
   }
@@ -181,6 +183,26 @@ void cross_entropy_op(OpCall<T>& c) {
                              static_cast<T>(scale), loss, c.weight);
 }
 
+template <class T>
+void cross_entropy_part_op(OpCall<T>& c) {
+  const HostTensor<T>& logits = *c.in[0];
+  cross_entropy_part_reference<T>(logits.rows, logits.cols, c.input(0), c.in[1]->ints.data(),
+                                  c.out[0]->resize(logits.rows, kCrossEntropyParts));
+}
+
+template <class T>
+void cross_entropy_merge_op(OpCall<T>& c) {
+  HostTensor<T>& logits = *c.in[0];
+  T* loss = c.out[0]->resize(logits.rows, 1);
+  const double scale = loss_scale(c.config, c.numerics, static_cast<int>(c.shape().index));
+  T total = 0;
+  cross_entropy_merge_reference<T>(logits.rows, logits.cols, c.in[2]->rows / logits.rows,
+                                   logits.values.data(), c.in[1]->ints.data(), c.input(2),
+                                   static_cast<T>(scale), loss, &total);
+  // The whole group has it; one rank counts it.
+  if (c.at.tensor == 0) *c.weight += total;
+}
+
 }  // namespace
 
 template <class T>
@@ -241,6 +263,10 @@ bool run_map_op(OpCall<T>& c) {
       return swiglu_cast_transpose_op(c), true;
     case OpKind::kCrossEntropy:
       return cross_entropy_op(c), true;
+    case OpKind::kCrossEntropyPart:
+      return cross_entropy_part_op(c), true;
+    case OpKind::kCrossEntropyMerge:
+      return cross_entropy_merge_op(c), true;
     default:
       return false;
   }

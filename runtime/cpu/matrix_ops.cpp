@@ -1,5 +1,5 @@
 // Matrix products and attention.
-#include "kernels/attention/attention_reference.h"
+#include "kernels/attention/attention_part_reference.h"
 #include "kernels/elementwise/bias_reference.h"
 #include "kernels/gemm/gemm_reference.h"
 #include "runtime/cpu/moe_views.h"
@@ -70,12 +70,32 @@ void grouped_gemm(OpCall<T>& c) {
   }
 }
 
+// A step of pipelined rows (sim/graph/pipelined_rows.h): a block of the input or the output, or
+// both.
+template <class T>
+void block_gemm(OpCall<T>& c) {
+  const OpShape& s = c.shape();
+  const int64_t n = c.config.plan.tensor_parallel;
+  const bool sum = c.graph.tensors[c.graph.outputs(c.op)[0].v].rows == s.m;
+  const int64_t block = (c.at.tensor + n - s.index + (sum ? 0 : 1)) % n;
+  HostTensor<T>& out = *c.out[0];
+  if (sum || out.rows == 0) out.resize(sum ? s.m : s.m * n, s.n);
+  const T* x = c.input(0) + (c.in[0]->rows == s.m ? 0 : block * s.m * s.k);
+  const Layout l = layout_of(c.op.layout);
+  gemm_reference<T>(l, s.m, s.n, s.k, x, s.k, weight_operand(c), l == Layout::kNN ? s.n : s.k,
+                    out.values.data() + (sum ? 0 : block * s.m * s.n), s.n, false);
+  if (c.bias != nullptr)
+    kernels::add_bias_reference<T>(s.m, s.n, c.bias,
+                                   out.values.data() + (sum ? 0 : block * s.m * s.n));
+}
+
 template <class T>
 void gemm(OpCall<T>& c) {
   if (c.op.layout == GemmLayout::kTN) return weight_gradient(c);
   if (c.op.row_proportional) return grouped_gemm(c);
   const OpShape& s = c.shape();
   const Layout l = layout_of(c.op.layout);
+  if (s.index > 0) return block_gemm(c);
   T* out = c.out[0]->resize(c.in[0]->rows, s.n);
   gemm_reference<T>(l, c.in[0]->rows, s.n, s.k, c.input(0), s.k, weight_operand(c),
                     l == Layout::kNN ? s.n : s.k, out, s.n, false);
@@ -111,6 +131,18 @@ KeyValue<T> key_value(const AttentionShape& a, HostTensor<T>* k, HostTensor<T>* 
   return {k->values.data(), k->values.data() + a.kv_heads * a.d_qk, k->cols, k->cols};
 }
 
+// Positions of the rank's queries, or of the keys and values that a step of the ring brought it.
+template <class T>
+std::vector<int64_t> ring_positions(const OpCall<T>& c, bool keys) {
+  const PlanSpec& p = c.config.plan;
+  const int64_t n = p.context_parallel;
+  const int64_t owner = keys ? (c.at.context + n - (c.shape().index - 1)) % n : c.at.context;
+  std::vector<int64_t> at(static_cast<std::size_t>(c.shape().n));
+  for (std::size_t i = 0; i < at.size(); ++i)
+    at[i] = sequence_position(p, owner, static_cast<int64_t>(i));
+  return at;
+}
+
 template <class T>
 kernels::AttentionScores<T> attention_scores(const OpCall<T>& c) {
   return {c.shape().window, c.config.model.position == PositionKind::kAlibi, c.weight, c.grad};
@@ -124,6 +156,10 @@ void attention(OpCall<T>& c) {
   T* out = c.out[0]->resize(a.tokens(), a.heads * a.d_v);
   T* lse = c.out[1]->resize(a.tokens(), a.heads);
   if (c.out.size() > 2) c.out[2]->resize(0, 0);  // the reference computes its probabilities anew
+  if (c.shape().index > 0)
+    return kernels::attention_part_reference<T>(
+        a, ring_positions(c, false), ring_positions(c, true), c.numerics.softmax_scale, c.input(0),
+        c.in[0]->cols, kv.k, kv.ldk, kv.v, kv.ldv, out, a.heads * a.d_v, lse);
   kernels::attention_forward_reference<T>(a, c.numerics.softmax_scale, c.input(0), c.in[0]->cols,
                                           kv.k, kv.ldk, kv.v, kv.ldv, out, a.heads * a.d_v, lse,
                                           attention_scores(c));
@@ -140,10 +176,29 @@ void attention_backward(OpCall<T>& c) {
   if (!joint) c.out[2]->resize(a.tokens(), a.kv_heads * a.d_v);
   const KeyValue<T> grad = key_value(a, c.out[1], joint ? nullptr : c.out[2]);
   const int64_t ldo = a.heads * a.d_v;
+  if (c.shape().index > 0)
+    return kernels::attention_part_backward_reference<T>(
+        a, ring_positions(c, false), ring_positions(c, true), c.numerics.softmax_scale, c.input(0),
+        c.in[0]->cols, kv.k, kv.ldk, kv.v, kv.ldv, c.input(at), ldo, c.input(at + 1), ldo,
+        c.input(at + 2), dq, a.heads * a.d_qk, grad.k, grad.ldk, grad.v, grad.ldv);
   kernels::attention_backward_reference<T>(
       a, c.numerics.softmax_scale, c.input(0), c.in[0]->cols, kv.k, kv.ldk, kv.v, kv.ldv,
       c.input(at), ldo, c.input(at + 1), ldo, c.input(at + 2), dq, a.heads * a.d_qk, grad.k,
       grad.ldk, grad.v, grad.ldv, attention_scores(c));
+}
+
+template <class T>
+void attention_merge(OpCall<T>& c) {
+  const auto parts = static_cast<int64_t>(c.in.size() / 2);
+  const int64_t rows = c.in[0]->rows, cols = c.in[0]->cols, heads = c.in.back()->cols;
+  std::vector<const T*> outs, sums;
+  for (int64_t i = 0; i < parts; ++i) {
+    outs.push_back(c.input(static_cast<std::size_t>(i)));
+    sums.push_back(c.input(static_cast<std::size_t>(parts + i)));
+  }
+  kernels::attention_merge_reference<T>(rows, heads, cols / heads, outs, sums,
+                                        c.out[0]->resize(rows, cols),
+                                        c.out[1]->resize(rows, heads));
 }
 
 }  // namespace
@@ -162,6 +217,8 @@ bool run_matrix_op(OpCall<T>& c) {
       return attention(c), true;
     case OpKind::kAttentionBackward:
       return attention_backward(c), true;
+    case OpKind::kAttentionMerge:
+      return attention_merge(c), true;
     default:
       return false;
   }

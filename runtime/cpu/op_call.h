@@ -38,14 +38,15 @@ struct OpCall {
   T* load = nullptr;         // kRouter: tokens per expert
   int64_t first_expert = 0;  // of the rank, in its layer
   int64_t local_experts = 0;
-  int64_t ranks = 1;  // of the expert-parallel group
+  int64_t ranks = 1;            // of the expert-parallel group
   uint64_t random_key = 0;      // of the run and the step
   uint64_t first_sequence = 0;  // of the micro-batch, in the data
+  ExecPlan::Position at{};
 
   const OpShape& shape() const { return op.shape; }
   const T* input(std::size_t i) const { return in[i]->values.data(); }
-  // The last input that is a packed index, for grouped ops.
-  int64_t tokens() const { return config.plan.tokens_per_micro_batch(); }
+  // Rows of the residual stream, which the router sees.
+  int64_t tokens() const { return config.plan.rows_per_rank(); }
 };
 
 // Compute ops; false when the kind belongs to another file.

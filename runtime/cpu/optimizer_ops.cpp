@@ -50,7 +50,7 @@ void grad_norm(OpCall<T>& c, CpuState<T>& state) {
   T* grads = state.grads[i].data() + begin;
   state.reduced[i].assign(grads, grads + s.owned());
   const double scale = s.shards == 1 ? 1.0 / static_cast<double>(s.owners) : 1.0;
-  for (const NormRange& r : norm_ranges(g, s, static_cast<int64_t>(begin)))
+  for (const NormRange& r : norm_ranges(g, s, static_cast<int64_t>(begin), c.at.tensor))
     out[0] += kernels::sum_squares_reference<T>(r.elements, grads + r.begin, static_cast<T>(scale));
 }
 

@@ -138,7 +138,7 @@ void CudaRank::initialise() {
       const int64_t first = param.expert ? weights_.layout().first_expert(param.groups) : 0;
       float* to = values.data() + s.offsets[p];
       threads.emplace_back([&, first, to] {
-        initial_weights(param, options_.seed, first, config_.model.initializer_range, to);
+        initial_weights(param, options_.seed, first, 0, config_.model.initializer_range, to);
       });
     }
     threads.clear();
@@ -538,7 +538,7 @@ char* CudaRank::take(int64_t bytes, StreamKind s, bool at_once) {
 
 int64_t CudaRank::rows_of(DynamicRows d, int64_t fixed, const CudaRouting& r) const {
   if (d == DynamicRows::kNone) return fixed;
-  return d == DynamicRows::kArrived ? r.arrived : r.expanded;
+  return d == DynamicRows::kExpanded ? r.expanded : r.arrived;
 }
 
 void CudaRank::allocate(StreamKind s, Role role, uint32_t id) {

@@ -45,7 +45,7 @@ void grad_norm(CudaOpCall& c) {
                "keeping gradients");
   auto* workspace = reinterpret_cast<float*>(
       c.scratch.get(kernels::kSumSquaresWorkspace * static_cast<int64_t>(sizeof(float))));
-  for (const NormRange& r : norm_ranges(stage_graph(c, spec.stage), spec, s.begin))
+  for (const NormRange& r : norm_ranges(stage_graph(c, spec.stage), spec, s.begin, 0))
     launch_check(kernels::sum_squares(
         {.n = r.elements,
          .x = grads + r.begin,

@@ -17,18 +17,22 @@ std::vector<uint8_t> decay_chunks(const StageGraph& graph, const OptimizerShare&
 }
 
 std::vector<NormRange> norm_ranges(const StageGraph& graph, const OptimizerShare& share,
-                                   int64_t begin) {
+                                   int64_t begin, int64_t tensor) {
   const int64_t end = begin + share.owned();
-  if (!share.repeated.valid()) return {{0, share.owned()}};
-  const auto at = std::find(share.params.begin(), share.params.end(), share.repeated);
-  const int64_t from = share.offsets[static_cast<std::size_t>(at - share.params.begin())];
-  const int64_t to = from + graph.params[share.repeated.v].count();
+  const int64_t first = std::max(begin, tensor == 0 ? 0 : share.tensor_replicated);
   std::vector<NormRange> ranges;
   const auto add = [&](int64_t a, int64_t b) {
     if (b > a) ranges.push_back({a - begin, b - a});
   };
-  add(begin, std::min(end, from));
-  add(std::max(begin, to), end);
+  if (!share.repeated.valid()) {
+    add(first, end);
+    return ranges;
+  }
+  const auto at = std::find(share.params.begin(), share.params.end(), share.repeated);
+  const int64_t from = share.offsets[static_cast<std::size_t>(at - share.params.begin())];
+  const int64_t to = from + graph.params[share.repeated.v].count();
+  add(first, std::min(end, from));
+  add(std::max(first, to), end);
   return ranges;
 }
 

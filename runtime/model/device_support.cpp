@@ -17,6 +17,9 @@ bool has_no_kernel(OpKind k) {
     case OpKind::kGateBackward:
     case OpKind::kDropout:
     case OpKind::kDropoutBackward:
+    case OpKind::kCrossEntropyPart:
+    case OpKind::kCrossEntropyMerge:
+    case OpKind::kAttentionMerge:
       return true;
     default:
       return false;
@@ -28,6 +31,10 @@ bool is_attention(OpKind k) { return k == OpKind::kAttention || k == OpKind::kAt
 bool is_product(OpKind k) { return k == OpKind::kGemm || k == OpKind::kGemmFp8; }
 
 std::string missing(const StageGraph& g, const Op& op, const ModelSpec& m) {
+  if (op.comm == CommKind::kTensor || op.comm == CommKind::kContext ||
+      op.comm == CommKind::kExpertTensor)
+    return fmt::format("collectives of {} parallelism",
+                       kCommKindNames[static_cast<std::size_t>(op.comm)]);
   if (has_no_kernel(op.kind)) return fmt::format("op {}", op_kind_name(op.kind));
   const bool of_experts = op.row_proportional && is_product(op.kind) && op.bias.valid();
   if (of_experts || (op.kind == OpKind::kBiasBackward && op.row_proportional))

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <set>
 
+#include "runtime/model/param_shard.h"
 #include "sim/base/error.h"
 #include "sim/base/text.h"
 
@@ -124,7 +125,7 @@ std::vector<HfMatrix> hf_model_tensors(const ModelSpec& m, const ExecPlan& plan,
   for (const StageGraph& stage : plan.stages)
     for (const Param& p : stage.params)
       for (int64_t e = 0; e < (p.expert ? m.experts : 1); ++e)
-        for (HfMatrix& matrix : hf_matrices(m, p, e, experts))
+        for (HfMatrix& matrix : hf_matrices(m, whole_param(p), e, experts))
           if (seen.insert(matrix.name).second) all.push_back(std::move(matrix));
   return all;
 }

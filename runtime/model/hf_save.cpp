@@ -159,11 +159,20 @@ void refuse_other_form(const std::string& folder, bool single) {
                           other.string(), single ? "several ranks" : "one rank"));
 }
 
+void refuse_shards(const std::string& folder, const ExecPlan& plan) {
+  if (plan.tensor_parallel == 1 && plan.expert_tensor_parallel == 1) return;
+  throw Error(ExitCode::kUsage,
+              fmt::format("{}: matrices are split over tensor_parallel {} and "
+                          "expert_tensor_parallel {}, so no rank has a whole one to write",
+                          folder, plan.tensor_parallel, plan.expert_tensor_parallel));
+}
+
 }  // namespace
 
 void save_hf_tensors(const std::string& folder, const ExecPlan& plan, const ModelSpec& model,
                      const RankLayout& layout, const HfValues& values,
                      const HfSaveOptions& options) {
+  refuse_shards(folder, plan);
   const bool buffers = static_cast<bool>(values.buffers);
   std::vector<int64_t> writers;
   for (int64_t r = 0; r < plan.ranks(); ++r)

@@ -7,6 +7,7 @@
 
 #include "runtime/model/hf_names.h"
 #include "runtime/model/hf_values.h"
+#include "runtime/model/param_shard.h"
 #include "sim/base/error.h"
 #include "sim/base/text.h"
 
@@ -140,9 +141,19 @@ class Loader {
  private:
   void fill(const Param& p, float* out) const {
     const int64_t first = p.expert ? layout_.first_expert(p.groups) : 0;
-    for (int64_t g = 0; g < p.groups; ++g)
-      for (const HfMatrix& m : hf_matrices(model_, p, first + g, experts_))
-        read_hf_matrix(m, files_.at(m.name), out + g * (p.count() / p.groups), p.cols);
+    const int64_t each = p.count() / p.groups;
+    const Param whole = whole_param(p);
+    std::vector<float> matrix;
+    for (int64_t g = 0; g < p.groups; ++g) {
+      float* mine = out + g * each;
+      if (p.shard.ways > 1) matrix.assign(index(whole.count() / p.groups), 0);
+      float* to = p.shard.ways > 1 ? matrix.data() : mine;
+      for (const HfMatrix& m : hf_matrices(model_, whole, first + g, experts_))
+        read_hf_matrix(m, files_.at(m.name), to, whole.cols);
+      if (p.shard.ways == 1) continue;
+      for (int64_t i = 0; i < each; ++i)
+        mine[i] = matrix[index(whole_index(p, layout_.shard(p), i))];
+    }
   }
 
   const SafetensorsReader& files_;

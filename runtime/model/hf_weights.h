@@ -32,7 +32,8 @@ struct HfSaveOptions {
 // hold it writes the dense weights, the first expert-parallel group the experts. So each tensor is
 // in one of model-RRRRR-of-NNNNN.safetensors, or in model.safetensors when one rank writes all.
 // Called by all ranks; rank 0 also writes the index, so the folder is whole when all have returned.
-// MTP modules get no copies of embedding and head. Throws Error: kCannotCreate, also when the
+// MTP modules get no copies of embedding and head. Throws Error: kUsage when tensor parallelism
+// splits matrices; kCannotCreate, also when the
 // folder has a model of the other form, which readers would take instead; kIoError.
 void save_hf_weights(const std::string& folder, const ExecPlan& plan, const ModelSpec& model,
                      const RankState& rank, const HfSaveOptions& options = {});

@@ -2,6 +2,8 @@
 
 #include <bit>
 
+#include "runtime/model/param_shard.h"
+
 namespace orrery {
 namespace {
 
@@ -38,15 +40,15 @@ float round_to_bf16(double x) {
 
 }  // namespace
 
-void initial_weights(const Param& p, uint64_t seed, int64_t first_expert, double sigma,
-                     float* out) {
+void initial_weights(const Param& p, uint64_t seed, int64_t first_expert, int64_t shard,
+                     double sigma, float* out) {
   const int64_t each = p.count() / p.groups;
   for (int64_t g = 0; g < p.groups; ++g) {
     const uint64_t key = key_of(p, seed, first_expert + g);
     for (int64_t i = 0; i < each; ++i) {
       float& x = out[g * each + i];
       if (p.init == ParamInit::kNormal)
-        x = round_to_bf16(sigma * normal(key, static_cast<uint64_t>(i)));
+        x = round_to_bf16(sigma * normal(key, static_cast<uint64_t>(whole_index(p, shard, i))));
       else
         x = p.init == ParamInit::kOnes ? 1.0F : 0.0F;
     }

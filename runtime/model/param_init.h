@@ -9,8 +9,10 @@
 namespace orrery {
 
 // Fills the matrices [rows / groups, cols] of `p`, the first of which is expert `first_expert` of
-// its layer. Normal values have standard deviation `sigma` and are sums of uniforms, so that they
-// do not depend on a math library. The values are those of BF16.
-void initial_weights(const Param& p, uint64_t seed, int64_t first_expert, double sigma, float* out);
+// its layer, with shard number `shard` of the whole ones. Normal values have standard deviation
+// `sigma` and are sums of uniforms, so that they do not depend on a math library. The values are
+// those of BF16.
+void initial_weights(const Param& p, uint64_t seed, int64_t first_expert, int64_t shard,
+                     double sigma, float* out);
 
 }  // namespace orrery

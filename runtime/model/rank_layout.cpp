@@ -7,7 +7,7 @@
 namespace orrery {
 
 RankLayout::RankLayout(const ExecPlan& plan, int64_t rank)
-    : plan_(plan), rank_(rank), place_(plan.place(rank)) {
+    : plan_(plan), rank_(rank), place_(plan.place(rank)), position_(plan.position(place_.replica)) {
   for (const StageGraph& g : plan.stages) places_.emplace_back(g.params.size());
   place_shares();
   place_buffers();

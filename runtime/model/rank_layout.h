@@ -46,8 +46,11 @@ class RankLayout {
   // Position of this rank among the owners of the share, which is also its shard.
   int64_t owner(int share) const { return owners_[static_cast<std::size_t>(share)]; }
   // First routed expert of a MoE layer that the rank holds.
-  int64_t first_expert(int64_t local_experts) const {
-    return place_.replica % plan_.expert_parallel * local_experts;
+  int64_t first_expert(int64_t local_experts) const { return position_.expert * local_experts; }
+  const ExecPlan::Position& position() const { return position_; }
+  // Which shard of a weight that is split the rank has.
+  int64_t shard(const Param& p) const {
+    return p.expert ? position_.expert_tensor : position_.tensor;
   }
 
  private:
@@ -58,6 +61,7 @@ class RankLayout {
   const ExecPlan& plan_;
   int64_t rank_;
   ExecPlan::Place place_;
+  ExecPlan::Position position_;
   std::vector<std::vector<ParamPlace>> places_;  // [stage][param]
   std::vector<int64_t> owners_;
   std::vector<Range> loads_;  // per chunk

@@ -52,6 +52,20 @@ double busiest_expert(std::span<const float> loads, int64_t experts) {
   return worst;
 }
 
+int64_t sequence_position(const PlanSpec& p, int64_t context, int64_t i) {
+  const int64_t ranks = p.context_parallel, length = p.sequence_length / ranks;
+  if (p.context_parallel_kind == ContextParallelKind::kAllToAll || ranks == 1)
+    return context * length + i;
+  const int64_t chunk = length / 2;
+  return i < chunk ? context * chunk + i : (2 * ranks - 1 - context) * chunk + i - chunk;
+}
+
+int64_t token_of_row(const PlanSpec& p, const ExecPlan::Position& at, int64_t row) {
+  const int64_t length = p.sequence_length / p.context_parallel;
+  const int64_t token = row + (p.splits_rows() ? at.tensor * p.rows_per_rank() : 0);
+  return token / length * p.sequence_length + sequence_position(p, at.context, token % length);
+}
+
 double loss_scale(const GraphConfig& c, const Numerics& n, int depth) {
   const auto tokens = static_cast<double>(c.plan.global_batch * c.plan.sequence_length);
   if (depth == 0) return 1 / tokens;

@@ -8,6 +8,7 @@
 #include "kernels/moe/router_config.h"
 #include "kernels/rope/rope_table.h"
 #include "runtime/io/token_source.h"
+#include "sim/graph/exec_plan.h"
 #include "sim/graph/stage_builder.h"
 
 namespace orrery {
@@ -52,6 +53,14 @@ Numerics numerics(const ModelSpec& m, double mtp_loss_weight);
 
 // Rows of an expert are padded to whole tiles, so that no 128-row scale tile has two experts.
 constexpr int64_t kExpertRowAlignment = 128;
+
+// Where token `i` of a sequence's part on rank `context` of the context-parallel group is in the
+// sequence (ContextParallelKind).
+int64_t sequence_position(const PlanSpec& p, int64_t context, int64_t i);
+
+// The token of a row of a rank's residual stream: sequence of the micro-batch x sequence_length +
+// position.
+int64_t token_of_row(const PlanSpec& p, const ExecPlan::Position& at, int64_t row);
 
 // Factor of the gradient of each token's loss at the head of that depth: the mean over the batch,
 // MTP heads weighted by λ / depth count (DeepSeek-V3, arXiv 2412.19437, equation 25).

@@ -22,7 +22,11 @@ Json model_json(const ModelSpec& m) {
 Json layout_json(const PlanSpec& p) {
   return {{"pipeline_parallel", p.pipeline_parallel},
           {"data_parallel", p.data_parallel},
+          {"tensor_parallel", p.tensor_parallel},
+          {"sequence_parallel", p.splits_rows()},
+          {"context_parallel", p.context_parallel},
           {"expert_parallel", p.expert_parallel},
+          {"expert_tensor_parallel", p.expert_tensor_parallel},
           {"schedule", kScheduleNames[static_cast<std::size_t>(p.schedule)]},
           {"layers_per_stage", p.layers_per_stage},
           {"zero_stage", p.zero_stage},

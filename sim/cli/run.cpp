@@ -127,8 +127,7 @@ void check_world_size(const PlanSpec& plan, int64_t ranks, const std::string& fo
                         "run` or `torchrun --no-python --nproc-per-node {0} orrery run`, or "
                         "run all ranks in one process with --device cpu",
                         needed);
-  usage(fmt::format("the plan has pipeline_parallel {} x data_parallel {} = {} {}, but {}; {}",
-                    plan.pipeline_parallel, plan.data_parallel, needed,
+  usage(fmt::format("the plan has {} = {} {}, but {}; {}", layout_product(plan), needed,
                     needed == 1 ? "rank" : "ranks", found, start));
 }
 

@@ -46,7 +46,8 @@ void SimEngine::account(Actor& a, const Flight& f) {
   Picos gap = f.start - a.compute_until;
   const bool first_of_call = a.compute_call != s.call;
   const bool by_comm = a.woken_by == static_cast<int>(StreamKind::kAllToAll) ||
-                       a.woken_by == static_cast<int>(StreamKind::kGradient);
+                       a.woken_by == static_cast<int>(StreamKind::kGradient) ||
+                       a.woken_by == static_cast<int>(StreamKind::kTensor);
   if (gap > Picos(0) && first_of_call) {
     const bool own = by_comm && a.comm_call == s.call;
     const Picos bubble = own ? std::clamp(a.comm_since - a.compute_until, Picos(0), gap) : gap;

@@ -18,6 +18,9 @@ Collective collective_of(OpKind k) {
       return Collective::kAllGather;
     case OpKind::kAllReduce:
       return Collective::kAllReduce;
+    case OpKind::kScatterHeads:
+    case OpKind::kGatherHeads:
+      return Collective::kAllToAll;
     default:
       return Collective::kSendRecv;
   }

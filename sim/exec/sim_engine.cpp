@@ -14,6 +14,7 @@ constexpr int kCompute = static_cast<int>(StreamKind::kCompute);
 constexpr int kComputeAux = static_cast<int>(StreamKind::kComputeAux);
 constexpr int kAllToAll = static_cast<int>(StreamKind::kAllToAll);
 constexpr int kGradient = static_cast<int>(StreamKind::kGradient);
+constexpr int kTensor = static_cast<int>(StreamKind::kTensor);
 
 }  // namespace
 
@@ -297,7 +298,7 @@ inline void SimEngine::join(uint32_t actor, int stream, uint32_t op, uint32_t fl
   a.in_flight = static_cast<uint16_t>(a.in_flight | (1u << stream));
   a.flight[stream] = flight;
   if (stream == kGradient) a.gradient_wait += now_ - s.launched;
-  if ((stream == kAllToAll || stream == kGradient) && a.comm_call != s.call)
+  if ((stream == kAllToAll || stream == kGradient || stream == kTensor) && a.comm_call != s.call)
     a.comm_call = s.call, a.comm_since = now_;
   count(actor, op, 1);
 }

@@ -42,9 +42,19 @@ double gemm_op_seconds(const Op& op, const GpuSpec& gpu, Precision precision,
 }
 
 AttentionShape attention_shape(const Op& op, const ModelSpec& m) {
+  // After the first, causal step of a ring each covers all of half as many keys (or queries): two
+  // squares of half the length.
+  if (op.shape.index > 1)
+    return {.batch = 2 * op.shape.m,
+            .heads = op.shape.k,
+            .kv_heads = m.attention == AttentionKind::kGqa ? op.shape.groups : 0,
+            .length = op.shape.n / 2,
+            .d_qk = op.shape.d_qk,
+            .d_v = op.shape.d_v,
+            .causal = false};
   return {.batch = op.shape.m,
           .heads = op.shape.k,
-          .kv_heads = m.attention == AttentionKind::kGqa ? m.kv_heads : 0,
+          .kv_heads = m.attention == AttentionKind::kGqa ? op.shape.groups : 0,
           .length = op.shape.n,
           .d_qk = op.shape.d_qk,
           .d_v = op.shape.d_v,
@@ -168,7 +178,7 @@ double compute_op_seconds(const Op& op, const TimingInput& in, int64_t sms, doub
   const GpuSpec& gpu = in.cluster.node.gpu;
   const StackSpec& stack = in.graph.stack;
   const GpuShare share{sms, hbm_fraction};
-  const int64_t tokens = in.graph.plan.tokens_per_micro_batch();
+  const int64_t tokens = in.graph.plan.rows_per_rank();
   switch (op.kind) {
     case OpKind::kGemm:
     case OpKind::kGemmFp8:

@@ -17,10 +17,13 @@ TensorId attention_input(StageBuilder& b, const AttentionTape& t) {
   return t.normed.valid() ? t.normed : b.norm(t.norm, t.input, " again");
 }
 
-TensorId attention_backward(StageBuilder& b, TensorId dy, TensorId residual, TensorId normed_grad,
-                            AttentionTape& t) {
-  TensorId dnormed =
-      b.model().attention == AttentionKind::kMla ? mla_backward(b, dy, t) : gqa_backward(b, dy, t);
+TensorId attention_backward(StageBuilder& b, TensorId dy, AttentionTape& t) {
+  return b.model().attention == AttentionKind::kMla ? mla_backward(b, dy, t)
+                                                    : gqa_backward(b, dy, t);
+}
+
+TensorId attention_norm_backward(StageBuilder& b, TensorId dnormed, TensorId residual,
+                                 TensorId normed_grad, const AttentionTape& t) {
   if (normed_grad.valid()) dnormed = b.add("add ffn grad", dnormed, {normed_grad});
   return b.norm_backward(t.norm, dnormed, t.input, residual);
 }

@@ -5,31 +5,27 @@
 namespace orrery {
 namespace {
 
-OpShape core_shape(const StageBuilder& b, const AttentionTape& t) {
+CoreShape core_shape(const StageBuilder& b, const AttentionTape& t) {
   const ModelSpec& m = b.model();
-  return {.m = b.config().plan.micro_batch,
-          .n = b.config().plan.sequence_length,
-          .k = m.heads,
-          .groups = m.kv_heads,
-          .d_qk = m.qk_dim(),
-          .d_v = m.v_dim,
-          .window = t.window};
+  return {b.heads(), b.kv_heads(), m.qk_dim(),
+          m.v_dim,   t.window,     t.sinks,
+          b.config().stack.unfused_attention()};
 }
 
 void params(StageBuilder& b, AttentionTape& t) {
   const ModelSpec& m = b.model();
-  const int64_t head = m.qk_dim();
-  t.q_up = b.linear("q_proj", m.hidden, m.heads * head, m.qkv_bias);
+  const int64_t head = m.qk_dim(), keys = m.kv_heads * head, values = m.kv_heads * m.v_dim;
+  t.q_up = b.column_linear("q_proj", m.hidden, m.heads * head, m.qkv_bias);
   if (m.qk_norm) {
-    t.kv_up = b.linear("k_proj", m.hidden, m.kv_heads * head, m.qkv_bias);
-    t.v_up = b.linear("v_proj", m.hidden, m.kv_heads * m.v_dim, m.qkv_bias);
-    t.q_norm = b.rms_norm("q_head_norm", head, m.heads);
-    t.kv_norm = b.rms_norm("k_head_norm", head, m.kv_heads);
+    t.kv_up = b.column_linear("k_proj", m.hidden, keys, m.qkv_bias);
+    t.v_up = b.column_linear("v_proj", m.hidden, values, m.qkv_bias);
+    t.q_norm = b.head_norm("q_head_norm", head, b.heads());
+    t.kv_norm = b.head_norm("k_head_norm", head, b.kv_heads());
   } else {
-    t.kv_up = b.linear("kv_proj", m.hidden, m.kv_heads * (head + m.v_dim), m.qkv_bias);
+    t.kv_up = b.column_linear("kv_proj", m.hidden, keys + values, m.qkv_bias, keys);
   }
-  t.out = b.linear("o_proj", m.heads * m.v_dim, m.hidden, m.attention_out_bias);
-  if (m.attention_sinks) t.sinks = b.bias_param("sinks", m.heads);
+  t.out = b.row_linear("o_proj", m.heads * m.v_dim, m.hidden, m.attention_out_bias);
+  if (m.attention_sinks) t.sinks = b.sharded_bias_param("sinks", b.heads());
 }
 
 void rotate(StageBuilder& b, OpKind kind, const char* name, TensorId x, int64_t heads) {
@@ -38,9 +34,22 @@ void rotate(StageBuilder& b, OpKind kind, const char* name, TensorId x, int64_t 
   b.op(kind, name, {.m = b.tokens(), .n = m.rope_dim(), .k = m.qk_dim(), .groups = heads}, {x}, {});
 }
 
-std::vector<TensorId> core_inputs(const AttentionTape& t) {
-  if (t.v.valid()) return {t.q, t.k, t.v};
-  return {t.q, t.k};
+CoreOperands core_operands(const AttentionTape& t) {
+  if (t.v.valid()) return {t.q, {t.k, t.v}};
+  return {t.q, {t.k}};
+}
+
+// Products of the normed input with all layers; what is gathered is gathered once.
+std::vector<TensorId> project(StageBuilder& b, const std::vector<StageBuilder::Linear>& layers,
+                              TensorId normed) {
+  const TensorId operand = b.operand("q_proj", normed);
+  if (b.config().plan.splits_rows()) return b.column_forward(layers, operand);
+  std::vector<TensorId> out;
+  for (const StageBuilder::Linear& l : layers)
+    out.push_back(b.config().stack.cast_per_linear && !out.empty()
+                      ? b.linear_forward(l, normed)
+                      : b.linear_forward_operand(l, operand));
+  return out;
 }
 
 // Through a linear layer of the normed input, to whose gradient it adds.
@@ -54,63 +63,42 @@ void input_gradient(StageBuilder& b, AttentionTape& t, const StageBuilder::Linea
 
 TensorId gqa_forward(StageBuilder& b, TensorId normed, AttentionTape& t) {
   const ModelSpec& m = b.model();
-  const int64_t rows = b.tokens();
   params(b, t);
-  const TensorId operand = b.operand("q_proj", normed);
-  const auto project = [&](const StageBuilder::Linear& l) {
-    return b.config().stack.cast_per_linear ? b.linear_forward(l, normed)
-                                            : b.linear_forward_operand(l, operand);
-  };
-  t.q = b.linear_forward_operand(t.q_up, operand);
-  t.k = project(t.kv_up);
+  std::vector<StageBuilder::Linear> layers = {t.q_up, t.kv_up};
+  if (m.qk_norm) layers.push_back(t.v_up);
+  const std::vector<TensorId> out = project(b, layers, normed);
+  t.q = out[0], t.k = out[1];
   if (m.qk_norm) {
-    t.v = project(t.v_up);
+    t.v = out[2];
     t.q_latent = t.q, t.kv_latent = t.k;
     t.q = b.norm(t.q_norm, t.q_latent);
     t.k = b.norm(t.kv_norm, t.kv_latent);
   }
-  rotate(b, OpKind::kRope, "rope q", t.q, m.heads);
-  rotate(b, OpKind::kRope, "rope k", t.k, m.kv_heads);
-  const TensorId core = b.tensor("attention out", Dtype::kBf16, rows, m.heads * m.v_dim);
-  t.lse = b.tensor("log-sum-exp", Dtype::kFp32, rows, m.heads);
-  std::vector<TensorId> results = {core, t.lse};
-  if (b.config().stack.unfused_attention()) {
-    t.probabilities = b.tensor("attention probabilities", Dtype::kBf16, rows * m.heads,
-                               b.config().plan.sequence_length);
-    results.push_back(t.probabilities);
-  }
-  b.op(OpKind::kAttention, "attention core fwd", core_shape(b, t), core_inputs(t), results,
-       t.sinks);
-  t.core_stash = core;
-  return b.linear_forward(t.out, core);
+  rotate(b, OpKind::kRope, "rope q", t.q, b.heads());
+  rotate(b, OpKind::kRope, "rope k", t.k, b.kv_heads());
+  t.core_stash = core_forward(b, core_shape(b, t), core_operands(t), t.core);
+  return b.linear_forward(t.out, t.core_stash);
 }
 
 TensorId gqa_backward(StageBuilder& b, TensorId dy, AttentionTape& t) {
   const ModelSpec& m = b.model();
-  const int64_t rows = b.tokens();
-  const int64_t head = m.qk_dim();
-  const TensorId dcore = b.linear_dgrad(t.out, dy);
-  t.wgrads.push_back({t.out, b.prepare_wgrad(t.out, t.core_stash, dy)});
-  TensorId dq = b.tensor("dq", Dtype::kBf16, rows, m.heads * head);
-  TensorId dk = b.tensor(m.qk_norm ? "dk" : "dkv", Dtype::kBf16, rows,
-                         m.kv_heads * (m.qk_norm ? head : head + m.v_dim));
-  std::vector<TensorId> in = core_inputs(t), out = {dq, dk};
-  in.insert(in.end(), {t.core_stash, dcore, t.lse});
-  if (t.probabilities.valid()) in.push_back(t.probabilities);
-  if (m.qk_norm) out.push_back(b.tensor("dv", Dtype::kBf16, rows, m.kv_heads * m.v_dim));
-  b.op(OpKind::kAttentionBackward, "attention core bwd", core_shape(b, t), in, out, t.sinks);
-  rotate(b, OpKind::kRopeBackward, "rope q bwd", dq, m.heads);
-  rotate(b, OpKind::kRopeBackward, "rope k bwd", dk, m.kv_heads);
+  const StageBuilder::RowGrad of_out = b.row_dgrad(t.out, dy);
+  t.wgrads.push_back({t.out, b.prepare_wgrad(t.out, t.core_stash, of_out.dy)});
+  const CoreOperands grads = core_backward(b, core_shape(b, t), t.core_stash, of_out.dx, t.core);
+  TensorId dq = grads.q, dk = grads.kv[0];
+  rotate(b, OpKind::kRopeBackward, "rope q bwd", dq, b.heads());
+  rotate(b, OpKind::kRopeBackward, "rope k bwd", dk, b.kv_heads());
   if (m.qk_norm) {
     dq = b.norm_backward(t.q_norm, dq, t.q_latent);
     dk = b.norm_backward(t.kv_norm, dk, t.kv_latent);
   }
-  const TensorId normed = attention_input(b, t);
+  const TensorId normed = b.gather_rows("attn input again", attention_input(b, t));
   Addends dx;
   input_gradient(b, t, t.q_up, normed, dq, dx);
   input_gradient(b, t, t.kv_up, normed, dk, dx);
-  if (m.qk_norm) input_gradient(b, t, t.v_up, normed, out.back(), dx);
-  return b.map(OpKind::kAdd, "add q and kv grads", dx, Dtype::kBf16, rows, m.hidden);
+  if (m.qk_norm) input_gradient(b, t, t.v_up, normed, grads.kv[1], dx);
+  return b.reduce_partial("attn input grad", b.map(OpKind::kAdd, "add q and kv grads", dx,
+                                                   Dtype::kBf16, b.tokens(), m.hidden));
 }
 
 }  // namespace orrery

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "sim/graph/stage_builder.h"
+#include "sim/graph/attention_core.h"
 
 namespace orrery {
 
@@ -27,9 +27,9 @@ struct AttentionTape {
   int64_t window = 0;                                      // GQA
   TensorId q_latent, kv_latent, k_rope;  // before the latent norms; GQA: q, k before theirs
   TensorId q_normed, kv_normed;          // MLA: after them
-  TensorId q, k, v;                      // what the core reads
-  TensorId core_stash, lse;              // 12-bit core output, and its log-sum-exp
-  TensorId probabilities;                // of an unfused core
+  TensorId q, k, v;                      // before the core
+  CoreTape core;
+  TensorId core_stash;  // core output, 12-bit with FP8
   std::vector<PendingWgrad> wgrads;
 };
 
@@ -60,11 +60,13 @@ struct FfnTape {
 // into the norm. Returns the block's output; `x` becomes the summed residual stream.
 Addends attention_forward(StageBuilder& b, TensorId& x, const Addends& add, int layer,
                           AttentionTape& tape);
-// dy is the gradient of the block output and `residual`, fused into the norm's backward, that of
-// the residual stream; `normed_grad` (may be invalid) is that of the norm's output through another
-// block. Returns the gradient of both x and add.
-TensorId attention_backward(StageBuilder& b, TensorId dy, TensorId residual, TensorId normed_grad,
-                            AttentionTape& tape);
+// From dy, the gradient of the block's output, to that of the normed input.
+TensorId attention_backward(StageBuilder& b, TensorId dy, AttentionTape& tape);
+// From there to the gradient of both x and add. `residual` is that of the residual stream, fused
+// into the norm's backward; `normed_grad` (may be invalid) that of the norm's output through
+// another block.
+TensorId attention_norm_backward(StageBuilder& b, TensorId dnormed, TensorId residual,
+                                 TensorId normed_grad, const AttentionTape& tape);
 // The norm's output, kept or computed again.
 TensorId attention_input(StageBuilder& b, const AttentionTape& tape);
 

@@ -30,12 +30,27 @@ ExecPlan::Place ExecPlan::place(int64_t rank) const {
   throw Error(ExitCode::kInternal, fmt::format("rank {} is not in the plan", rank));
 }
 
+ExecPlan::Position ExecPlan::position(int64_t replica) const {
+  const int64_t slice = replica / tensor_parallel, expert = replica / expert_tensor_parallel;
+  return {replica % tensor_parallel,        slice % context_parallel, slice / context_parallel,
+          replica % expert_tensor_parallel, expert % expert_parallel, expert / expert_parallel};
+}
+
 int64_t ExecPlan::group_of(const Communicator& c, int64_t replica) const {
+  const Position p = position(replica);
   switch (c.kind) {
+    case CommKind::kTensor:
+      return replica / tensor_parallel;
+    case CommKind::kContext:
+      return p.data * tensor_parallel + p.tensor;
+    case CommKind::kData:
+      return p.tensor;
+    case CommKind::kExpertTensor:
+      return replica / expert_tensor_parallel;
     case CommKind::kExpert:
-      return replica / expert_parallel;
+      return p.expert_data * expert_tensor_parallel + p.expert_tensor;
     case CommKind::kExpertData:
-      return replica % expert_parallel;
+      return p.expert * expert_tensor_parallel + p.expert_tensor;
     case CommKind::kForwardP2p:
     case CommKind::kBackwardP2p:
     case CommKind::kEmbedding:

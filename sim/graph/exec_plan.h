@@ -70,8 +70,8 @@ struct Call {
 };
 
 // A communicator as one class sees it. Members are the ranks of all classes that list the same
-// (kind, key), split into groups: kExpert by blocks of consecutive replicas, kExpertData by equal
-// position in the expert group, P2P and kEmbedding one per replica, kData and kWorld one group.
+// (kind, key), split into groups of equal positions (Position) in all other dimensions; P2P and
+// kEmbedding: one per replica; kWorld and kStage: one group.
 // P2P connects two ranks in one direction, for every stage boundary between them; or a rank with
 // itself where it holds both sides of a boundary (size 1): then its send and receive meet.
 struct Communicator {
@@ -82,7 +82,7 @@ struct Communicator {
 
 struct RankClass {
   std::string name;
-  int64_t first_rank;    // rank numbering: pipeline position major, replica minor
+  int64_t first_rank;    // rank numbering: pipeline position major, replica minor (Position)
   int64_t multiplicity;  // replicas: ranks that do the same work
   std::vector<int> stage_of_chunk;
   // Number within the pipeline of each chunk's first micro-batch: DualPipe's chunks have different
@@ -109,9 +109,17 @@ struct ExecPlan {
   std::vector<StageGraph> stages;  // after those of the pipeline, the optimizer of each class
   std::vector<PlanOp> ops;         // indexed by the blocks of all classes
   std::vector<RankClass> classes;
-  int64_t expert_parallel = 1;
+  int64_t tensor_parallel = 1, context_parallel = 1;
+  int64_t expert_parallel = 1, expert_tensor_parallel = 1;
 
   int64_t ranks() const;
+  // replica = (data · context_parallel + context) · tensor_parallel + tensor
+  //         = (expert_data · expert_parallel + expert) · expert_tensor_parallel + expert_tensor
+  struct Position {
+    int64_t tensor, context, data;
+    int64_t expert_tensor, expert, expert_data;
+  };
+  Position position(int64_t replica) const;
   // Where a global rank is.
   struct Place {
     std::size_t rank_class;

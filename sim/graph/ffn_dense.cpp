@@ -13,9 +13,10 @@ ActivationOps activation_ops(const ModelSpec& m) {
 
 void ffn_params(StageBuilder& b, FfnTape& t, const std::string& name, int64_t width) {
   const ModelSpec& m = b.model();
-  t.gate_up = b.linear(name + (is_gated(m.activation) ? " gate_up" : " up"), m.hidden,
-                       m.gate_factor() * width, m.ffn_bias);
-  t.down = b.linear(name + " down", width, m.hidden, m.ffn_bias);
+  const bool gated = is_gated(m.activation);
+  t.gate_up = b.column_linear(name + (gated ? " gate_up" : " up"), m.hidden,
+                              m.gate_factor() * width, m.ffn_bias, gated ? width : 0);
+  t.down = b.row_linear(name + " down", width, m.hidden, m.ffn_bias);
 }
 
 TensorId activation_forward(StageBuilder& b, FfnTape& t, TensorId gate_up) {
@@ -43,8 +44,8 @@ TensorId activation_backward(StageBuilder& b, TensorId dy, FfnTape& t) {
   if (b.fp8() && b.config().plan.recompute.swiglu)
     gate_up = b.map(OpKind::kCastBack, t.gate_up.name + " cast back", {gate_up}, Dtype::kBf16, rows,
                     wide);
-  const TensorId dact = b.linear_dgrad(t.down, dy);
-  const TensorId dyt = b.transposed_operand(t.down.name + " grad^T", dy, t.down.out);
+  const StageBuilder::RowGrad of_down = b.row_dgrad(t.down, dy);
+  const TensorId dyt = b.transposed_operand(t.down.name + " grad^T", of_down.dy, t.down.out);
   TensorId act = t.activation_kept;
   if (b.fp8())
     act =
@@ -54,7 +55,7 @@ TensorId activation_backward(StageBuilder& b, TensorId dy, FfnTape& t) {
                 width);
   if (!b.fp8()) act = b.transposed_operand(t.down.name + " input^T", act, width);
   t.wgrads.push_back({t.down, {act, dyt}});
-  return b.map(ops.backward, t.gate_up.name + " " + ops.name + " bwd", {gate_up, dact},
+  return b.map(ops.backward, t.gate_up.name + " " + ops.name + " bwd", {gate_up, of_down.dx},
                Dtype::kBf16, rows, wide);
 }
 
@@ -78,9 +79,13 @@ TensorId ffn_dense_backward(StageBuilder& b, TensorId residual, TensorId mask, F
   const TensorId dy = b.dropout_backward("ffn dropout bwd", residual, mask);
   const TensorId dgate_up = activation_backward(b, dy, t);
   if (!t.normed.valid()) t.normed = b.norm(t.norm, t.input, " again");
-  const TensorId dnormed = b.linear_dgrad(t.gate_up, dgate_up);
-  t.wgrads.push_back({t.gate_up, b.prepare_wgrad(t.gate_up, t.normed, dgate_up)});
-  return t.shares_norm ? dnormed : b.norm_backward(t.norm, dnormed, t.input, residual);
+  const TensorId input = b.gather_rows("mlp input again", t.normed);
+  const TensorId dnormed = b.reduce_partial("mlp input grad", b.linear_dgrad(t.gate_up, dgate_up));
+  t.wgrads.push_back({t.gate_up, b.prepare_wgrad(t.gate_up, input, dgate_up)});
+  if (t.shares_norm) return dnormed;
+  // The weight gradients, which come next, run while the ranks' sums travel.
+  if (b.tensor_parallel() > 1) b.begin(SegmentKind::kAttnB, unit, layer);
+  return b.norm_backward(t.norm, dnormed, t.input, residual);
 }
 
 }  // namespace orrery

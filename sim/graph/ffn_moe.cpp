@@ -20,7 +20,8 @@ void all_to_all(StageBuilder& b, OpKind kind, const std::string& name, Dtype dty
                 const std::vector<TensorId>& in, const std::vector<TensorId>& out) {
   b.stream(StreamKind::kAllToAll);
   b.op(OpKind::kNotify, name + " notify", {}, in, {});
-  b.op(kind, name, {.m = b.tokens() * b.rows().nodes_per_token, .n = row_bytes(b, dtype)}, in, out);
+  b.op(kind, name, {.m = b.stream_rows() * b.rows().nodes_per_token, .n = row_bytes(b, dtype)}, in,
+       out);
 }
 
 void moe_params(StageBuilder& b, FfnTape& t) {
@@ -30,10 +31,13 @@ void moe_params(StageBuilder& b, FfnTape& t) {
   if (m.router.linear_bias) t.router_linear_bias = b.bias_param("router.linear_bias", m.experts);
   t.router_bias = b.buffer("router.bias", m.experts, m.router.bias);
   b.buffer("router.load", m.experts, false);
-  const int64_t wide = m.gate_factor() * m.expert_ffn;
-  const std::string first = is_gated(m.activation) ? "experts gate_up" : "experts up";
-  t.expert_gate_up = b.expert_param(first + ".weight", m.hidden, wide);
-  t.expert_down = b.expert_param("experts down.weight", m.expert_ffn, m.hidden);
+  const int64_t ways = b.config().plan.expert_tensor_parallel, width = expert_width(b);
+  const int64_t wide = m.gate_factor() * width;
+  const bool gated = is_gated(m.activation);
+  const std::string first = gated ? "experts gate_up" : "experts up";
+  t.expert_gate_up = b.expert_param(first + ".weight", m.hidden, wide,
+                                    {ShardAxis::kCols, ways, gated ? width : 0});
+  t.expert_down = b.expert_param("experts down.weight", width, m.hidden, {ShardAxis::kRows, ways});
   if (m.ffn_bias) {
     t.expert_gate_up_bias = b.expert_bias_param(first + ".bias", wide);
     t.expert_down_bias = b.expert_bias_param("experts down.bias", m.hidden);
@@ -43,7 +47,7 @@ void moe_params(StageBuilder& b, FfnTape& t) {
 // In the attention segment: norm, router and the operand that dispatch and shared expert read.
 TensorId route(StageBuilder& b, TensorId& x, const Addends& add, FfnTape& t) {
   const ModelSpec& m = b.model();
-  const int64_t tokens = b.tokens();
+  const int64_t tokens = b.stream_rows();
   moe_params(b, t);
   const TensorId normed = b.norm_add(t.norm, x, add);
   t.input = x;
@@ -66,7 +70,7 @@ void dispatch(StageBuilder& b, TensorId operand, FfnTape& t) {
   const int64_t ranks = b.config().plan.expert_parallel;
   b.stream(StreamKind::kAllToAll);
   t.dispatch_layout = b.map(OpKind::kDispatchLayout, "dispatch layout", {t.routing}, Dtype::kInt32,
-                            1, dispatch_layout_words(b.tokens(), m, ranks));
+                            1, dispatch_layout_words(b.stream_rows(), m, ranks));
   b.graph().tensors[t.dispatch_layout.v].packed = PackedIndex::kDispatchLayout;
   t.arrived =
       b.dynamic_tensor("arrived tokens", b.payload_dtype(), DynamicRows::kArrived, m.hidden);
@@ -92,9 +96,9 @@ TensorId dispatch_grads(StageBuilder& b, TensorId dy, const FfnTape& t) {
 void combine_grads(StageBuilder& b, const FfnTape& t, TensorId& dx, TensorId& dweights) {
   if (!travels(b)) return;
   const ModelSpec& m = b.model();
-  const TensorId x = b.tensor("combined grads", Dtype::kBf16, b.tokens(), m.hidden);
+  const TensorId x = b.tensor("combined grads", Dtype::kBf16, b.stream_rows(), m.hidden);
   const TensorId w =
-      b.tensor("routing weight grads", Dtype::kFp32, b.tokens(), m.experts_per_token);
+      b.tensor("routing weight grads", Dtype::kFp32, b.stream_rows(), m.experts_per_token);
   all_to_all(b, OpKind::kCombine, "combine grads", Dtype::kBf16,
              {dx, dweights, t.routing, t.dispatch_layout}, {x, w});
   dx = x;
@@ -104,7 +108,7 @@ void combine_grads(StageBuilder& b, const FfnTape& t, TensorId& dx, TensorId& dw
 // Gradient of the normed input through the router; its operands' weight gradient at once.
 TensorId router_backward(StageBuilder& b, const FfnTape& t, TensorId normed, TensorId dweights) {
   const ModelSpec& m = b.model();
-  const int64_t tokens = b.tokens();
+  const int64_t tokens = b.stream_rows();
   const TensorId dlogits = b.map(OpKind::kRouterBackward, "router bwd",
                                  {t.logits, t.routing, dweights}, Dtype::kBf16, tokens, m.experts);
   if (t.router_linear_bias.valid())
@@ -121,7 +125,7 @@ TensorId router_backward(StageBuilder& b, const FfnTape& t, TensorId normed, Ten
 // The shared expert's output times the sigmoid of one logit a token.
 TensorId gate_forward(StageBuilder& b, TensorId normed, TensorId shared, FfnTape& t) {
   const ModelSpec& m = b.model();
-  const int64_t tokens = b.tokens();
+  const int64_t tokens = b.stream_rows();
   t.shared_gate = b.param("shared gate.weight", Dtype::kBf16, 1, m.hidden);
   t.gate_logit = b.tensor("shared gate logit", Dtype::kBf16, tokens, 1);
   b.gemm("shared gate fwd", GemmLayout::kNT, {.m = tokens, .n = 1, .k = m.hidden}, {normed},
@@ -135,7 +139,7 @@ TensorId gate_forward(StageBuilder& b, TensorId normed, TensorId shared, FfnTape
 TensorId gate_backward(StageBuilder& b, TensorId dy, TensorId normed, const FfnTape& t,
                        Addends& grads) {
   const ModelSpec& m = b.model();
-  const int64_t tokens = b.tokens();
+  const int64_t tokens = b.stream_rows();
   const TensorId dshared = b.tensor("shared out grad", Dtype::kBf16, tokens, m.hidden);
   const TensorId dlogit = b.tensor("shared gate grad", Dtype::kBf16, tokens, 1);
   b.op(OpKind::kGateBackward, "shared gate bwd", {.m = tokens, .n = m.hidden},
@@ -168,7 +172,7 @@ Addends ffn_moe_forward(StageBuilder& b, TensorId& x, const Addends& add, FfnTap
   TensorId gate_up;
   if (m.shared_experts > 0) {
     ffn_params(b, t, "shared", m.shared_width());
-    gate_up = b.linear_forward_operand(t.gate_up, b.operand("shared", operand));
+    gate_up = b.column_forward({t.gate_up}, b.operand("shared", operand))[0];
   }
   const TensorId out = experts_forward(b, t);
   TensorId shared;
@@ -181,7 +185,7 @@ Addends ffn_moe_forward(StageBuilder& b, TensorId& x, const Addends& add, FfnTap
   if (shared.valid()) parts.push_back(shared);
   if (!travels(b)) return parts;
   // The combine kernel adds the shared expert's output to what it sums.
-  const TensorId combined = b.tensor("combined tokens", Dtype::kBf16, b.tokens(), m.hidden);
+  const TensorId combined = b.tensor("combined tokens", Dtype::kBf16, b.stream_rows(), m.hidden);
   parts.push_back(t.dispatch_layout);
   all_to_all(b, OpKind::kCombine, "combine tokens", Dtype::kBf16, parts, {combined});
   return {combined};
@@ -207,8 +211,9 @@ TensorId ffn_moe_backward(StageBuilder& b, TensorId residual, TensorId mask, Ffn
   if (!normed.valid()) normed = b.norm(t.norm, t.input, " again");
   TensorId dnormed_shared;
   if (m.shared_experts > 0) {
-    dnormed_shared = b.linear_dgrad(t.gate_up, dshared);
-    t.wgrads.push_back({t.gate_up, b.prepare_wgrad(t.gate_up, normed, dshared)});
+    dnormed_shared = b.reduce_partial("shared input grad", b.linear_dgrad(t.gate_up, dshared));
+    const TensorId input = b.gather_rows("shared input again", normed);
+    t.wgrads.push_back({t.gate_up, b.prepare_wgrad(t.gate_up, input, dshared)});
   }
 
   b.begin(SegmentKind::kDispatchB, unit, layer);

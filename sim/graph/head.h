@@ -9,7 +9,11 @@ struct HeadTape {
   StageBuilder::Norm norm;
   ParamId weight, loss;
   TensorId input, normed, dlogits;
+  TensorId wgrad_input;  // normed, of all rows
 };
+
+// [vocabulary, hidden] of the embedding or the head, split by tokens of the vocabulary.
+ParamId vocabulary_param(StageBuilder& b, std::string name);
 
 // Final norm, head GEMM in BF16 and cross-entropy, which leaves the gradient of the logits in their
 // place. `weight` is the head's matrix (shared by the MTP modules' heads). `depth` 0 is the trunk's

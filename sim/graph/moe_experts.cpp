@@ -7,6 +7,7 @@ namespace orrery {
 namespace {
 
 constexpr DynamicRows kRows = DynamicRows::kExpanded;
+constexpr DynamicRows kTokens = DynamicRows::kGathered;  // without expert-TP those that arrived
 
 std::string first_name(const ModelSpec& m) {
   return is_gated(m.activation) ? "experts gate_up" : "experts up";
@@ -66,36 +67,82 @@ void expert_layout(StageBuilder& b, FfnTape& t) {
   const ExpertRows& r = b.rows();
   const int64_t k = b.model().experts_per_token;
   // Offsets, source and weight of each row, and the rows of each arrived token's choices.
-  const int64_t words = r.local_experts + 1 + 2 * r.expanded + r.arrived * k;
+  const int64_t words = r.local_experts + 1 + 2 * r.expanded + r.gathered * k;
   t.layout =
       b.map(OpKind::kExpertLayout, "expert layout", {t.arrived_routing}, Dtype::kInt32, 1, words);
   b.graph().tensors[t.layout.v].packed = PackedIndex::kExpertLayout;
+}
+
+bool shares_experts(const StageBuilder& b) { return b.config().plan.expert_tensor_parallel > 1; }
+
+// A collective of the ranks that hold a part of the same experts, over rows of any number.
+void expert_tensor_collective(StageBuilder& b, OpKind kind, const std::string& name,
+                              const std::vector<TensorId>& in, const std::vector<TensorId>& out) {
+  b.stream(StreamKind::kTensor);
+  int64_t row_bytes = 0;
+  for (TensorId t : in) {
+    const Tensor& x = b.graph().tensors[t.v];
+    row_bytes += tensor_bytes(x.dtype, 1, x.cols).count();
+  }
+  b.op(kind, name, {.m = b.rows().gathered, .n = row_bytes}, in, out).comm =
+      CommKind::kExpertTensor;
+  b.stream(StreamKind::kCompute);
+}
+
+// The rows that arrived at all of them, with their routing where `routing` is valid.
+TensorId gather_arrived(StageBuilder& b, const char* name, TensorId x, TensorId* routing) {
+  if (!shares_experts(b)) return x;
+  const Tensor t = b.graph().tensors[x.v];
+  std::vector<TensorId> in = {x}, out = {b.dynamic_tensor(name, t.dtype, kTokens, t.cols)};
+  if (routing != nullptr) {
+    const Tensor r = b.graph().tensors[routing->v];
+    in.push_back(*routing);
+    out.push_back(b.dynamic_tensor("gathered routing", Dtype::kInt32, kTokens, r.cols));
+    *routing = out[1];
+  }
+  expert_tensor_collective(b, OpKind::kAllGather, name, in, out);
+  return out[0];
+}
+
+// The sums over them, each rank's own rows.
+void scatter_arrived(StageBuilder& b, const char* name, const std::vector<TensorId*>& sums) {
+  if (!shares_experts(b)) return;
+  std::vector<TensorId> in, out;
+  for (TensorId* x : sums) {
+    const Tensor t = b.graph().tensors[x->v];
+    in.push_back(*x);
+    out.push_back(b.dynamic_tensor(name, t.dtype, DynamicRows::kArrived, t.cols));
+    *x = out.back();
+  }
+  expert_tensor_collective(b, OpKind::kReduceScatter, name, in, out);
 }
 
 }  // namespace
 
 TensorId experts_forward(StageBuilder& b, FfnTape& t) {
   const ModelSpec& m = b.model();
+  const int64_t width = expert_width(b);
+  t.arrived = gather_arrived(b, "gathered tokens", t.arrived, &t.arrived_routing);
   expert_layout(b, t);
   b.row_proportional(true);
   const TensorId x = b.dynamic_map(OpKind::kPermute, "permute tokens", {t.arrived, t.layout},
                                    b.payload_dtype(), kRows, m.hidden);
-  const TensorId gate_up = grouped_gemm(b, first_name(m) + " fwd", GemmLayout::kNN, x, m.hidden,
-                                        m.gate_factor() * m.expert_ffn, t.layout, t.expert_gate_up,
-                                        t.expert_gate_up_bias);
+  const TensorId gate_up =
+      grouped_gemm(b, first_name(m) + " fwd", GemmLayout::kNN, x, m.hidden, m.gate_factor() * width,
+                   t.layout, t.expert_gate_up, t.expert_gate_up_bias);
   const ActivationOps ops = activation_ops(m);
   const std::string name = std::string("experts ") + ops.name;
   const TensorId act =
-      b.fp8()
-          ? b.dynamic_map(ops.cast, name + "+cast", {gate_up}, Dtype::kFp8Row, kRows, m.expert_ffn)
-          : b.dynamic_map(ops.map, name, {gate_up}, Dtype::kBf16, kRows, m.expert_ffn);
-  const TensorId y = grouped_gemm(b, "experts down fwd", GemmLayout::kNN, act, m.expert_ffn,
-                                  m.hidden, t.layout, t.expert_down, t.expert_down_bias);
-  const TensorId out = b.dynamic_map(OpKind::kUnpermute, "unpermute tokens", {y, t.layout},
-                                     Dtype::kBf16, DynamicRows::kArrived, m.hidden);
+      b.fp8() ? b.dynamic_map(ops.cast, name + "+cast", {gate_up}, Dtype::kFp8Row, kRows, width)
+              : b.dynamic_map(ops.map, name, {gate_up}, Dtype::kBf16, kRows, width);
+  const TensorId y = grouped_gemm(b, "experts down fwd", GemmLayout::kNN, act, width, m.hidden,
+                                  t.layout, t.expert_down, t.expert_down_bias);
+  TensorId out = b.dynamic_map(OpKind::kUnpermute, "unpermute tokens", {y, t.layout}, Dtype::kBf16,
+                               kTokens, m.hidden);
   b.last_op().shape.index = 1;  // weighted
   t.expert_gate_up_kept = gate_up;
   b.row_proportional(false);
+  scatter_arrived(b, "expert outputs", {&out});
   return out;
 }
 
@@ -108,8 +155,9 @@ void experts_keep(StageBuilder& b, FfnTape& t) {
 
 TensorId experts_backward(StageBuilder& b, TensorId dy_arrived, FfnTape& t, TensorId& dweights) {
   const ModelSpec& m = b.model();
-  const int64_t wide = m.gate_factor() * m.expert_ffn;
+  const int64_t width = expert_width(b), wide = m.gate_factor() * width;
   const std::string first = first_name(m);
+  dy_arrived = gather_arrived(b, "gathered grads", dy_arrived, nullptr);
   b.row_proportional(true);
   TensorId gate_up = t.expert_gate_up_kept;
   if (b.fp8() && b.config().plan.recompute.swiglu)
@@ -118,38 +166,38 @@ TensorId experts_backward(StageBuilder& b, TensorId dy_arrived, FfnTape& t, Tens
   t.grad = b.dynamic_map(OpKind::kPermute, "permute grads", {dy_arrived, t.layout},
                          b.payload_dtype(), kRows, m.hidden);
   const TensorId dact = grouped_gemm(b, "experts down dgrad", GemmLayout::kNT, t.grad, m.hidden,
-                                     m.expert_ffn, t.layout, t.expert_down);
-  const TensorId act = b.dynamic_tensor("experts activation", Dtype::kBf16, kRows, m.expert_ffn);
+                                     width, t.layout, t.expert_down);
+  const TensorId act = b.dynamic_tensor("experts activation", Dtype::kBf16, kRows, width);
   const TensorId dgate = b.dynamic_tensor(first + " grad", Dtype::kBf16, kRows, wide);
   const ActivationOps ops = activation_ops(m);
   b.op(ops.backward, std::string("experts ") + ops.name + " fwd+bwd",
-       {.m = b.balanced(kRows), .n = m.expert_ffn}, {gate_up, dact, t.layout}, {dgate, act});
-  dweights = b.dynamic_tensor("arrived weight grads", Dtype::kFp32, DynamicRows::kArrived,
-                              m.experts_per_token);
+       {.m = b.balanced(kRows), .n = width}, {gate_up, dact, t.layout}, {dgate, act});
+  dweights = b.dynamic_tensor("arrived weight grads", Dtype::kFp32, kTokens, m.experts_per_token);
   std::vector<TensorId> products = {act, dact, t.layout};
   if (m.ffn_bias) products.push_back(t.grad);  // the weight also multiplies the bias
   b.op(OpKind::kSwiGluWeightBackward, "experts routing weight grad",
-       {.m = b.balanced(kRows), .n = m.expert_ffn}, products, {dweights}, t.expert_down_bias);
+       {.m = b.balanced(kRows), .n = width}, products, {dweights}, t.expert_down_bias);
   if (m.ffn_bias) {
     bias_grad(b, "experts down bias grad", t.grad, t.layout, m.hidden, t.expert_down_bias);
     b.last_op().shape.index = 1;  // weighted
     bias_grad(b, first + " bias grad", dgate, t.layout, wide, t.expert_gate_up_bias);
   }
-  t.activation = b.transposed_operand("experts down input^T", act, m.expert_ffn);
+  t.activation = b.transposed_operand("experts down input^T", act, width);
   const TensorId dgate_operand = b.payload(first + " grad", dgate);
   const TensorId dx = grouped_gemm(b, first + " dgrad", GemmLayout::kNT, dgate_operand, wide,
                                    m.hidden, t.layout, t.expert_gate_up);
-  const TensorId out = b.dynamic_map(OpKind::kUnpermute, "unpermute grads", {dx, t.layout},
-                                     Dtype::kBf16, DynamicRows::kArrived, m.hidden);
+  TensorId out = b.dynamic_map(OpKind::kUnpermute, "unpermute grads", {dx, t.layout}, Dtype::kBf16,
+                               kTokens, m.hidden);
   t.dgate = b.transposed_operand(first + " grad^T", dgate, wide);
   b.row_proportional(false);
+  scatter_arrived(b, "expert input grads", {&out, &dweights});
   return out;
 }
 
 void expert_wgrads(StageBuilder& b, const FfnTape& t) {
   const ModelSpec& m = b.model();
   const ExpertRows& r = b.rows();
-  const int64_t rows = r.expanded / r.local_experts;
+  const int64_t rows = r.expanded / r.local_experts, width = expert_width(b);
   b.row_proportional(true);
   // Gradient [in, out] of each expert: its rows of x, transposed, times those of dy.
   const auto each_expert = [&](const std::string& name, TensorId x, TensorId dy, int64_t in,
@@ -168,7 +216,7 @@ void expert_wgrads(StageBuilder& b, const FfnTape& t) {
     b.stream(StreamKind::kCompute);
   };
   const TensorId dy = b.transposed_operand("experts down grad^T", t.grad, m.hidden);
-  each_expert("experts down wgrad", t.activation, dy, m.expert_ffn, m.hidden, t.expert_down);
+  each_expert("experts down wgrad", t.activation, dy, width, m.hidden, t.expert_down);
   TensorId x;
   if (b.fp8()) {
     x = b.map(OpKind::kCastTranspose, first_name(m) + " input^T", {t.arrived, t.layout},
@@ -179,7 +227,7 @@ void expert_wgrads(StageBuilder& b, const FfnTape& t) {
                       kRows, m.hidden);
     x = b.transposed_operand("experts gate_up input^T", x, m.hidden);
   }
-  each_expert(first_name(m) + " wgrad", x, t.dgate, m.hidden, m.gate_factor() * m.expert_ffn,
+  each_expert(first_name(m) + " wgrad", x, t.dgate, m.hidden, m.gate_factor() * width,
               t.expert_gate_up);
   b.row_proportional(false);
 }

@@ -63,6 +63,9 @@ constexpr std::array<KindInfo, kOpKinds> kKinds = {{
     {"permute", R::kCompute, C::kMoePermute},
     {"unpermute", R::kCompute, C::kMoePermute},
     {"cross_entropy", R::kCompute, C::kElementwise},
+    {"cross_entropy_part", R::kCompute, C::kElementwise},
+    {"cross_entropy_merge", R::kCompute, C::kElementwise},
+    {"attention_merge", R::kCompute, C::kElementwise},
     {"router", R::kCompute, C::kElementwise},
     {"router_backward", R::kCompute, C::kElementwise},
     {"expert_layout", R::kCompute, C::kMoePermute},
@@ -80,6 +83,9 @@ constexpr std::array<KindInfo, kOpKinds> kKinds = {{
     {"recv", R::kNetwork, C::kCommP2p},
     {"reduce_scatter", R::kNetwork, C::kCommGradient},
     {"all_gather", R::kNetwork, C::kCommGradient},
+    {"ring_exchange", R::kNetwork, C::kCommContext},
+    {"scatter_heads", R::kNetwork, C::kCommContext},
+    {"gather_heads", R::kNetwork, C::kCommContext},
     {"all_reduce", R::kNetwork, C::kCommGradient},
 }};
 
@@ -89,13 +95,19 @@ const std::string_view kKernelClassNames[kKernelClasses] = {
     "gemm_dense",    "gemm_grouped", "gemm_wgrad",  "gemm_bf16", "attn_core_fwd",
     "attn_core_bwd", "quant_cast",   "transpose",   "rmsnorm",   "rope_copy",
     "swiglu",        "moe_permute",  "elementwise", "optimizer", "comm_dispatch",
-    "comm_combine",  "comm_notify",  "comm_layout", "comm_p2p",  "comm_gradient"};
+    "comm_combine",  "comm_notify",  "comm_layout", "comm_p2p",  "comm_gradient",
+    "comm_tensor",   "comm_context"};
 
 const std::string_view kPhaseNames[kPhases] = {"forward", "backward", "weight", "optimizer"};
 
 std::string_view op_kind_name(OpKind k) { return kKinds[static_cast<std::size_t>(k)].name; }
 
 Resource op_resource(OpKind k) { return kKinds[static_cast<std::size_t>(k)].resource; }
+
+bool modifies_first_input(OpKind k) {
+  return k == OpKind::kRope || k == OpKind::kRopeBackward || k == OpKind::kCrossEntropy ||
+         k == OpKind::kAddPositions || k == OpKind::kCrossEntropyMerge;
+}
 
 KernelClass op_kind_class(OpKind k) { return kKinds[static_cast<std::size_t>(k)].cls; }
 

@@ -63,6 +63,11 @@ enum class OpKind : uint8_t {
   kPermute,       // arrived rows expanded to one row per (token, local expert)
   kUnpermute,     // weighted sum back to one row per arrived token
   kCrossEntropy,  // forward and the gradient of the logits in place; adds to the loss
+  // The same over a split vocabulary: maximum, sum of exponentials and the label's logit of each
+  // token in this rank's part; then the loss from all parts, and the gradient in place.
+  kCrossEntropyPart,
+  kCrossEntropyMerge,
+  kAttentionMerge,  // outputs over parts of the keys, weighted by their log-sum-exps
   // Routing, as the stack implements it (StackSpec composites).
   kRouter,  // scores and top-k; counts tokens per expert
   kRouterBackward,
@@ -83,6 +88,9 @@ enum class OpKind : uint8_t {
   kRecv,
   kReduceScatter,
   kAllGather,
+  kRingExchange,  // own tensors to the next rank of the group, those of the one before come
+  kScatterHeads,  // some heads of all the group's tokens for all heads of the rank's own
+  kGatherHeads,   // the way back
   kAllReduce,
 };
 constexpr int kOpKinds = static_cast<int>(OpKind::kAllReduce) + 1;
@@ -110,8 +118,10 @@ enum class KernelClass : uint8_t {
   kCommLayout,
   kCommP2p,
   kCommGradient,
+  kCommTensor,   // of tensor and expert-tensor parallelism
+  kCommContext,  // of context parallelism
 };
-constexpr int kKernelClasses = static_cast<int>(KernelClass::kCommGradient) + 1;
+constexpr int kKernelClasses = static_cast<int>(KernelClass::kCommContext) + 1;
 extern const std::string_view kKernelClassNames[kKernelClasses];
 
 enum class Phase : uint8_t { kForward, kBackward, kWeight, kOptimizer };
@@ -125,6 +135,7 @@ enum class Resource : uint8_t {
   kNetwork,   // the NIC (P2P, gradient collectives)
 };
 Resource op_resource(OpKind k);
+bool modifies_first_input(OpKind k);  // in place
 KernelClass op_kind_class(OpKind k);  // of its kernels on their own; see op_class
 
 // How the operands of C[m, n] = A·B lie in memory, row-major: kNT: A[m, k], B[n, k]; kNN: A[m, k],
@@ -139,7 +150,12 @@ enum class GemmLayout : uint8_t { kNT, kNN, kTN };
 // `first` columns of its first input before those of the second. RoPE's heads are `k` columns wide
 // where k is given. A norm of `groups` heads norms each on its own. Positions: k is the sequence
 // length.
-// kLoadTokens: the ids `column` positions ahead. Optimizer: `index` is the share.
+// GEMM and kRingExchange of pipelined rows: `index` - 1 is the step (pipelined_rows.h), 0: all
+// rows. kLoadTokens: the ids `column` positions ahead; with `first`, those of the rank's `first`
+// entries of the vocabulary, counted from there, -1 for others. Optimizer: `index` is the share.
+// Attention and its backward with context parallelism: `index` - 1 is the step of the ring, 0: no
+// ring. kScatterHeads, kGatherHeads: of k sequences, rows of two parts, `first` elements and the
+// rest, 0: one part.
 struct OpShape {
   int64_t m = 0, n = 0, k = 0;
   int64_t groups = 1;

@@ -32,6 +32,7 @@ class OptimizerBuilder {
 
   StageGraph build() {
     b_.begin(SegmentKind::kOptimizer, 0, -1);
+    sum_tensor_gradients();
     add_embedding_gradients();
     reduce_gradients();
     unscale_gradients();
@@ -56,9 +57,20 @@ class OptimizerBuilder {
     b_.stream(StreamKind::kCompute);
   }
 
+  // Of weights that every rank of the tensor-parallel group holds, each for its own rows or heads.
+  void sum_tensor_gradients() {
+    for (std::size_t i = 0; i < input_.shares.size(); ++i) {
+      const OptimizerShare& s = input_.shares[i];
+      if (s.tensor_summed == 0) continue;
+      ready_.push_back(token("summed gradients"));
+      collective(OpKind::kAllReduce, "sum tensor-parallel gradients", CommKind::kTensor, s.chunk,
+                 s.tensor_summed, kGradBytes, {}, ready_.back(), static_cast<int64_t>(i));
+    }
+  }
+
   // Before the replicas reduce: the first and the last stage of a pipeline both read the embedding.
   void add_embedding_gradients() {
-    const int64_t n = config_.model.vocab * config_.model.hidden;
+    const int64_t n = config_.model.vocab / config_.plan.tensor_parallel * config_.model.hidden;
     for (int chunk : input_.chunks_with_shared_embedding) {
       ready_.push_back(token("embedding gradients"));
       collective(OpKind::kAllReduce, "reduce embedding gradients", CommKind::kEmbedding, chunk, n,
@@ -139,8 +151,11 @@ class OptimizerBuilder {
     for (const OptimizerInput::Routers& r : input_.routers) {
       const int64_t loads = config_.model.experts * r.layers;
       const TensorId load = token("expert load");
-      collective(OpKind::kAllReduce, "reduce expert load", CommKind::kData, r.chunk, loads,
-                 kGradBytes, {}, load, kNoShare);
+      // The ranks of a tensor-parallel group route different tokens.
+      const bool each = config_.plan.tensor_parallel > 1;
+      collective(OpKind::kAllReduce, "reduce expert load",
+                 each ? CommKind::kStage : CommKind::kData, r.chunk, loads, kGradBytes, {}, load,
+                 kNoShare);
       // Reads the loads and the biases, writes the biases, zeroes the loads.
       b_.op(OpKind::kRouterBias, "update router bias", {.m = loads, .n = 16}, {load}, {});
       b_.last_op().unit = static_cast<int16_t>(r.chunk);

@@ -16,11 +16,14 @@ struct OptimizerShare {
   int chunk = 0;
   int stage = 0;
   CommKind comm = CommKind::kData;
-  std::vector<ParamId> params;   // of the stage
-  std::vector<int64_t> offsets;  // where each starts
-  int64_t elements = 0;          // of all, padded to a multiple of shards x 128
-  int64_t owners = 1;            // replicas that reduce their gradients together
-  int64_t shards = 1;            // over which the states are split: owners, or 1 with ZeRO-0
+  std::vector<ParamId> params;    // of the stage
+  std::vector<int64_t> offsets;   // where each starts
+  int64_t elements = 0;           // of all, padded to a multiple of shards x 128
+  int64_t owners = 1;             // replicas that reduce their gradients together
+  int64_t tensor_replicated = 0;  // leading elements that are the same on all ranks of the
+                                  // tensor-parallel group,
+  int64_t tensor_summed = 0;      // and of these the first, whose gradients are summed over it
+  int64_t shards = 1;             // over which the states are split: owners, or 1 with ZeRO-0
   // Of a stage that repeats the first stage's embedding: left out of the gradient norm.
   ParamId repeated;
 

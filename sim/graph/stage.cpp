@@ -53,18 +53,16 @@ class StageAssembler {
   void boundary_params() {
     const bool tied = model().tied_embeddings;
     if (first_ || (last_ && (tied || model().mtp_layers > 0)))
-      embedding_ =
-          b_.param(std::string(kEmbeddingParam), Dtype::kBf16, model().vocab, model().hidden);
+      embedding_ = vocabulary_param(b_, std::string(kEmbeddingParam));
     if (first_ && model().position == PositionKind::kLearned)
       positions_ = b_.param("positions.weight", Dtype::kBf16, model().max_position_embeddings,
                             model().hidden);
-    if (last_)
-      head_ =
-          tied ? embedding_ : b_.param("head.weight", Dtype::kBf16, model().vocab, model().hidden);
+    if (last_) head_ = tied ? embedding_ : vocabulary_param(b_, "head.weight");
   }
 
   TensorId boundary(const char* name) {
-    return b_.tensor(name, Dtype::kBf16, b_.tokens(), model().hidden, BufferKind::kCommunication);
+    return b_.tensor(name, Dtype::kBf16, b_.stream_rows(), model().hidden,
+                     BufferKind::kCommunication);
   }
 
   void layer_forward(Unit& u, int index, TensorId& x, Addends& add) {
@@ -202,8 +200,18 @@ class StageAssembler {
     b_.again(false);
   }
 
+  // The last step of a layer's backward.
+  struct WaitingNorm {
+    const AttentionTape* tape = nullptr;
+    int layer = -1;
+    TensorId dnormed, residual, normed_grad;
+  };
+
+  TensorId norm_backward(const WaitingNorm& n) {
+    return attention_norm_backward(b_, n.dnormed, n.residual, n.normed_grad, *n.tape);
+  }
+
   TensorId layer_backward(Unit& u, int index, TensorId dy) {
-    recompute(index);
     LayerTape& t = u.tape;
     TensorId dx;
     if (t.moe) {
@@ -215,13 +223,30 @@ class StageAssembler {
     const bool sequential = model().block == BlockForm::kSequential;
     const TensorId branch =
         b_.dropout_backward("attention dropout bwd", sequential ? dx : dy, t.attention_mask);
+    WaitingNorm norm{&t.attention, u.layer, {}, dx, {}};
     if (model().block == BlockForm::kParallelOneNorm) {
       t.attention.normed = t.ffn.normed;
-      dy = attention_backward(b_, branch, dy, dx, t.attention);
-    } else {
-      dy = attention_backward(b_, branch, dx, {}, t.attention);
+      norm.residual = dy, norm.normed_grad = dx;
     }
+    norm.dnormed = attention_backward(b_, branch, t.attention);
+    if (norm_waits(u, index)) {
+      norm_ = norm;
+      return {};
+    }
+    dy = norm_backward(norm);
     return t.has_mtp_input ? mtp_input_backward(b_, dy, embedding_, t.mtp) : dy;
+  }
+
+  // With tensor parallelism the sum of an attention block's input gradients travels beside its
+  // weight gradients; the norm's backward, which reads it, starts the layer below.
+  bool norm_waits(const Unit& u, int index) const {
+    return b_.tensor_parallel() > 1 && index > 0 && !u.tape.has_mtp_input &&
+           !units_[static_cast<std::size_t>(index - 1)].head;
+  }
+
+  TensorId waiting_norm_backward(const Unit& below, int index) {
+    b_.begin(below.tape.moe ? SegmentKind::kCombineB : SegmentKind::kMlpB, index, norm_.layer);
+    return norm_backward(norm_);
   }
 
   void backward() {
@@ -234,6 +259,8 @@ class StageAssembler {
         const TensorId dx = head_backward(b_, u.head_tape, i);
         dy = dy.valid() ? b_.add("add head grad", dx, {dy}) : dx;
       } else {
+        recompute(i);
+        if (!dy.valid()) dy = waiting_norm_backward(u, i);
         dy = layer_backward(u, i, dy);
       }
     }
@@ -291,6 +318,7 @@ class StageAssembler {
   int64_t first_layer_ = 0, layers_ = 0;
   std::deque<Unit> units_;
   std::vector<int> recompute_from_;
+  WaitingNorm norm_;  // of the layer above
   ParamId embedding_, positions_, head_;
   TensorId embedding_mask_;
   TensorId ids_, act_in_, act_out_, grad_in_, grad_out_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "sim/graph/pipelined_rows.h"
 #include "sim/graph/work.h"
 
 namespace orrery {
@@ -17,8 +18,9 @@ ExpertRows expert_rows(const GraphConfig& c) {
   ExpertRows r;
   if (c.model.experts == 0) return r;
   const ModelSpec& m = c.model;
-  const int64_t tokens = c.plan.tokens_per_micro_batch();
+  const int64_t tokens = c.plan.rows_per_rank();
   const int64_t ranks = c.plan.expert_parallel;
+  const int64_t gathered = c.plan.expert_tensor_parallel;
   r.local_experts = m.experts / ranks;
   r.expanded = tokens * m.experts_per_token + r.local_experts * 64;
   if (m.router.capacity_factor > 0) {
@@ -27,6 +29,7 @@ ExpertRows expert_rows(const GraphConfig& c) {
     const int64_t most = r.local_experts * ranks * static_cast<int64_t>(std::ceil(share));
     r.expanded = m.router.pad_to_capacity ? most : std::min(r.expanded, most);
   }
+  r.expanded += (gathered - 1) * (r.expanded - r.local_experts * 64);
   // A token reaches the experts of `top_groups` groups; a rank holds `local_experts` of them. Where
   // a rank holds several groups, the choice counts as one among all experts.
   const int64_t group = m.experts / m.expert_groups;
@@ -38,7 +41,8 @@ ExpertRows expert_rows(const GraphConfig& c) {
   const double distinct =
       static_cast<double>(reachable) / static_cast<double>(r.local_experts) * (1 - miss);
   r.arrived = static_cast<int64_t>(static_cast<double>(tokens) * distinct + 0.5);
-  const int64_t nodes = (ranks + c.gpus_per_node - 1) / c.gpus_per_node;
+  r.gathered = r.arrived * gathered;
+  const int64_t nodes = (c.plan.expert_ranks() + c.gpus_per_node - 1) / c.gpus_per_node;
   r.nodes_per_token = std::min(nodes, m.experts_per_token);
   if (c.plan.max_nodes_per_token > 0)
     r.nodes_per_token = std::min(r.nodes_per_token, c.plan.max_nodes_per_token);
@@ -70,8 +74,10 @@ SegmentKind again_segment(SegmentKind s) {
 void StageBuilder::begin(SegmentKind segment, int unit, int layer) {
   if (again_) segment = again_segment(segment);
   const auto at = static_cast<uint32_t>(graph_.ops.size());
+  const bool same = !graph_.segments.empty() && graph_.segments.back().kind == segment &&
+                    graph_.segments.back().unit == unit;
   if (!graph_.segments.empty()) graph_.segments.back().end_op = at;
-  graph_.segments.push_back({segment, static_cast<int16_t>(unit), at, at});
+  if (!same) graph_.segments.push_back({segment, static_cast<int16_t>(unit), at, at});
   segment_ = segment;
   unit_ = unit;
   layer_ = layer;
@@ -108,8 +114,25 @@ ParamId StageBuilder::param(std::string name, Dtype dtype, int64_t rows, int64_t
   p.rows = rows;
   p.cols = cols;
   p.layer = layer_;
+  p.tensor_summed = config_.plan.splits_rows();
   graph_.params.push_back(std::move(p));
   return {static_cast<uint32_t>(graph_.params.size() - 1)};
+}
+
+ParamId StageBuilder::sharded_param(std::string name, Dtype dtype, int64_t rows, int64_t cols,
+                                    ParamShard shard) {
+  const ParamId p = param(std::move(name), dtype, rows, cols);
+  if (shard.ways == 1) return p;
+  graph_.params[p.v].shard = shard;
+  graph_.params[p.v].tensor_summed = false;
+  return p;
+}
+
+ParamId StageBuilder::sharded_bias_param(std::string name, int64_t cols, int64_t first) {
+  const ParamId p = sharded_param(std::move(name), Dtype::kBf16, 1, cols,
+                                  {ShardAxis::kCols, tensor_parallel(), first});
+  graph_.params[p.v].init = ParamInit::kZeros;
+  return p;
 }
 
 ParamId StageBuilder::bias_param(std::string name, int64_t cols) {
@@ -118,8 +141,10 @@ ParamId StageBuilder::bias_param(std::string name, int64_t cols) {
   return p;
 }
 
-ParamId StageBuilder::expert_param(std::string name, int64_t rows, int64_t cols) {
-  const ParamId p = param(std::move(name), weight_dtype(), rows_.local_experts * rows, cols);
+ParamId StageBuilder::expert_param(std::string name, int64_t rows, int64_t cols, ParamShard shard) {
+  const ParamId p =
+      sharded_param(std::move(name), weight_dtype(), rows_.local_experts * rows, cols, shard);
+  graph_.params[p.v].tensor_summed = false;
   graph_.params[p.v].expert = true;
   graph_.params[p.v].groups = rows_.local_experts;
   return p;
@@ -128,6 +153,7 @@ ParamId StageBuilder::expert_param(std::string name, int64_t rows, int64_t cols)
 ParamId StageBuilder::expert_bias_param(std::string name, int64_t cols) {
   const ParamId p = bias_param(std::move(name), cols);
   graph_.params[p.v].rows = rows_.local_experts;
+  graph_.params[p.v].tensor_summed = false;
   graph_.params[p.v].expert = true;
   graph_.params[p.v].groups = rows_.local_experts;
   return p;
@@ -136,6 +162,7 @@ ParamId StageBuilder::expert_bias_param(std::string name, int64_t cols) {
 ParamId StageBuilder::buffer(std::string name, int64_t cols, bool saved) {
   const ParamId p = param(std::move(name), Dtype::kFp32, 1, cols);
   graph_.params[p.v].trained = false;
+  graph_.params[p.v].tensor_summed = false;
   graph_.params[p.v].saved = saved;
   graph_.params[p.v].init = ParamInit::kZeros;
   return p;
@@ -242,11 +269,83 @@ StageBuilder::Linear StageBuilder::linear(const std::string& name, int64_t in, i
   return l;
 }
 
+StageBuilder::Linear StageBuilder::column_linear(const std::string& name, int64_t in, int64_t out,
+                                                 bool bias, int64_t first) {
+  const int64_t t = tensor_parallel();
+  const ParamId weight = sharded_param(name + ".weight", weight_dtype(), out / t, in,
+                                       {ShardAxis::kRows, t, first / t});
+  Linear l{name, weight, in, out / t, {}, Split::kColumn};
+  if (bias) l.bias = sharded_bias_param(name + ".bias", out / t, first / t);
+  return l;
+}
+
+StageBuilder::Linear StageBuilder::row_linear(const std::string& name, int64_t in, int64_t out,
+                                              bool bias) {
+  const int64_t t = tensor_parallel();
+  const ParamId weight =
+      sharded_param(name + ".weight", weight_dtype(), out, in / t, {ShardAxis::kCols, t});
+  Linear l{name, weight, in / t, out, {}, Split::kRow};
+  if (!bias) return l;
+  l.bias = bias_param(name + ".bias", out);
+  graph_.params[l.bias.v].tensor_summed = false;  // every rank has the gradient of all rows
+  return l;
+}
+
+// From x, whole on each rank, to `rows` rows.
+TensorId StageBuilder::collective(OpKind kind, const std::string& name, TensorId x, int64_t rows) {
+  const Tensor t = graph_.tensors[x.v];
+  const StreamKind before = stream_;
+  stream_ = StreamKind::kTensor;
+  const TensorId out = tensor(name, t.dtype, rows, t.cols);
+  const int64_t row_bytes = tensor_bytes(t.dtype, 1, t.cols).count();
+  op(kind, name, {.m = std::max(rows, t.rows), .n = row_bytes}, {x}, {out}).comm =
+      CommKind::kTensor;
+  stream_ = before;
+  return out;
+}
+
+TensorId StageBuilder::tensor_all_gather(const std::string& name, TensorId x) {
+  const int64_t rows = graph_.tensors[x.v].rows * tensor_parallel();
+  return collective(OpKind::kAllGather, name + " all-gather", x, rows);
+}
+
+TensorId StageBuilder::gather_rows(const std::string& name, TensorId x) {
+  return config_.plan.splits_rows() ? tensor_all_gather(name, x) : x;
+}
+
+TensorId StageBuilder::reduce_partial(const std::string& name, TensorId x) {
+  if (tensor_parallel() == 1) return x;
+  const int64_t rows = graph_.tensors[x.v].rows;
+  return config_.plan.splits_rows() ? collective(OpKind::kReduceScatter, name + " reduce-scatter",
+                                                 x, rows / tensor_parallel())
+                                    : collective(OpKind::kAllReduce, name + " all-reduce", x, rows);
+}
+
+std::vector<TensorId> StageBuilder::column_forward(const std::vector<Linear>& layers,
+                                                   TensorId operand) {
+  if (config_.plan.pipelines_rows()) return pipelined_column_forward(*this, layers, operand);
+  const TensorId x = gather_rows(layers[0].name, operand);
+  std::vector<TensorId> out;
+  for (const Linear& l : layers) out.push_back(linear_forward_operand(l, x));
+  return out;
+}
+
 TensorId StageBuilder::linear_forward(const Linear& l, TensorId x, const char* role) {
-  return linear_forward_operand(l, operand(l.name, x), role);
+  const TensorId in = operand(l.name, x);
+  if (l.split == Split::kColumn && config_.plan.splits_rows()) return column_forward({l}, in)[0];
+  return linear_forward_operand(l, in, role);
+}
+
+StageBuilder::RowGrad StageBuilder::row_dgrad(const Linear& l, TensorId dy) {
+  // With FP8 the weight gradient reads another cast of dy than this does.
+  if (config_.plan.pipelines_rows() && !fp8()) return pipelined_row_dgrad(*this, l, dy);
+  dy = gather_rows(l.name + " grad", dy);
+  return {linear_dgrad(l, dy), dy};
 }
 
 TensorId StageBuilder::linear_forward_operand(const Linear& l, TensorId x, const char* role) {
+  if (l.split == Split::kRow && config_.plan.pipelines_rows())
+    return pipelined_row_forward(*this, l, x);
   const int64_t rows = graph_.tensors[x.v].rows;
   const OpShape shape{.m = rows, .n = l.out, .k = l.in};
   const std::string name = l.name + " " + role;
@@ -254,14 +353,14 @@ TensorId StageBuilder::linear_forward_operand(const Linear& l, TensorId x, const
     const TensorId y = tensor(l.name + " out", Dtype::kBf16, rows, l.out);
     product(name, GemmLayout::kNT, shape, {x}, {y}, l.weight);
     last_op().bias = l.bias;
-    return y;
+    return l.split == Split::kRow ? reduce_partial(l.name, y) : y;
   }
   const TensorId scales =
       map(OpKind::kTransposeScales, l.name + " scales", {x}, Dtype::kFp32, tiles(l.in), rows);
   const TensorId y = tensor(l.name + " out", Dtype::kBf16, rows, l.out);
   op(OpKind::kGemmFp8, name, shape, {x, scales}, {y}, l.weight);
   last_op().bias = l.bias;
-  return y;
+  return l.split == Split::kRow ? reduce_partial(l.name, y) : y;
 }
 
 TensorId StageBuilder::linear_dgrad(const Linear& l, TensorId dy) {
@@ -306,6 +405,12 @@ void StageBuilder::linear_wgrad(const Linear& l, std::pair<TensorId, TensorId> o
 StageBuilder::Norm StageBuilder::rms_norm(const std::string& name, int64_t cols, int64_t heads) {
   Norm n{name, param(name + ".weight", Dtype::kBf16, 1, cols), {}, false, heads};
   graph_.params[n.weight.v].init = ParamInit::kOnes;
+  return n;
+}
+
+StageBuilder::Norm StageBuilder::head_norm(const std::string& name, int64_t cols, int64_t heads) {
+  const Norm n = rms_norm(name, cols, heads);
+  graph_.params[n.weight.v].tensor_summed = tensor_parallel() > 1;
   return n;
 }
 

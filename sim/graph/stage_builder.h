@@ -27,6 +27,7 @@ struct ExpertRows {
   // most that of each rank's tokens, or just that with padding (RouterSpec).
   int64_t expanded = 0;
   int64_t arrived = 0;          // one row per token that chose at least one local expert
+  int64_t gathered = 0;         // those of the expert-tensor-parallel group together
   int64_t nodes_per_token = 1;  // that a token is sent to (its own may be among them)
 };
 // Balanced routing over `top_groups` of the model's expert groups. Expected distinct ranks of a
@@ -42,10 +43,16 @@ class StageBuilder {
 
   const GraphConfig& config() const { return config_; }
   const ModelSpec& model() const { return config_.model; }
-  int64_t tokens() const { return config_.plan.tokens_per_micro_batch(); }
+  int64_t tokens() const { return config_.plan.tokens_per_rank(); }
+  // Rows of the residual stream: all tokens, or with sequence parallelism this rank's part.
+  int64_t stream_rows() const { return config_.plan.rows_per_rank(); }
+  int64_t tensor_parallel() const { return config_.plan.tensor_parallel; }
+  // This rank's heads.
+  int64_t heads() const { return config_.model.heads / tensor_parallel(); }
+  int64_t kv_heads() const { return config_.model.kv_heads / tensor_parallel(); }
   const ExpertRows& rows() const { return rows_; }
 
-  // Where the next ops go.
+  // Where the next ops go; on with the segment when it is the last one.
   void begin(SegmentKind segment, int unit, int layer);
   // What follows is a forward that ran before: its segments are the (R) ones, its parameters those
   // that are there, and its ops count nothing twice.
@@ -58,13 +65,19 @@ class StageBuilder {
   // [rows of the router's choice, cols], as balanced routing would make it.
   TensorId dynamic_tensor(std::string name, Dtype dtype, DynamicRows rows, int64_t cols);
   int64_t balanced(DynamicRows rows) const {
+    if (rows == DynamicRows::kGathered) return rows_.gathered;
     return rows == DynamicRows::kArrived ? rows_.arrived : rows_.expanded;
   }
   ParamId param(std::string name, Dtype dtype, int64_t rows, int64_t cols);
   // Vectors that start at 0: biases and attention sinks.
   ParamId bias_param(std::string name, int64_t cols);
-  // Matrices of the local experts, each [rows, cols].
-  ParamId expert_param(std::string name, int64_t rows, int64_t cols);
+  // This rank's shard of a matrix, or of a vector that starts at 0; rows and cols are the shard's,
+  // shard.first too.
+  ParamId sharded_param(std::string name, Dtype dtype, int64_t rows, int64_t cols,
+                        ParamShard shard);
+  ParamId sharded_bias_param(std::string name, int64_t cols, int64_t first = 0);
+  // Matrices of the local experts, each [rows, cols] on this rank.
+  ParamId expert_param(std::string name, int64_t rows, int64_t cols, ParamShard shard);
   // A vector for each local expert, zero at first.
   ParamId expert_bias_param(std::string name, int64_t cols);
   // State that ops update and the optimizer leaves alone, FP32 [1, cols], zero at first. `saved`:
@@ -87,12 +100,17 @@ class StageBuilder {
   void product(std::string name, GemmLayout layout, OpShape shape, std::vector<TensorId> inputs,
                std::vector<TensorId> outputs, ParamId weight);
 
-  // A linear layer y[rows, out] = x[rows, in] · Wᵀ + bias in the plan's precision.
+  // A linear layer y[rows, out] = x[rows, in] · Wᵀ + bias in the plan's precision. With tensor
+  // parallelism (arXiv 1909.08053) it is whole on every rank, or column-parallel, the outputs split
+  // (`in` and `out` are the rank's), or row-parallel, the inputs split, so that products are
+  // partial sums, to which the first rank's product adds the bias.
+  enum class Split : uint8_t { kNone, kColumn, kRow };
   struct Linear {
     std::string name;
     ParamId weight;
     int64_t in = 0, out = 0;
     ParamId bias;  // invalid: none
+    Split split = Split::kNone;
   };
   // Of the products of the current layer.
   Precision precision() const;
@@ -103,15 +121,38 @@ class StageBuilder {
   // What tokens travel in between experts.
   Dtype payload_dtype() const { return fp8() ? operand_dtype() : Dtype::kBf16; }
   TensorId payload(const std::string& name, TensorId x) { return fp8() ? operand(name, x) : x; }
+  // `in`, `out` and `first` are those of the whole layer; `first`: outputs of the first of two
+  // matrices that are split each on its own.
   Linear linear(const std::string& name, int64_t in, int64_t out, bool bias = false);
+  Linear column_linear(const std::string& name, int64_t in, int64_t out, bool bias = false,
+                       int64_t first = 0);
+  Linear row_linear(const std::string& name, int64_t in, int64_t out, bool bias = false);
   // The operand that a linear layer reads: x cast to the recipe's format, or x itself when that is
   // BF16 or x has been cast. A recipe that casts both ways also leaves the weight gradient's.
   TensorId operand(const std::string& name, TensorId x);
+  // From the rank's rows to those of all ranks, x itself without sequence parallelism.
+  TensorId gather_rows(const std::string& name, TensorId x);
+  // The sum of the ranks' partial sums: of all rows, or with sequence parallelism of the rank's;
+  // x itself without tensor parallelism.
+  TensorId reduce_partial(const std::string& name, TensorId x);
+  // Stacked one after the other, what all ranks of the tensor-parallel group have.
+  TensorId tensor_all_gather(const std::string& name, TensorId x);
+  // Products of column-parallel layers with all ranks' rows of one operand.
+  std::vector<TensorId> column_forward(const std::vector<Linear>& layers, TensorId operand);
+  // Column-parallel: gathers x. Row-parallel: reduces the result.
   TensorId linear_forward(const Linear& l, TensorId x, const char* role = "fwd");
   TensorId linear_forward_operand(const Linear& l, TensorId x, const char* role = "fwd");
-  // Also adds to the bias's gradient.
+  // Of a row-parallel layer: its input gradient, and dy of all rows, which the weight gradient
+  // reads.
+  struct RowGrad {
+    TensorId dx, dy;
+  };
+  RowGrad row_dgrad(const Linear& l, TensorId dy);
+  // Also adds to the bias's gradient. Row-parallel: dy has been gathered. Column-parallel: the
+  // result is to be reduced.
   TensorId linear_dgrad(const Linear& l, TensorId dy);
-  // What the weight gradient reads later: transposed FP8 copies of x and dy, or x and dy.
+  // What the weight gradient reads later, of all rows: transposed FP8 copies of x and dy, or x and
+  // dy.
   std::pair<TensorId, TensorId> prepare_wgrad(const Linear& l, TensorId x, TensorId dy);
   // Of x [rows, cols] along its rows: cast and transposed, or x itself.
   TensorId transposed_operand(const std::string& name, TensorId x, int64_t cols);
@@ -127,6 +168,8 @@ class StageBuilder {
   // The model's norm of [rows, cols], with parameters "name.weight" and "name.bias".
   Norm model_norm(const std::string& name, int64_t cols);
   Norm rms_norm(const std::string& name, int64_t cols, int64_t heads = 1);
+  // Of each of this rank's heads, with one weight for all heads of all ranks.
+  Norm head_norm(const std::string& name, int64_t cols, int64_t heads);
   TensorId norm(const Norm& n, TensorId x, const char* role = "");
   // Norm of x plus the addends; x becomes the sum.
   TensorId norm_add(const Norm& n, TensorId& x, const Addends& add);
@@ -146,6 +189,8 @@ class StageBuilder {
   StageGraph finish();
 
  private:
+  TensorId collective(OpKind kind, const std::string& name, TensorId x, int64_t rows);
+
   // Both copies of a BF16 tensor that a recipe casts both ways (sim/graph/recipe.cpp).
   struct Copies {
     TensorId of, rows, columns;

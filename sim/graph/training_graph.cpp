@@ -14,13 +14,15 @@ const std::string_view kSegmentNames[kSegmentKinds] = {
     "attn(R)",     "dispatch(R)", "mlp(R)",  "combine(R)"};
 
 const std::string_view kStreamNames[kStreams] = {
-    "compute",        "compute (wgrad)", "expert all-to-all", "send forward 0",
-    "recv forward 0", "send backward 0", "recv backward 0",   "send forward 1",
-    "recv forward 1", "send backward 1", "recv backward 1",   "gradient collectives"};
+    "compute",           "compute (wgrad)", "expert all-to-all", "send forward 0",
+    "recv forward 0",    "send backward 0", "recv backward 0",   "send forward 1",
+    "recv forward 1",    "send backward 1", "recv backward 1",   "gradient collectives",
+    "tensor collectives"};
 
 const std::string_view kCommKindNames[kCommKinds] = {
-    "none", "pipeline forward", "pipeline backward", "expert",
-    "data", "expert-data",      "embedding",         "world"};
+    "none",   "pipeline forward", "pipeline backward", "expert",
+    "data",   "expert-data",      "embedding",         "world",
+    "tensor", "context",          "expert-tensor",     "stage"};
 
 bool Tensor::may_free(StreamKind stream, Phase phase, bool merged) const {
   for (const auto& [s, last] : last_use)
@@ -70,6 +72,8 @@ ParamId StageGraph::find_param(std::string_view name, int32_t layer) const {
 }
 
 KernelClass op_class(const Op& op) {
+  if (op.comm == CommKind::kTensor || op.comm == CommKind::kExpertTensor)
+    return KernelClass::kCommTensor;
   const bool gemm = op.kind == OpKind::kGemm || op.kind == OpKind::kGemmFp8;
   // Grouped products have their scales copied by a strided elementwise kernel.
   if (op.kind == OpKind::kTransposeScales && op.row_proportional) return KernelClass::kElementwise;

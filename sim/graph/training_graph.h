@@ -48,8 +48,9 @@ enum class StreamKind : uint8_t {
   kSendBackward1,
   kRecvBackward1,  // lane 1
   kGradient,
+  kTensor,  // collectives of tensor, context and expert-tensor parallelism
 };
-constexpr int kStreams = static_cast<int>(StreamKind::kGradient) + 1;
+constexpr int kStreams = static_cast<int>(StreamKind::kTensor) + 1;
 extern const std::string_view kStreamNames[kStreams];
 
 // Rows that depend on where the router sends tokens. The graph holds the rows of balanced routing;
@@ -57,6 +58,7 @@ extern const std::string_view kStreamNames[kStreams];
 enum class DynamicRows : uint8_t {
   kNone,
   kArrived,   // one row per token that chose at least one local expert
+  kGathered,  // those of the whole expert-tensor-parallel group
   kExpanded,  // one row per (token, local expert), experts padded to whole tiles
 };
 
@@ -84,6 +86,18 @@ struct Tensor {
   bool may_free(StreamKind stream, Phase phase, bool merged) const;
 };
 
+// How a matrix is split over the tensor-parallel group (an expert's: the expert-tensor-parallel
+// one).
+enum class ShardAxis : uint8_t { kNone, kRows, kCols };
+
+// This rank's part of a matrix. A matrix of two parts (gate and up, keys and values) has each of
+// them split; the local one is the parts' shards, `first` rows or columns long and the rest.
+struct ParamShard {
+  ShardAxis axis = ShardAxis::kNone;
+  int64_t ways = 1;
+  int64_t first = 0;  // 0: one part
+};
+
 // How a weight starts.
 enum class ParamInit : uint8_t { kNormal, kOnes, kZeros };
 
@@ -97,6 +111,10 @@ struct Param {
   int64_t groups = 1;   // experts whose matrices [rows / groups, cols] follow each other
   int32_t layer = -1;   // of the model; -1: none
   ParamInit init = ParamInit::kNormal;
+  ParamShard shard;  // rows and cols are this rank's
+  // The same on all ranks of the tensor-parallel group, each of which has the gradient of its own
+  // rows or heads only: they are summed before the optimizer.
+  bool tensor_summed = false;
   int64_t count() const { return rows * cols; }
 };
 
@@ -137,12 +155,16 @@ enum class CommKind : uint8_t {
   kForwardP2p,
   kBackwardP2p,
   kExpert,      // expert-parallel group
-  kData,        // every replica of a stage's dense weights
+  kData,        // every replica of a rank's part of a stage's dense weights
   kExpertData,  // every replica of a shard of its experts
   kEmbedding,   // the stages of one pipeline that hold the embedding
   kWorld,
+  kTensor,
+  kContext,
+  kExpertTensor,
+  kStage,  // all ranks that hold a stage
 };
-constexpr int kCommKinds = 8;
+constexpr int kCommKinds = 12;
 extern const std::string_view kCommKindNames[kCommKinds];
 inline bool is_p2p(CommKind k) { return k == CommKind::kForwardP2p || k == CommKind::kBackwardP2p; }
 

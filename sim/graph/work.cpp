@@ -30,6 +30,8 @@ AccessPattern pattern_of(OpKind k) {
     case OpKind::kBiasBackward:
     case OpKind::kReduceHeads:
     case OpKind::kCrossEntropy:
+    case OpKind::kCrossEntropyPart:
+    case OpKind::kCrossEntropyMerge:
       return AccessPattern::kRowReduce;
     case OpKind::kCast:
     case OpKind::kCastE5M6:
@@ -66,7 +68,7 @@ AccessPattern pattern_of(OpKind k) {
 Flops attention_flops(const OpShape& s, bool backward) {
   const double scores = d(s.m) * d(s.k) * causal_scores(s.n, s.window);
   const double dims = backward ? d(3 * s.d_qk + 2 * s.d_v) : d(s.d_qk + s.d_v);
-  return Flops(2 * scores * dims);
+  return Flops(2 * scores * dims);  // causal, or a later step of a ring
 }
 
 }  // namespace
@@ -123,6 +125,9 @@ OpWork op_work(const StageGraph& g, const Op& op) {
     case OpKind::kRecv:
     case OpKind::kReduceScatter:
     case OpKind::kAllGather:
+    case OpKind::kRingExchange:
+    case OpKind::kScatterHeads:
+    case OpKind::kGatherHeads:
     case OpKind::kAllReduce:
       w.network = Bytes(s.m * s.n);  // m rows of n bytes
       break;

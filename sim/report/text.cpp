@@ -18,6 +18,17 @@ std::string share(Picos part, Picos whole) {
   return fmt::format("{:5.1f} %", 100 * seconds(part) / seconds(whole));
 }
 
+// "PP16 TP8+SP EP64 DP128": what is used of each kind of parallelism.
+std::string layout(const PlanSpec& p) {
+  std::string s = fmt::format("PP{}", p.pipeline_parallel);
+  if (p.tensor_parallel > 1)
+    s += fmt::format(" TP{}{}", p.tensor_parallel, p.sequence_parallel ? "+SP" : "");
+  if (p.context_parallel > 1) s += fmt::format(" CP{}", p.context_parallel);
+  s += fmt::format(" EP{}", p.expert_parallel);
+  if (p.expert_tensor_parallel > 1) s += fmt::format(" ETP{}", p.expert_tensor_parallel);
+  return s + fmt::format(" DP{}", p.data_parallel);
+}
+
 std::string header(const Prediction& p) {
   const StudySpec& s = p.study;
   std::string out =
@@ -26,13 +37,12 @@ std::string header(const Prediction& p) {
                   fmt::format("{:.1f}B", static_cast<double>(p.parameters.mtp) / 1e9),
                   s.cluster.gpus(), s.cluster.name);
   out += fmt::format(
-      "plan {}: PP{} EP{} DP{}, schedule {}, ZeRO-{}, {} sequences of {} a step in {} "
+      "plan {}: {}, schedule {}, ZeRO-{}, {} sequences of {} a step in {} "
       "micro-batches "
       "per pipeline; stack {}\n",
-      s.plan.name, s.plan.pipeline_parallel, s.plan.expert_parallel, s.plan.data_parallel,
-      kScheduleNames[static_cast<std::size_t>(s.plan.schedule)], s.plan.zero_stage,
-      with_commas(s.plan.global_batch), s.plan.sequence_length, s.plan.micro_batches(),
-      s.stack.name);
+      s.plan.name, layout(s.plan), kScheduleNames[static_cast<std::size_t>(s.plan.schedule)],
+      s.plan.zero_stage, with_commas(s.plan.global_batch), s.plan.sequence_length,
+      s.plan.micro_batches(), s.stack.name);
   std::string split;
   for (int64_t n : s.plan.layers_per_stage) split += fmt::format(" {}", n);
   out += fmt::format("layers per stage:{} (embedding on the first, head and MTP on the last)\n",

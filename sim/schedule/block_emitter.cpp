@@ -24,7 +24,7 @@ void BlockEmitter::add(Role role, const StageAt& at, SegmentKind segment, int un
     const StreamKind stream = lane_stream(g.ops[i].stream, at.lane);
     plan_.ops.push_back(
         {static_cast<uint16_t>(at.stage), role, stream, i, static_cast<int16_t>(at.chunk)});
-    items_.push_back({static_cast<uint32_t>(plan_.ops.size() - 1), stream});
+    items_.push_back({static_cast<uint32_t>(plan_.ops.size() - 1), stream, {}});
   }
 }
 
@@ -51,10 +51,12 @@ void BlockEmitter::scan() {
     };
     for (TensorId t : g.inputs(o)) {
       const int w = state(p.role, t).writer;
+      items_[static_cast<std::size_t>(i)].writers.push_back(w);
       if (w >= 0 && items_[static_cast<std::size_t>(w)].stream != p.stream)
         event_of_item_[static_cast<std::size_t>(w)] = 0;
       touch(t);
     }
+    if (modifies_first_input(o.kind)) state(p.role, g.inputs(o)[0]).writer = i;
     for (TensorId t : g.outputs(o)) {
       TensorState& s = state(p.role, t);
       s.writer = i;
@@ -77,10 +79,9 @@ void BlockEmitter::wait_slot(StreamKind s, Role role, SlotEvent e) {
   instr(Instr::Kind::kWait, s, role, static_cast<uint32_t>(e));
 }
 
-void BlockEmitter::emit_waits(int index, Role role, TensorId input) {
+void BlockEmitter::emit_waits(int index, Role role, TensorId input, int w) {
   const Item& item = items_[static_cast<std::size_t>(index)];
   const StageGraph& g = plan_.stages[plan_.ops[item.plan_op].stage];
-  const int w = state(role, input).writer;
   if (w >= 0) {
     const StreamKind from = items_[static_cast<std::size_t>(w)].stream;
     int& waited = waited_[at(item.stream)][at(from)];
@@ -112,7 +113,8 @@ void BlockEmitter::emit_item(int index) {
   const PlanOp& p = plan_.ops[item.plan_op];
   const StageGraph& g = plan_.stages[p.stage];
   const Op& o = g.ops[p.graph_op];
-  for (TensorId t : g.inputs(o)) emit_waits(index, p.role, t);
+  for (std::size_t i = 0; i < item.writers.size(); ++i)
+    emit_waits(index, p.role, g.inputs(o)[i], item.writers[i]);
   for (TensorId t : g.outputs(o))
     if (state(p.role, t).first_writer == index)
       instr(Instr::Kind::kAlloc, item.stream, p.role, t.v);
@@ -133,13 +135,13 @@ void BlockEmitter::emit_item(int index) {
   for (TensorId t : g.outputs(o)) free_if_last(t);
 }
 
-// The compute stream ends the block after the second compute stream, and marks what later calls
-// may rely on.
+// The compute stream ends the block after the second compute stream and the tensor collectives, and
+// marks what later calls may rely on.
 void BlockEmitter::emit_tail() {
-  const bool aux = std::any_of(items_.begin(), items_.end(),
-                               [](const Item& i) { return i.stream == StreamKind::kComputeAux; });
-  if (aux) {
-    instr(Instr::Kind::kRecord, StreamKind::kComputeAux, Role::kBlock, block_.events);
+  for (const StreamKind s : {StreamKind::kComputeAux, StreamKind::kTensor}) {
+    if (std::none_of(items_.begin(), items_.end(), [&](const Item& i) { return i.stream == s; }))
+      continue;
+    instr(Instr::Kind::kRecord, s, Role::kBlock, block_.events);
     instr(Instr::Kind::kWait, StreamKind::kCompute, Role::kBlock, block_.events++);
   }
   if (block_.kind == BlockKind::kForward || block_.kind == BlockKind::kPair)

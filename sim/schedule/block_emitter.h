@@ -36,6 +36,7 @@ class BlockEmitter {
   struct Item {
     uint32_t plan_op;
     StreamKind stream;
+    std::vector<int> writers;  // of each input: the last item before that writes it, -1: none
   };
   struct TensorState {
     int writer = -1;  // last item that writes it
@@ -48,7 +49,7 @@ class BlockEmitter {
   void scan();
   void emit_hold(StreamKind s);
   void emit_item(int index);
-  void emit_waits(int index, Role role, TensorId input);
+  void emit_waits(int index, Role role, TensorId input, int writer);
   void emit_tail();
   void drop_unused_events();
   void instr(Instr::Kind kind, StreamKind s, Role role, uint32_t arg);
@@ -59,9 +60,9 @@ class BlockEmitter {
   std::vector<Item> items_;
   std::vector<StreamKind> gated_;
   std::vector<std::pair<std::size_t, StreamKind>> holds_;  // before which item
-  std::vector<TensorState> tensors_[2];  // by role: forward, backward
-  std::vector<int> event_of_item_;       // -1: nobody waits for it
-  int waited_[kStreams][kStreams];       // [waiter][writer]: last item already waited for
+  std::vector<TensorState> tensors_[2];                    // by role: forward, backward
+  std::vector<int> event_of_item_;                         // -1: nobody waits for it
+  int waited_[kStreams][kStreams];  // [waiter][writer]: last item already waited for
   bool slot_waited_[kStreams][3][kSlotEvents] = {};
 };
 

@@ -22,6 +22,10 @@ Communicator p2p(const PlanContext& p, const PlanOp& o, const Op& op) {
           self.rank == peer.rank ? 1 : 2};
 }
 
+uint32_t class_of(const PlanContext& p, const RankClass& c) {
+  return static_cast<uint32_t>(&c - p.plan.classes.data());
+}
+
 Communicator communicator(const PlanContext& p, const RankClass& c, const PlanOp& o, const Op& op) {
   const PlanSpec& plan = p.config.plan;
   switch (op.comm) {
@@ -29,13 +33,23 @@ Communicator communicator(const PlanContext& p, const RankClass& c, const PlanOp
     case CommKind::kBackwardP2p:
       return p2p(p, o, op);
     case CommKind::kExpert:
-      return {op.comm, static_cast<uint32_t>(&c - p.plan.classes.data()), plan.expert_parallel};
+      return {op.comm, class_of(p, c), plan.expert_parallel};
+    // Their ops are on one stream, and those of the optimizer after all others: one order on all
+    // members.
+    case CommKind::kTensor:
+      return {op.comm, class_of(p, c), plan.tensor_parallel};
+    case CommKind::kContext:
+      return {op.comm, class_of(p, c), plan.context_parallel};
+    case CommKind::kExpertTensor:
+      return {op.comm, class_of(p, c), plan.expert_tensor_parallel};
     case CommKind::kData:
     case CommKind::kExpertData: {
       const int st = stage_of(c, op.unit);
-      const int64_t n = p.replicas(st);
-      return {op.comm, static_cast<uint32_t>(st),
-              op.comm == CommKind::kData ? n : n / plan.expert_parallel};
+      return {op.comm, static_cast<uint32_t>(st), p.replicas(st, op.comm == CommKind::kExpertData)};
+    }
+    case CommKind::kStage: {
+      const int st = stage_of(c, op.unit);
+      return {op.comm, static_cast<uint32_t>(st), p.stage_ranks(st)};
     }
     case CommKind::kEmbedding:
       return {op.comm, 0, p.embedding_copies};

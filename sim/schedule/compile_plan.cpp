@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 
 #include "sim/graph/optimizer.h"
 #include "sim/schedule/block_order.h"
@@ -20,7 +21,10 @@ class PlanCompiler {
   explicit PlanCompiler(const GraphConfig& config) : config_(config), at_{config_, plan_, {}} {
     for (int64_t s = 0; s < config.plan.stages(); ++s)
       plan_.stages.push_back(build_stage(config, s));
+    plan_.tensor_parallel = config.plan.tensor_parallel;
+    plan_.context_parallel = config.plan.context_parallel;
     plan_.expert_parallel = config.plan.expert_parallel;
+    plan_.expert_tensor_parallel = config.plan.expert_tensor_parallel;
     at_.embedding_copies = std::count_if(
         plan_.stages.begin(), plan_.stages.end(),
         [](const StageGraph& g) { return g.find_param(kEmbeddingParam, -1).valid(); });
@@ -46,7 +50,9 @@ class PlanCompiler {
     BlockEmitter e(plan_, BlockKind::kPair);
     add_pair(e, plan_, at(c, 0), at(c, 1), Transfers::kNone);
     c.blocks.push_back(e.finish());
-    c.multiplicity = config_.plan.expert_parallel;
+    // Whole groups of every kind.
+    c.multiplicity = std::lcm(config_.plan.expert_ranks(),
+                              config_.plan.tensor_parallel * config_.plan.context_parallel);
     c.calls.assign(static_cast<std::size_t>(calls), {0, 0, 1});
     bind_communicators(at_, c, plan_.ops, first_op);
     return std::move(plan_);
@@ -68,7 +74,7 @@ class PlanCompiler {
   RankClass& begin_class(int rank, const RankSchedule& schedule) {
     RankClass c;
     c.name = fmt::format("PP rank {}", rank);
-    c.multiplicity = config_.plan.data_parallel;
+    c.multiplicity = config_.plan.stage_ranks();
     c.first_rank = rank * c.multiplicity;
     c.stage_of_chunk = schedule.stage_of_chunk;
     c.first_batch_of_chunk = schedule.first_batch_of_chunk;

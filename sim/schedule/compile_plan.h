@@ -13,7 +13,8 @@ ExecPlan compile_plan(const GraphConfig& config);
 
 // The pair of a forward and a backward of the given stages as one block on a rank of its own, as a
 // profiler sees it: no pipeline transfers, no optimizer.
-// `calls` such pairs follow each other; the class's replicas are one expert-parallel group.
+// `calls` such pairs follow each other; the class's replicas are one expert-parallel group
+// (with tensor or context parallelism whole groups of those too).
 ExecPlan compile_pair(const GraphConfig& config, int forward_stage, int backward_stage,
                       int calls = 1);
 

@@ -8,6 +8,16 @@ namespace {
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
+// What the ranks of a tensor-parallel group have of a weight.
+enum class TensorRole : uint8_t { kSummed, kReplicated, kOwn };
+
+TensorRole role_of(const PlanContext& p, const Param& w) {
+  if (w.tensor_summed) return TensorRole::kSummed;
+  const bool replicated =
+      !w.expert && p.config.plan.tensor_parallel > 1 && w.shard.axis == ShardAxis::kNone;
+  return replicated ? TensorRole::kReplicated : TensorRole::kOwn;
+}
+
 // The dense (or expert) weights of a chunk; `skip_embedding` when the rank has it in another one.
 OptimizerShare share(const PlanContext& p, const RankClass& c, int chunk, bool expert,
                      bool skip_embedding) {
@@ -15,20 +25,26 @@ OptimizerShare share(const PlanContext& p, const RankClass& c, int chunk, bool e
   s.chunk = chunk;
   s.stage = stage_of(c, chunk);
   s.comm = expert ? CommKind::kExpertData : CommKind::kData;
-  s.owners = p.replicas(s.stage) / (expert ? p.config.plan.expert_parallel : 1);
+  s.owners = p.replicas(s.stage, expert);
   s.shards = p.config.plan.zero_stage == 0 ? 1 : s.owners;
   const std::vector<Param>& params = p.graph(s.stage).params;
-  for (uint32_t i = 0; i < params.size(); ++i) {
-    const Param& w = params[i];
-    if (w.expert != expert || !w.trained) continue;
-    if (w.name == kEmbeddingParam) {
-      if (skip_embedding) continue;
-      if (s.stage != 0) s.repeated = {i};
+  const auto add = [&](TensorRole role) {
+    for (uint32_t i = 0; i < params.size(); ++i) {
+      const Param& w = params[i];
+      if (w.expert != expert || !w.trained || role_of(p, w) != role) continue;
+      if (w.name == kEmbeddingParam) {
+        if (skip_embedding) continue;
+        if (s.stage != 0) s.repeated = {i};
+      }
+      s.params.push_back({i});
+      s.offsets.push_back(s.elements);
+      s.elements += round_up(w.count(), kShareAlignment);
     }
-    s.params.push_back({i});
-    s.offsets.push_back(s.elements);
-    s.elements += round_up(w.count(), kShareAlignment);
-  }
+    return s.elements;
+  };
+  s.tensor_summed = add(TensorRole::kSummed);
+  s.tensor_replicated = add(TensorRole::kReplicated);
+  add(TensorRole::kOwn);
   s.elements = round_up(s.elements, s.shards * kShareAlignment);
   return s;
 }

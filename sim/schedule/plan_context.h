@@ -15,9 +15,13 @@ struct PlanContext {
   int64_t embedding_copies = 0;  // stages that hold the embedding
 
   const StageGraph& graph(int stage) const { return plan.stages[static_cast<std::size_t>(stage)]; }
-  // Ranks that hold the dense weights of a stage.
-  int64_t replicas(int stage) const {
-    return config.plan.data_parallel * copies[static_cast<std::size_t>(stage)];
+  // Ranks that hold a stage.
+  int64_t stage_ranks(int stage) const {
+    return config.plan.stage_ranks() * copies[static_cast<std::size_t>(stage)];
+  }
+  // Those that hold the same part of its dense weights (or experts) as one of them.
+  int64_t replicas(int stage, bool expert) const {
+    return stage_ranks(stage) / (expert ? config.plan.expert_ranks() : config.plan.tensor_parallel);
   }
 };
 

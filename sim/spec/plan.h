@@ -33,6 +33,12 @@ extern const std::string_view kMomentDtypeNames[2];  // "fp32", "bf16"
 // Which whole layers are computed again (Megatron's recompute method).
 enum class FullRecompute : uint8_t { kNone, kBlock, kUniform };
 extern const std::string_view kFullRecomputeNames[3];  // "none", "block", "uniform"
+// How attention crosses the ranks that share a sequence: key and value blocks travel around a ring
+// (arXiv 2310.01889) with chunks dealt so that causal work is even (rank i of n has chunks i and
+// 2n-1-i of 2n; Megatron's "p2p"), or heads are exchanged for positions before and after the core
+// (DeepSpeed Ulysses, arXiv 2309.14509; Megatron's "a2a"), each rank having one stretch.
+enum class ContextParallelKind : uint8_t { kRing, kAllToAll };
+extern const std::string_view kContextParallelNames[2];  // "ring", "all_to_all"
 
 // What the backward pass computes again instead of keeping from the forward pass.
 struct Recompute {
@@ -51,9 +57,24 @@ struct PlanSpec {
   std::string name;
   int64_t pipeline_parallel = 1;
   int64_t expert_parallel = 1;
-  int64_t data_parallel = 1;  // pipelines; expert-parallel groups lie inside it
-  int64_t micro_batch = 1;    // sequences per micro-batch
-  int64_t global_batch = 1;   // sequences per optimizer step
+  int64_t data_parallel = 1;  // pipelines, each of tensor_parallel x context_parallel ranks a stage
+  // Megatron-LM's tensor parallelism (arXiv 1909.08053): heads, FFN columns and vocabulary split.
+  int64_t tensor_parallel = 1;
+  // Rows of the residual stream split over the tensor-parallel group (arXiv 2205.05198). Without
+  // effect when tensor_parallel is 1.
+  bool sequence_parallel = false;
+  // Rows of one rank after the other travel while products of those that have come are computed, as
+  // Transformer Engine's userbuffers and PyTorch's asynchronous tensor parallelism do; needs
+  // sequence_parallel.
+  bool overlap_tensor_parallel = false;
+  int64_t context_parallel = 1;  // ranks that share each sequence
+  ContextParallelKind context_parallel_kind = ContextParallelKind::kRing;
+  // Expert weights are split over it by width, whatever tensor_parallel is (parallel folding, arXiv
+  // 2504.14960). Expert groups are expert_parallel x expert_tensor_parallel consecutive ranks of a
+  // stage. Megatron takes tensor_parallel when it is not given; here the default is 1.
+  int64_t expert_tensor_parallel = 1;
+  int64_t micro_batch = 1;   // sequences per micro-batch
+  int64_t global_batch = 1;  // sequences per optimizer step
   int64_t sequence_length = 4096;
   Precision precision = Precision::kBf16;
   // Layers at the ends of the model whose products stay BF16 (Megatron's
@@ -79,13 +100,25 @@ struct PlanSpec {
   int64_t stages() const { return pipeline_parallel * virtual_pipeline; }
   int64_t micro_batches() const { return global_batch / (data_parallel * micro_batch); }
   int64_t tokens_per_micro_batch() const { return micro_batch * sequence_length; }
-  int64_t world_size() const { return pipeline_parallel * data_parallel; }
+  // Of a micro-batch on one rank: tokens, and rows of the residual stream.
+  int64_t tokens_per_rank() const { return tokens_per_micro_batch() / context_parallel; }
+  int64_t rows_per_rank() const {
+    return tokens_per_rank() / (splits_rows() ? tensor_parallel : 1);
+  }
+  bool pipelines_rows() const { return splits_rows() && overlap_tensor_parallel; }
+  bool splits_rows() const { return sequence_parallel && tensor_parallel > 1; }
+  // Ranks of one pipeline stage, numbered tensor, then context, then data: Megatron's tp-cp-dp-pp.
+  int64_t stage_ranks() const { return data_parallel * context_parallel * tensor_parallel; }
+  int64_t expert_ranks() const { return expert_parallel * expert_tensor_parallel; }
+  int64_t world_size() const { return pipeline_parallel * stage_ranks(); }
 };
 
 PlanSpec read_plan(json::Reader r);
 // Fills layers_per_stage where the plan leaves it out: as many layers on every stage (those with a
 // number of their own apart), the first stages one more where that does not come out even.
 void split_layers(PlanSpec& p, const ModelSpec& m);
+// "pipeline_parallel 2 x data_parallel 4", with context and tensor parallelism where they are used.
+std::string layout_product(const PlanSpec& p);
 // The rules between plan, model and cluster that do not hold, one sentence each, naming every
 // field that takes part.
 std::vector<std::string> check_plan(const PlanSpec& p, const ModelSpec& m, const ClusterSpec& c);

@@ -42,6 +42,38 @@ TEST_CASE("Folded and unfolded simulation agree bit for bit", "[exec]") {
   }
 }
 
+TEST_CASE("Folding is exact with tensor, context and expert-tensor groups", "[exec]") {
+  // 4 stages of 4 GPUs each.
+  const std::string tp = "/plan/tensor_parallel=2", sp = "/plan/sequence_parallel=true";
+  const std::string cp = "/plan/context_parallel=2", dp2 = "/plan/data_parallel=2";
+  const std::vector<std::vector<std::string>> layouts = {
+      {tp, sp, dp2},
+      {tp, sp, dp2, "/plan/overlap_tensor_parallel=true"},
+      {tp, sp, dp2, "/plan/expert_parallel=2", "/plan/expert_tensor_parallel=2"},
+      {cp, dp2},
+      {cp, dp2, "/plan/context_parallel_kind=all_to_all"},
+      {tp, sp, cp, "/plan/data_parallel=1"}};
+  for (const auto& layout : layouts) {
+    CAPTURE(layout);
+    const StudySpec s = small_cluster(layout);
+    const Prediction folded = run(s), unfolded = run(s, Folding::kUnfolded);
+    CHECK(folded.trace.step == unfolded.trace.step);
+    for (std::size_t i = 0; i < folded.per_rank.size(); ++i)
+      CHECK(folded.trace.memory[i].peak == unfolded.trace.memory[i].peak);
+  }
+}
+
+TEST_CASE("Pipelined rows hide collectives of large products", "[exec]") {
+  const std::vector<std::string> plain = {"/plan/tensor_parallel=2", "/plan/sequence_parallel=true",
+                                          "/plan/data_parallel=2", "/plan/sequence_length=4096"};
+  std::vector<std::string> pipelined = plain;
+  pipelined.push_back("/plan/overlap_tensor_parallel=true");
+  const Prediction a = run(small_cluster(plain)), b = run(small_cluster(pipelined));
+  const auto tensor = static_cast<std::size_t>(KernelClass::kCommTensor);
+  CHECK(a.breakdown.exposed[tensor] > Picos(0));
+  CHECK(b.breakdown.exposed[tensor] < a.breakdown.exposed[tensor]);
+}
+
 TEST_CASE("Every rank's breakdown sums to the step", "[exec]") {
   const Prediction p = run(small_cluster());
   for (const Breakdown& b : p.per_rank) CHECK(sum(b) == p.trace.step);

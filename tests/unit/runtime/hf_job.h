@@ -21,19 +21,22 @@ inline StudySpec tiny_llama(const Layout& l) {
   const int each = 4 / l.pipeline;
   std::string split;
   for (int s = 0; s < l.pipeline; ++s) split += fmt::format("{}{}", s == 0 ? "" : ",", each);
-  std::vector<std::string> o = {"/model/vocab_size=96",
-                                "/model/hidden_size=64",
-                                "/model/intermediate_size=96",
-                                "/model/num_attention_heads=4",
-                                "/model/num_key_value_heads=2",
-                                "/model/head_dim=16",
-                                "/phases=[]",
-                                fmt::format("/cluster/node/gpus={}", l.pipeline * l.data),
-                                fmt::format("/plan/pipeline_parallel={}", l.pipeline),
-                                fmt::format("/plan/data_parallel={}", l.data),
-                                "/plan/micro_batch=1",
-                                "/plan/schedule=" + l.schedule,
-                                "/plan/layers_per_stage=[" + split + "]"};
+  std::vector<std::string> o = {
+      "/model/vocab_size=96",
+      "/model/hidden_size=64",
+      "/model/intermediate_size=96",
+      "/model/num_attention_heads=4",
+      "/model/num_key_value_heads=2",
+      "/model/head_dim=16",
+      "/phases=[]",
+      fmt::format("/cluster/node/gpus={}", l.pipeline * l.data * l.tensor * l.context),
+      fmt::format("/plan/tensor_parallel={}", l.tensor),
+      fmt::format("/plan/context_parallel={}", l.context),
+      fmt::format("/plan/pipeline_parallel={}", l.pipeline),
+      fmt::format("/plan/data_parallel={}", l.data),
+      "/plan/micro_batch=1",
+      "/plan/schedule=" + l.schedule,
+      "/plan/layers_per_stage=[" + split + "]"};
   o.insert(o.end(), l.more.begin(), l.more.end());
   return load_study(root + "/experiments/tiny_llama", o, root);
 }
@@ -95,7 +98,8 @@ struct Job {
         const int64_t first = p.expert ? layout.first_expert(p.groups) : 0;
         const int64_t each = p.count() / p.groups;
         for (int64_t i = 0; i < p.count(); ++i)
-          f(fmt::format("{}@{}#{}", p.name, p.layer, first + i / each), i % each, values[i]);
+          f(fmt::format("{}@{}#{}", p.name, p.layer, first + i / each),
+            whole_index(p, layout.shard(p), i % each), values[i]);
       };
       const auto& shares = layout.rank_class().shares;
       for (std::size_t s = 0; s < shares.size(); ++s)

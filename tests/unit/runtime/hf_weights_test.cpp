@@ -26,6 +26,20 @@ TEST_CASE("hf weights: deepseek goes from every layout to every other", "[runtim
   }
 }
 
+TEST_CASE("hf weights: each rank of a tensor-parallel group reads its part", "[runtime]") {
+  const TemporaryDirectory folder;
+  Job dense(tiny_llama(kOne)), moe(tiny_study(kOne));
+  fill(dense), fill(moe);
+  dense.save(folder.file("dense")), moe.save(folder.file("moe"));
+  const std::string sp = "/plan/sequence_parallel=true", etp = "/plan/expert_tensor_parallel=2";
+  Job dense2(tiny_llama({.tensor = 2})), moe2(tiny_study({.more = {sp, etp}, .tensor = 2}));
+  CHECK(dense2.load(folder.file("dense")).empty());
+  CHECK(moe2.load(folder.file("moe")).empty());
+  check_filled(dense2), check_filled(moe2);
+  CHECK(contains(error_of([&] { dense2.save(folder.file("split")); }),
+                 "matrices are split over tensor_parallel 2"));
+}
+
 TEST_CASE("hf weights: llama goes from every layout to every other", "[runtime]") {
   for (const Layout& from : {kOne, kDualPipe, Layout{.pipeline = 4, .data = 2}}) {
     const TemporaryDirectory folder;

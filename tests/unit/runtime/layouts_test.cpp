@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "tests/catch.h"
+#include "tests/unit/runtime/hf_job.h"
 #include "tests/unit/runtime/tiny.h"
 
 namespace orrery {
@@ -35,10 +36,7 @@ const Run& single_rank() {
   return run;
 }
 
-void same_as_single_rank(const Layout& l) {
-  INFO(l.name());
-  const Run run = TinyJob<float>(l).run(2);
-  const Run& one = single_rank();
+void check_same(const Run& run, const Run& one) {
   for (std::size_t s = 0; s < one.steps.size(); ++s) {
     CHECK(run.steps[s].grad_norm == Approx(one.steps[s].grad_norm).epsilon(1e-5));
     REQUIRE(run.steps[s].losses.size() == one.steps[s].losses.size());
@@ -46,6 +44,23 @@ void same_as_single_rank(const Layout& l) {
       CHECK(run.steps[s].losses[d] == Approx(one.steps[s].losses[d]).epsilon(1e-5));
   }
   largest_difference(one.gradients, run.gradients);
+}
+
+void same_as_single_rank(const Layout& l) {
+  INFO(l.name());
+  check_same(TinyJob<float>(l).run(2), single_rank());
+}
+
+// Dense layers with grouped-query attention.
+Run dense_run(Layout l) {
+  l.more.insert(l.more.end(), {"/plan/sequence_length=12", "/model/initializer_range=0.1"});
+  return TinyJob<float>(tiny_llama(l)).run(2);
+}
+
+void dense_same_as_single_rank(const Layout& l) {
+  INFO("dense " << l.name());
+  static const Run one = dense_run({});
+  check_same(dense_run(l), one);
 }
 
 TEST_CASE("layouts: a model starts at the entropy of its vocabulary and learns", "[runtime]") {
@@ -127,6 +142,88 @@ TEST_CASE("layouts: whole layers recomputed", "[runtime]") {
                        .schedule = "dualpipe",
                        .more = {R"(/plan/recompute={"full":"uniform","full_layers":2})",
                                 "/plan/overlap_expert_parallel=true", "/plan/precision=fp8"}});
+}
+
+// The models of the tests have two heads, so a tensor-parallel group has two ranks.
+const std::vector<std::string> kSequenceParallel = {"/plan/sequence_parallel=true"};
+
+std::vector<std::string> with_sp(std::vector<std::string> more) {
+  more.insert(more.end(), kSequenceParallel.begin(), kSequenceParallel.end());
+  return more;
+}
+
+TEST_CASE("layouts: tensor and sequence parallel with experts", "[runtime]") {
+  same_as_single_rank({.more = kSequenceParallel, .tensor = 2});
+  same_as_single_rank({.pipeline = 2, .more = kSequenceParallel, .tensor = 2});
+  same_as_single_rank({.data = 2, .more = kSequenceParallel, .tensor = 2});
+  same_as_single_rank({.expert = 2, .more = kSequenceParallel, .tensor = 2});
+  same_as_single_rank({.data = 2, .expert = 4, .more = kSequenceParallel, .tensor = 2});
+  same_as_single_rank(
+      {.more = with_sp({"/plan/precision=fp8",
+                        "/plan/recompute={\"norms\":true,\"mla_up\":true,\"swiglu\":true}"}),
+       .tensor = 2});
+  same_as_single_rank({.pipeline = 2,
+                       .schedule = "dualpipe",
+                       .more = with_sp({"/plan/overlap_expert_parallel=true"}),
+                       .tensor = 2});
+  same_as_single_rank({.data = 2, .more = with_sp({"/plan/zero_stage=0"}), .tensor = 2});
+}
+
+TEST_CASE("layouts: tensor parallel, dense layers with grouped-query attention", "[runtime]") {
+  dense_same_as_single_rank({.tensor = 2});
+  dense_same_as_single_rank({.more = kSequenceParallel, .tensor = 2});
+  dense_same_as_single_rank({.pipeline = 2, .data = 2, .tensor = 2});
+  dense_same_as_single_rank({.pipeline = 2, .data = 2, .more = kSequenceParallel, .tensor = 2});
+  dense_same_as_single_rank({.data = 2, .more = with_sp({"/plan/zero_stage=0"}), .tensor = 2});
+}
+
+TEST_CASE("layouts: rows that travel while products are computed", "[runtime]") {
+  const std::vector<std::string> pipelined = with_sp({"/plan/overlap_tensor_parallel=true"});
+  dense_same_as_single_rank({.more = pipelined, .tensor = 2});
+  dense_same_as_single_rank({.data = 2, .more = pipelined, .tensor = 2});
+  same_as_single_rank({.more = pipelined, .tensor = 2});
+  same_as_single_rank(
+      {.expert = 2,
+       .more = with_sp({"/plan/overlap_tensor_parallel=true", "/plan/precision=fp8"}),
+       .tensor = 2});
+  // Four key-value heads, so that a block passes through several ranks.
+  const std::string heads = "/model/num_key_value_heads=4";
+  std::vector<std::string> four = pipelined;
+  four.push_back(heads);
+  check_same(dense_run({.more = four, .tensor = 4}), dense_run({.more = {heads}}));
+}
+
+TEST_CASE("layouts: context parallel, dense layers with grouped-query attention", "[runtime]") {
+  const std::string all_to_all = "/plan/context_parallel_kind=all_to_all";
+  dense_same_as_single_rank({.context = 2});
+  dense_same_as_single_rank({.more = {all_to_all}, .context = 2});
+  dense_same_as_single_rank({.pipeline = 2, .more = kSequenceParallel, .tensor = 2, .context = 3});
+}
+
+TEST_CASE("layouts: context parallel, ring and all-to-all", "[runtime]") {
+  const std::string all_to_all = "/plan/context_parallel_kind=all_to_all";
+  same_as_single_rank({.context = 2});
+  same_as_single_rank({.context = 3});
+  same_as_single_rank({.more = {all_to_all}, .context = 2});
+  same_as_single_rank({.pipeline = 2, .expert = 2, .more = {"/plan/micro_batch=2"}, .context = 2});
+  same_as_single_rank({.data = 2, .more = {all_to_all, "/plan/micro_batch=2"}, .context = 2});
+  same_as_single_rank({.more = {"/plan/precision=fp8",
+                                "/plan/recompute={\"norms\":true,\"mla_up\":true,\"swiglu\":true}"},
+                       .context = 2});
+  same_as_single_rank({.more = {all_to_all, "/plan/recompute={\"mla_up\":true}"}, .context = 2});
+  same_as_single_rank({.more = kSequenceParallel, .tensor = 2, .context = 2});
+}
+
+TEST_CASE("layouts: experts split by width", "[runtime]") {
+  const auto etp2 = [](std::vector<std::string> more) {
+    more.push_back("/plan/expert_tensor_parallel=2");
+    return more;
+  };
+  same_as_single_rank({.data = 2, .more = etp2({})});
+  same_as_single_rank({.data = 4, .expert = 2, .more = etp2({})});
+  same_as_single_rank({.more = etp2(kSequenceParallel), .tensor = 2});
+  same_as_single_rank({.data = 2, .expert = 2, .more = etp2(kSequenceParallel), .tensor = 2});
+  same_as_single_rank({.data = 4, .expert = 2, .more = etp2({"/plan/precision=fp8"})});
 }
 
 TEST_CASE("layouts: micro-batch size and recomputation", "[runtime]") {

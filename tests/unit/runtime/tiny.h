@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "runtime/cpu/cpu_job.h"
+#include "runtime/model/param_shard.h"
 #include "sim/exec/verify_backend.h"
 #include "sim/schedule/compile_plan.h"
 #include "tests/unit/deepseek.h"
@@ -22,8 +23,10 @@ struct Layout {
   int chunks = 1;  // per pipeline rank
   // Whatever the GPU of the profile can do.
   Precision precision = Precision::kBf16;
+  int tensor = 1, context = 1;
   std::string name() const {
-    std::string n = fmt::format("PP{} DP{} EP{} {}", pipeline, data, expert, schedule);
+    std::string n = fmt::format("PP{} DP{} EP{} TP{} CP{} {}", pipeline, data, expert, tensor,
+                                context, schedule);
     for (const std::string& m : more) n += " " + m;
     if (precision != Precision::kBf16)
       n += fmt::format(" {}", kPrecisionNames[static_cast<std::size_t>(precision)]);
@@ -39,42 +42,45 @@ inline StudySpec tiny_study(const Layout& l) {
     split += fmt::format("{}{}", s == 0 ? "" : ",", each);
   }
   split += "]";
-  std::vector<std::string> o = {"/model/hidden_size=64",
-                                "/model/num_hidden_layers=4",
-                                "/model/first_k_dense_replace=1",
-                                "/model/num_attention_heads=2",
-                                "/model/num_key_value_heads=2",
-                                "/model/q_lora_rank=32",
-                                "/model/kv_lora_rank=32",
-                                "/model/qk_nope_head_dim=16",
-                                "/model/qk_rope_head_dim=8",
-                                "/model/v_head_dim=16",
-                                "/model/intermediate_size=96",
-                                "/model/moe_intermediate_size=32",
-                                "/model/n_routed_experts=8",
-                                "/model/num_experts_per_tok=2",
-                                "/model/n_group=4",
-                                "/model/topk_group=2",
-                                "/model/vocab_size=96",
-                                "/model/initializer_range=0.1",
-                                "/plan/global_batch=8",
-                                "/plan/micro_batch=1",
-                                "/plan/sequence_length=12",
-                                "/plan/precision=bf16",
-                                "/plan/moments=fp32",
-                                "/plan/overlap_expert_parallel=false",
-                                "/plan/max_nodes_per_token=0",
-                                "/plan/recompute={}",
-                                "/cluster/nodes=1",
-                                fmt::format("/cluster/node/gpus={}", l.pipeline * l.data),
-                                fmt::format("/plan/pipeline_parallel={}", l.pipeline),
-                                fmt::format("/plan/data_parallel={}", l.data),
-                                fmt::format("/plan/expert_parallel={}", l.expert),
-                                "/plan/schedule=" + l.schedule,
-                                fmt::format("/plan/virtual_pipeline={}", l.chunks),
-                                "/plan/layers_per_stage=" + split,
-                                "/phases=[]",
-                                "/published=[]"};
+  std::vector<std::string> o = {
+      "/model/hidden_size=64",
+      "/model/num_hidden_layers=4",
+      "/model/first_k_dense_replace=1",
+      "/model/num_attention_heads=2",
+      "/model/num_key_value_heads=2",
+      "/model/q_lora_rank=32",
+      "/model/kv_lora_rank=32",
+      "/model/qk_nope_head_dim=16",
+      "/model/qk_rope_head_dim=8",
+      "/model/v_head_dim=16",
+      "/model/intermediate_size=96",
+      "/model/moe_intermediate_size=32",
+      "/model/n_routed_experts=8",
+      "/model/num_experts_per_tok=2",
+      "/model/n_group=4",
+      "/model/topk_group=2",
+      "/model/vocab_size=96",
+      "/model/initializer_range=0.1",
+      "/plan/global_batch=8",
+      "/plan/micro_batch=1",
+      "/plan/sequence_length=12",
+      "/plan/precision=bf16",
+      "/plan/moments=fp32",
+      "/plan/overlap_expert_parallel=false",
+      "/plan/max_nodes_per_token=0",
+      "/plan/recompute={}",
+      "/cluster/nodes=1",
+      fmt::format("/cluster/node/gpus={}", l.pipeline * l.data * l.tensor * l.context),
+      fmt::format("/plan/tensor_parallel={}", l.tensor),
+      fmt::format("/plan/context_parallel={}", l.context),
+      fmt::format("/plan/pipeline_parallel={}", l.pipeline),
+      fmt::format("/plan/data_parallel={}", l.data),
+      fmt::format("/plan/expert_parallel={}", l.expert),
+      "/plan/schedule=" + l.schedule,
+      fmt::format("/plan/virtual_pipeline={}", l.chunks),
+      "/plan/layers_per_stage=" + split,
+      "/phases=[]",
+      "/published=[]"};
   o.insert(o.end(), l.more.begin(), l.more.end());
   StudySpec s = deepseek(o);
   if (l.precision != Precision::kBf16) s.plan.precision = l.precision;
@@ -109,7 +115,9 @@ template <class T>
 class TinyJob {
  public:
   explicit TinyJob(const Layout& l, CpuNumerics mode = CpuNumerics::kExact)
-      : study(tiny_study(l)),
+      : TinyJob(tiny_study(l), mode) {}
+  explicit TinyJob(StudySpec spec, CpuNumerics mode = CpuNumerics::kExact)
+      : study(std::move(spec)),
         graph{study.model, study.plan, study.stack, study.cluster.node.gpus},
         plan(compile_plan(graph)),
         constants(numerics(study.model, 0.3)),
@@ -149,13 +157,15 @@ class TinyJob {
         const Param& param = g.params[s.params[p].v];
         const int64_t first = param.expert ? rank.layout().first_expert(param.groups) : 0;
         const int64_t each = param.count() / param.groups;
+        const int64_t whole = whole_param(param).count() / param.groups;
         for (int64_t e = 0; e < param.count(); ++e) {
           const std::string key =
               fmt::format("{}@{}#{}", param.name, param.layer, first + e / each);
           const int64_t at = s.offsets[p] + e;
-          put(r.weights, key, e % each, each, rank.weights(share)[static_cast<std::size_t>(at)]);
+          const int64_t index = whole_index(param, rank.layout().shard(param), e % each);
+          put(r.weights, key, index, whole, rank.weights(share)[static_cast<std::size_t>(at)]);
           if (at >= begin && at < begin + s.owned())
-            put(r.gradients, key, e % each, each,
+            put(r.gradients, key, index, whole,
                 rank.reduced_gradients(share)[static_cast<std::size_t>(at - begin)]);
         }
       }

@@ -1,0 +1,187 @@
+#include "sim/graph/attention_core.h"
+
+#include <fmt/format.h>
+
+namespace orrery {
+namespace {
+
+bool ring(const StageBuilder& b) {
+  const PlanSpec& p = b.config().plan;
+  return p.context_parallel > 1 && p.context_parallel_kind == ContextParallelKind::kRing;
+}
+
+bool all_to_all(const StageBuilder& b) { return b.config().plan.context_parallel > 1 && !ring(b); }
+
+OpShape op_shape(const StageBuilder& b, const CoreShape& s, int64_t step) {
+  const PlanSpec& p = b.config().plan;
+  const int64_t ways = all_to_all(b) ? p.context_parallel : 1;
+  return {.m = p.micro_batch,
+          .n = all_to_all(b) ? p.sequence_length : p.sequence_length / p.context_parallel,
+          .k = s.heads / ways,
+          .groups = s.kv_heads / ways,
+          .d_qk = s.d_qk,
+          .d_v = s.d_v,
+          .index = step,
+          .window = s.window};
+}
+
+std::vector<TensorId> all(TensorId q, const std::vector<TensorId>& kv) {
+  std::vector<TensorId> ids = {q};
+  ids.insert(ids.end(), kv.begin(), kv.end());
+  return ids;
+}
+
+int64_t row_bytes(const Tensor& t) { return tensor_bytes(t.dtype, 1, t.cols).count(); }
+
+// To the next rank of the ring; what the one before sent.
+std::vector<TensorId> exchange(StageBuilder& b, const char* name, const std::vector<TensorId>& x) {
+  b.stream(StreamKind::kTensor);
+  std::vector<TensorId> out;
+  OpShape shape{.m = b.tokens()};
+  for (TensorId id : x) {
+    const Tensor t = b.graph().tensors[id.v];
+    shape.n += row_bytes(t);
+    out.push_back(b.tensor(t.name, t.dtype, t.rows, t.cols));
+  }
+  b.op(OpKind::kRingExchange, name, shape, x, out).comm = CommKind::kContext;
+  b.stream(StreamKind::kCompute);
+  return out;
+}
+
+// Heads for positions (kScatterHeads) or back. A row of keys and values has `first` elements of
+// keys.
+TensorId move_heads(StageBuilder& b, OpKind kind, const char* name, TensorId x, int64_t first) {
+  const PlanSpec& p = b.config().plan;
+  const Tensor t = b.graph().tensors[x.v];
+  const bool scatter = kind == OpKind::kScatterHeads;
+  const int64_t n = p.context_parallel;
+  b.stream(StreamKind::kTensor);
+  const TensorId out =
+      b.tensor(name, t.dtype, scatter ? t.rows * n : t.rows / n, scatter ? t.cols / n : t.cols * n);
+  b.op(kind, name, {.m = t.rows, .n = row_bytes(t), .k = p.micro_batch, .first = first}, {x}, {out})
+      .comm = CommKind::kContext;
+  b.stream(StreamKind::kCompute);
+  return out;
+}
+
+// Elements of keys in a row of keys and values together; 0: separate tensors.
+int64_t keys_of(const CoreShape& s, const std::vector<TensorId>& kv, int64_t ways) {
+  return kv.size() == 1 ? s.kv_heads / ways * s.d_qk : 0;
+}
+
+CoreOperands scatter(StageBuilder& b, const CoreShape& s, const CoreOperands& in) {
+  CoreOperands out{move_heads(b, OpKind::kScatterHeads, "scatter q", in.q, 0), {}};
+  for (TensorId x : in.kv)
+    out.kv.push_back(move_heads(b, OpKind::kScatterHeads, "scatter kv", x, keys_of(s, in.kv, 1)));
+  return out;
+}
+
+struct Partial {
+  TensorId out, lse, probabilities;
+};
+
+// The core on one block of keys and values; `step` as OpShape::index.
+Partial attend(StageBuilder& b, const CoreShape& s, const CoreOperands& in, int64_t step) {
+  const OpShape shape = op_shape(b, s, step);
+  const int64_t rows = shape.m * shape.n;
+  Partial p{b.tensor("attention out", Dtype::kBf16, rows, shape.k * s.d_v),
+            b.tensor("log-sum-exp", Dtype::kFp32, rows, shape.k),
+            {}};
+  std::vector<TensorId> results = {p.out, p.lse};
+  if (s.unfused && step == 0) {
+    p.probabilities = b.tensor("attention probabilities", Dtype::kBf16, rows * shape.k, shape.n);
+    results.push_back(p.probabilities);
+  }
+  b.op(OpKind::kAttention, "attention core fwd", shape, all(in.q, in.kv), results, s.sinks);
+  return p;
+}
+
+CoreOperands attend_backward(StageBuilder& b, const CoreShape& s, const CoreOperands& in,
+                             TensorId out, TensorId dout, const CoreTape& t, int64_t step) {
+  static constexpr const char* kSeparate[] = {"dk", "dv"};
+  const auto like = [&](const char* name, TensorId x) {
+    const Tensor t = b.graph().tensors[x.v];
+    return b.tensor(name, Dtype::kBf16, t.rows, t.cols);
+  };
+  CoreOperands grads{like("dq", in.q), {}};
+  for (std::size_t i = 0; i < in.kv.size(); ++i)
+    grads.kv.push_back(like(in.kv.size() == 1 ? "dkv" : kSeparate[i], in.kv[i]));
+  std::vector<TensorId> inputs = all(in.q, in.kv);
+  inputs.insert(inputs.end(), {out, dout, t.lse});
+  if (t.probabilities.valid()) inputs.push_back(t.probabilities);
+  b.op(OpKind::kAttentionBackward, "attention core bwd", op_shape(b, s, step), std::move(inputs),
+       all(grads.q, grads.kv), s.sinks);
+  return grads;
+}
+
+TensorId ring_forward(StageBuilder& b, const CoreShape& s, const CoreOperands& in, CoreTape& t) {
+  const int64_t steps = b.config().plan.context_parallel;
+  CoreOperands block = in;
+  std::vector<TensorId> parts, sums;
+  for (int64_t step = 1; step <= steps; ++step) {
+    std::vector<TensorId> next;
+    if (step < steps) next = exchange(b, "next keys and values", block.kv);
+    const Partial p = attend(b, s, block, step);
+    parts.push_back(p.out);
+    sums.push_back(p.lse);
+    block.kv = next;
+  }
+  parts.insert(parts.end(), sums.begin(), sums.end());
+  const TensorId out = b.tensor("attention out", Dtype::kBf16, b.tokens(), s.heads * s.d_v);
+  t.lse = b.tensor("log-sum-exp", Dtype::kFp32, b.tokens(), s.heads);
+  b.op(OpKind::kAttentionMerge, "merge attention outputs", {.m = b.tokens(), .n = s.heads * s.d_v},
+       std::move(parts), {out, t.lse});
+  return out;
+}
+
+CoreOperands ring_backward(StageBuilder& b, const CoreShape& s, TensorId out, TensorId dout,
+                           const CoreTape& t) {
+  const int64_t steps = b.config().plan.context_parallel;
+  CoreOperands block = t.operands;
+  std::vector<TensorId> dq, travelling;
+  for (int64_t step = 1; step <= steps; ++step) {
+    std::vector<TensorId> next;
+    if (step < steps) next = exchange(b, "next keys and values", block.kv);
+    CoreOperands grads = attend_backward(b, s, block, out, dout, t, step);
+    dq.push_back(grads.q);
+    for (std::size_t i = 0; i < travelling.size(); ++i)
+      grads.kv[i] = b.add("add kv grads", grads.kv[i], {travelling[i]});
+    travelling = exchange(b, "kv grads onwards", grads.kv);
+    block.kv = next;
+  }
+  return {b.add("add q grads", dq[0], {dq.begin() + 1, dq.end()}), travelling};
+}
+
+}  // namespace
+
+TensorId core_forward(StageBuilder& b, const CoreShape& s, const CoreOperands& in, CoreTape& t) {
+  t.operands = in;
+  if (ring(b)) return ring_forward(b, s, in, t);
+  if (all_to_all(b)) t.operands = scatter(b, s, in);
+  const Partial p = attend(b, s, t.operands, 0);
+  t.lse = p.lse;
+  t.probabilities = p.probabilities;
+  if (!all_to_all(b)) return p.out;
+  t.out = p.out;
+  return move_heads(b, OpKind::kGatherHeads, "gather attention out", p.out, 0);
+}
+
+void core_operands_again(StageBuilder& b, const CoreShape& s, const CoreOperands& in, CoreTape& t) {
+  t.operands = all_to_all(b) ? scatter(b, s, in) : in;
+}
+
+CoreOperands core_backward(StageBuilder& b, const CoreShape& s, TensorId out, TensorId dout,
+                           CoreTape& t) {
+  if (ring(b)) return ring_backward(b, s, out, dout, t);
+  if (!all_to_all(b)) return attend_backward(b, s, t.operands, out, dout, t, 0);
+  const int64_t n = b.config().plan.context_parallel;
+  dout = move_heads(b, OpKind::kScatterHeads, "scatter attention grad", dout, 0);
+  const CoreOperands grads = attend_backward(b, s, t.operands, t.out, dout, t, 0);
+  CoreOperands own{move_heads(b, OpKind::kGatherHeads, "gather q grad", grads.q, 0), {}};
+  for (TensorId x : grads.kv)
+    own.kv.push_back(
+        move_heads(b, OpKind::kGatherHeads, "gather kv grad", x, keys_of(s, grads.kv, n)));
+  return own;
+}
+
+}  // namespace orrery
