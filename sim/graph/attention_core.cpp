@@ -100,8 +100,8 @@ CoreOperands attend_backward(StageBuilder& b, const CoreShape& s, const CoreOper
                              TensorId out, TensorId dout, const CoreTape& t, int64_t step) {
   static constexpr const char* kSeparate[] = {"dk", "dv"};
   const auto like = [&](const char* name, TensorId x) {
-    const Tensor t = b.graph().tensors[x.v];
-    return b.tensor(name, Dtype::kBf16, t.rows, t.cols);
+    const Tensor of = b.graph().tensors[x.v];
+    return b.tensor(name, Dtype::kBf16, of.rows, of.cols);
   };
   CoreOperands grads{like("dq", in.q), {}};
   for (std::size_t i = 0; i < in.kv.size(); ++i)

@@ -56,8 +56,7 @@ int at_stage(const ScheduleShape::Rank& rank, int chunk) {
 
 ScheduleShape schedule_shape(const PlanSpec& plan) {
   ScheduleShape shape;
-  for (int r = 0; r < static_cast<int>(plan.pipeline_parallel); ++r) {
-    const RankSchedule s = make_schedule(plan, r);
+  for (const RankSchedule& s : make_schedules(plan, {})) {
     const std::size_t n = s.stage_of_chunk.size();
     ScheduleShape::Rank rank;
     rank.stages = s.stage_of_chunk;

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "tests/catch.h"
+#include "tests/source_dir.h"
 #include "tests/kernel_points.h"
 
 using namespace orrery;
@@ -22,7 +23,7 @@ double median_error(const std::vector<test::KernelPoint>& points, Pick pick) {
 
 TEST_CASE("Published kernel times come out within 7 % in the median, those held out too",
           "[cost][accuracy]") {
-  const std::vector<test::KernelPoint> points = test::kernel_points(ORRERY_SOURCE_DIR);
+  const std::vector<test::KernelPoint> points = test::kernel_points(kSourceDir);
   const auto held = std::count_if(points.begin(), points.end(),
                                   [](const test::KernelPoint& p) { return p.held_out; });
   CHECK(3 * held >= static_cast<std::ptrdiff_t>(points.size()));

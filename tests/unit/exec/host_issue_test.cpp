@@ -2,6 +2,7 @@
 
 #include "sim/study/predict.h"
 #include "tests/catch.h"
+#include "tests/source_dir.h"
 #include "tests/unit/deepseek.h"
 
 using namespace orrery;
@@ -9,7 +10,7 @@ using namespace orrery;
 namespace {
 
 Prediction tiny(double host_issue_us) {
-  const std::string root = ORRERY_SOURCE_DIR;
+  const std::string root = kSourceDir;
   StudySpec s = load_study(root + "/experiments/tiny_llama", {}, root);
   s.stack.host_issue_us.value = host_issue_us;
   PredictOptions options;

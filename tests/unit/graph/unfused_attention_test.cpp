@@ -3,6 +3,7 @@
 #include "sim/schedule/compile_plan.h"
 #include "sim/study/predict.h"
 #include "tests/catch.h"
+#include "tests/source_dir.h"
 #include "tests/unit/base/helpers.h"
 #include "tests/unit/deepseek.h"
 
@@ -11,7 +12,7 @@ using namespace orrery;
 namespace {
 
 StudySpec llama(const std::string& attention_kernel) {
-  const std::string root = ORRERY_SOURCE_DIR;
+  const std::string root = kSourceDir;
   StudySpec s = load_study(root + "/experiments/tiny_llama", {}, root);
   s.stack.attention_kernel = attention_kernel;
   return s;
@@ -38,7 +39,7 @@ TEST_CASE("An unfused core keeps 2 bytes a score for the backward", "[graph]") {
 TEST_CASE("Latent attention has no unfused core, and a kernel must be in the profile", "[graph]") {
   const auto refusal = [](const std::string& kernel) {
     const testing::TemporaryDirectory dir;
-    const std::string root = ORRERY_SOURCE_DIR;
+    const std::string root = kSourceDir;
     const std::string from = root + "/experiments/deepseek_v3/";
     testing::write(dir.file("experiment.json"),
                    R"({"name": "x", "model": ")" + from + R"(config.json", "plan": ")" + from +
