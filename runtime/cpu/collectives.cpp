@@ -76,7 +76,7 @@ void exchange(std::span<void* const> arguments) {
 template <class T>
 void pack_dispatch(OpCall<T>& c, RowExchange<T>& x, RoutingState& routing) {
   const HostTensor<T>& rows = *c.in[0];
-  const bool forward = c.op.phase == Phase::kForward;
+  const bool forward = is_forward(c.op);
   const kernels::DispatchLayout layout = dispatch_layout(c, *c.in.back());
   const int64_t k = c.config.model.experts_per_token;
   if (forward) routing.send_rows.assign(layout.send_rows, layout.send_rows + c.ranks + 1);
@@ -101,7 +101,7 @@ void pack_combine(OpCall<T>& c, RowExchange<T>& x, RoutingState& routing) {
   x.to = &routing.recv_rows;
   x.cols = c.in[0]->cols;
   x.send = c.in[0]->values;
-  if (c.op.phase != Phase::kBackward) return;
+  if (is_forward(c.op)) return;
   x.extra_cols = c.in[1]->cols;
   x.send_extra = c.in[1]->values;
 }
@@ -112,7 +112,7 @@ void unpack_dispatch(OpCall<T>& c, RowExchange<T>& x, RoutingState& routing) {
   out.rows = x.received.back();
   out.cols = x.cols;
   out.values = std::move(x.receive);
-  if (c.op.phase != Phase::kForward) return;
+  if (!is_forward(c.op)) return;
   routing.recv_rows = x.received;
   c.out[1]->rows = out.rows;
   c.out[1]->cols = x.int_cols;
@@ -122,7 +122,7 @@ void unpack_dispatch(OpCall<T>& c, RowExchange<T>& x, RoutingState& routing) {
 
 template <class T>
 void unpack_combine(OpCall<T>& c, RowExchange<T>& x) {
-  const bool backward = c.op.phase == Phase::kBackward;
+  const bool backward = !is_forward(c.op);
   const kernels::DispatchLayout layout = dispatch_layout(c, *c.in.back());
   const int64_t k = c.config.model.experts_per_token;
   const bool addend = !backward && c.in.size() == 3;  // the shared expert's output

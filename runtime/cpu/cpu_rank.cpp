@@ -27,8 +27,9 @@ class CpuRank<T>::Impl {
         program_(stream_program(plan, state_.layout.place().rank_class)) {
     for (std::size_t i = 0; i < rank_class().communicators.size(); ++i) {
       groups_.push_back(op_group(plan, rank, static_cast<int>(i)));
-      shared_.push_back(communicator.group(groups_.back().name,
-                                           static_cast<int64_t>(groups_.back().ranks.size())));
+      const auto members = static_cast<int64_t>(groups_.back().ranks.size());
+      const bool p2p = is_p2p(rank_class().communicators[i].kind);
+      shared_.push_back(communicator.group(groups_.back().name, p2p ? 2 : members));
     }
     for (const StageGraph& g : plan.stages) stride_ = std::max(stride_, g.tensors.size());
     tensors_.resize((static_cast<std::size_t>(rank_class().slots()) + 1) * stride_);
@@ -221,7 +222,7 @@ class CpuRank<T>::Impl {
     const ParamPlace& at = state_.layout.find(stage, c.op.param);
     if (at.share < 0) {
       c.weight = state_.buffers.data() + at.offset;
-      if (c.op.kind == OpKind::kRouter) {
+      if (c.op.kind == OpKind::kRouter && !c.op.again) {
         const ParamId load = c.graph.find_param("router.load", c.param->layer);
         c.load = state_.buffers.data() + state_.layout.find(stage, load).offset;
       }
@@ -246,7 +247,10 @@ class CpuRank<T>::Impl {
     s.collective.plan_op = plan_op;
     s.in_collective = true;
     const auto k = static_cast<std::size_t>(p.communicator);
-    communicator_.arrive(shared_[k], groups_[k].position, &s.collective, &s.ticket,
+    // A transfer may be between two chunks of this rank, which then takes both positions.
+    const int64_t position =
+        is_p2p(c.op.comm) ? (c.op.kind == OpKind::kSend ? 0 : 1) : groups_[k].position;
+    communicator_.arrive(shared_[k], position, &s.collective, &s.ticket,
                          collective_work<T>(c.op.kind));
   }
 
@@ -266,7 +270,11 @@ class CpuRank<T>::Impl {
   }
 
   void run_compute(OpCall<T>& c, uint32_t call, const PlanOp& p) {
-    if (c.op.kind == OpKind::kLoadTokens) return load_tokens(c, slot(call, p.role));
+    if (c.op.kind == OpKind::kLoadTokens) {
+      const Call& at = program_.call[call];
+      const int slot = p.role == Role::kForward ? at.forward_slot : at.backward_slot;
+      return load_tokens(c, rank_class().micro_batch_of_slot(slot));
+    }
     if (run_map_op(c) || run_matrix_op(c) || run_moe_op(c)) return;
     if (!run_optimizer_op(c, state_, optimizer_))
       throw Error(ExitCode::kInternal,
@@ -274,15 +282,13 @@ class CpuRank<T>::Impl {
     if (c.op.kind == OpKind::kCastWeights) refresh_kernel_weights();
   }
 
-  // A slot is the number of the micro-batch within the pipeline.
-  void load_tokens(OpCall<T>& c, std::size_t micro_batch) {
+  void load_tokens(OpCall<T>& c, int micro_batch) {
     const PlanSpec& p = config_.plan;
     const auto length = static_cast<std::size_t>(p.sequence_length);
     int32_t* out = c.out[0]->resize_ints(c.tokens(), 1);
     std::vector<int32_t> sequence(static_cast<std::size_t>(tokens_per_sequence(config_)));
     const int64_t first =
-        (state_.layout.place().replica * p.micro_batches() + static_cast<int64_t>(micro_batch)) *
-        p.micro_batch;
+        (state_.layout.place().replica * p.micro_batches() + micro_batch) * p.micro_batch;
     for (int64_t i = 0; i < p.micro_batch; ++i) {
       tokens_.source->sample(tokens_.first_sequence + static_cast<uint64_t>(first + i), sequence);
       std::copy_n(sequence.begin() + c.shape().column, length,

@@ -91,7 +91,7 @@ void dispatch(CudaOpCall& c, Collectives& group) {
     arrays.push_back({p.out, c.out[0]->data, 2 * x.cols});
   }
   launch_check(kernels::pack_rows(p, c.stream));
-  if (c.op.phase == Phase::kForward) {
+  if (is_forward(c.op)) {
     const int64_t words = kernels::kArrivedRoutingWords * c.top_k();
     auto* packed = reinterpret_cast<int32_t*>(c.scratch.get(4 * capacity * words));
     launch_check(kernels::pack_routing({.capacity = capacity,
@@ -109,7 +109,7 @@ void dispatch(CudaOpCall& c, Collectives& group) {
 }
 
 void combine(CudaOpCall& c, Collectives& group) {
-  const bool backward = c.op.phase == Phase::kBackward;
+  const bool backward = !is_forward(c.op);
   const kernels::DispatchLayout layout = c.dispatch_layout(*c.in.back());
   const CudaRouting& r = *c.routing;
   const int64_t cols = c.in[0]->cols, sent = r.send_rows.back();

@@ -303,7 +303,10 @@ void CudaRank::stage_tokens() {
   cuda_check(
       cudaMemcpyAsync(
           batch_tokens_.as<char>(),
-          tokens_.as<char>() + static_cast<std::size_t>(call_.forward_slot) * batch_tokens_.bytes(),
+          tokens_.as<char>() +
+              static_cast<std::size_t>(
+                  weights_.layout().rank_class().micro_batch_of_slot(call_.forward_slot)) *
+                  batch_tokens_.bytes(),
           batch_tokens_.bytes(), cudaMemcpyDeviceToDevice, stream(StreamKind::kCompute).cuda.get()),
       "copying tokens");
 }
@@ -594,7 +597,7 @@ void CudaRank::bind_param(CudaOpCall& c, int stage) {
   c.param = &c.graph.params[c.op.param.v];
   c.weight = weights_.kernel_weight(stage, c.op.param);
   c.grad = weights_.gradient(stage, c.op.param);
-  if (c.op.kind == OpKind::kRouter) {
+  if (c.op.kind == OpKind::kRouter && !c.op.again) {
     const ParamId load = c.graph.find_param("router.load", c.param->layer);
     c.load = weights_.kernel_weight(stage, load).f32;
   }

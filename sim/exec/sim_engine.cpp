@@ -73,7 +73,8 @@ void SimEngine::make_rendezvous() {
       const auto [it, fresh] =
           groups.try_emplace({c.kind, c.key, group}, static_cast<int32_t>(rendezvous_.size()));
       if (fresh) rendezvous_.emplace_back();
-      ++rendezvous_[static_cast<std::size_t>(it->second)].expected;
+      uint32_t& expected = rendezvous_[static_cast<std::size_t>(it->second)].expected;
+      expected = is_p2p(c.kind) ? 2 : expected + 1;
       rendezvous_of_.push_back(it->second);
     }
   }

@@ -26,7 +26,7 @@ class Verifier {
       r.tensors.assign((static_cast<std::size_t>(plan.classes[c].slots()) + 1) * stride_, kUnborn);
       for (const Communicator& m : plan.classes[c].communicators) {
         Group& g = groups_[{m.kind, m.key}];
-        ++g.expected;
+        g.expected = is_p2p(m.kind) ? 2 : g.expected + 1;
         r.groups.push_back(&g);
       }
       ranks_.push_back(std::move(r));
@@ -166,13 +166,15 @@ class Verifier {
       if (&m != &members.back()) advance(m.rank, m.stream);
   }
 
-  // All members run the same collective over the same bytes; a transfer pairs a send and a receive.
+  // All members run the same collective over the same bytes; a transfer pairs the send and the
+  // receive of one micro-batch at the two sides of a stage boundary.
   void check_match(const std::vector<Group::Member>& members) {
     const auto op = [&](const Group::Member& m) -> const Op& {
       return plan_.graph_op(plan_.ops[m.op]);
     };
     const Op& first = op(members.front());
     const bool p2p = first.kind == OpKind::kSend || first.kind == OpKind::kRecv;
+    if (p2p && members.size() == 2) check_transfer(members[0], members[1]);
     for (std::size_t i = 1; i < members.size(); ++i) {
       const Op& other = op(members[i]);
       const bool same = p2p ? first.kind != other.kind : first.kind == other.kind;
@@ -182,6 +184,25 @@ class Verifier {
                        first.work.network.count(), where(members[i].rank),
                        plan_.op_name(members[i].op), other.work.network.count()));
     }
+  }
+
+  void check_transfer(Group::Member from, Group::Member to) {
+    if (plan_.graph_op(plan_.ops[from.op]).kind != OpKind::kSend) std::swap(from, to);
+    const PlanOp &send = plan_.ops[from.op], &receive = plan_.ops[to.op];
+    const int step = send.role == Role::kForward ? 1 : -1;
+    const int batch = micro_batch(from, send.role), other = micro_batch(to, receive.role);
+    if (send.role == receive.role && send.stage + step == receive.stage && batch == other) return;
+    find(
+        fmt::format("{} sends micro-batch {} of stage {} where {} receives micro-batch {} of "
+                    "stage {}",
+                    where(from.rank), batch, send.stage, where(to.rank), other, receive.stage));
+  }
+
+  int micro_batch(const Group::Member& m, Role role) const {
+    const Rank& r = ranks_[m.rank];
+    const Call& c = r.program.call[r.streams[m.stream].call];
+    return plan_.classes[m.rank].micro_batch_of_slot(role == Role::kForward ? c.forward_slot
+                                                                            : c.backward_slot);
   }
 
   void report_stuck() {

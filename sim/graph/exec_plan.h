@@ -72,6 +72,8 @@ struct Call {
 // A communicator as one class sees it. Members are the ranks of all classes that list the same
 // (kind, key), split into groups: kExpert by blocks of consecutive replicas, kExpertData by equal
 // position in the expert group, P2P and kEmbedding one per replica, kData and kWorld one group.
+// P2P connects two ranks in one direction, for every stage boundary between them; or a rank with
+// itself where it holds both sides of a boundary (size 1): then its send and receive meet.
 struct Communicator {
   CommKind kind;
   uint32_t key;
@@ -83,6 +85,9 @@ struct RankClass {
   int64_t first_rank;    // rank numbering: pipeline position major, replica minor
   int64_t multiplicity;  // replicas: ranks that do the same work
   std::vector<int> stage_of_chunk;
+  // Number within the pipeline of each chunk's first micro-batch: DualPipe's chunks have different
+  // halves of them, others the same.
+  std::vector<int> first_batch_of_chunk;
   int slots_per_chunk;  // micro-batches of one chunk
   std::vector<Block> blocks;
   std::vector<Call> calls;
@@ -93,6 +98,10 @@ struct RankClass {
   int slots() const { return slots_per_chunk * static_cast<int>(stage_of_chunk.size()); }
   int stage_of_slot(int slot) const {
     return stage_of_chunk[static_cast<std::size_t>(slot / slots_per_chunk)];
+  }
+  int micro_batch_of_slot(int slot) const {
+    return first_batch_of_chunk[static_cast<std::size_t>(slot / slots_per_chunk)] +
+           slot % slots_per_chunk;
   }
 };
 

@@ -26,10 +26,7 @@ struct Unit {
 class StageAssembler {
  public:
   StageAssembler(const GraphConfig& config, int64_t stage)
-      : b_(config),
-        config_(config),
-        first_(stage == 0),
-        last_(stage + 1 == config.plan.pipeline_parallel) {
+      : b_(config), config_(config), first_(stage == 0), last_(stage + 1 == config.plan.stages()) {
     const auto& split = config.plan.layers_per_stage;
     first_layer_ = std::accumulate(split.begin(), split.begin() + stage, int64_t{0});
     layers_ = split[static_cast<std::size_t>(stage)];
@@ -44,6 +41,7 @@ class StageAssembler {
     StageGraph g = b_.finish();
     g.act_in = act_in_, g.act_out = act_out_, g.grad_in = grad_in_, g.grad_out = grad_out_;
     g.units = static_cast<int>(units_.size());
+    g.recompute_from = std::move(recompute_from_);
     return g;
   }
 
@@ -137,7 +135,43 @@ class StageAssembler {
     }
   }
 
+  // Whether the forward of a unit runs again, and whether that starts from an input of its own.
+  bool recomputed(int index) const {
+    const Recompute& r = config_.plan.recompute;
+    const bool layer = !units_[static_cast<std::size_t>(index)].head;
+    return layer && (r.full == FullRecompute::kUniform ||
+                     (r.full == FullRecompute::kBlock && index < r.full_layers));
+  }
+  bool starts_group(int index) const {
+    return config_.plan.recompute.full == FullRecompute::kBlock ||
+           index % config_.plan.recompute.full_layers == 0 || index >= static_cast<int>(layers_);
+  }
+  bool ends_group(int index) const {
+    return index + 1 == next_unit() || !recomputed(index + 1) || starts_group(index + 1);
+  }
+
+  // Before the backward of the last layer of a group: the forward of its layers from the residual
+  // stream that entered the first. What their first forward kept is then read by nobody.
+  void recompute(int last) {
+    if (!recomputed(last) || !ends_group(last)) return;
+    int first = last;
+    while (!starts_group(first)) --first;
+    recompute_from_[static_cast<std::size_t>(last)] = first;
+    b_.again(true);
+    TensorId x = units_[static_cast<std::size_t>(first)].tape.attention.input;
+    Addends add;
+    for (int i = first; i <= last; ++i) {
+      Unit& u = units_[static_cast<std::size_t>(i)];
+      u.tape.attention = {};
+      u.tape.ffn = {};
+      b_.begin(SegmentKind::kAttnF, i, u.layer);
+      layer_forward(u, i, x, add);
+    }
+    b_.again(false);
+  }
+
   TensorId layer_backward(Unit& u, int index, TensorId dy) {
+    recompute(index);
     LayerTape& t = u.tape;
     if (t.moe) {
       dy = ffn_moe_backward(b_, dy, t.ffn, index, u.layer);
@@ -150,6 +184,7 @@ class StageAssembler {
   }
 
   void backward() {
+    recompute_from_.assign(units_.size(), -1);
     TensorId dy;
     if (!last_) dy = grad_in_ = boundary("grad in");
     for (int i = next_unit() - 1; i >= 0; --i) {
@@ -212,6 +247,7 @@ class StageAssembler {
   bool first_, last_;
   int64_t first_layer_ = 0, layers_ = 0;
   std::deque<Unit> units_;
+  std::vector<int> recompute_from_;
   ParamId embedding_, head_;
   TensorId ids_, act_in_, act_out_, grad_in_, grad_out_;
 };

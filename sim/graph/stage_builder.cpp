@@ -41,7 +41,27 @@ ExpertRows expert_rows(const GraphConfig& c) {
 StageBuilder::StageBuilder(const GraphConfig& config)
     : config_(config), rows_(expert_rows(config)) {}
 
+namespace {
+
+SegmentKind again_segment(SegmentKind s) {
+  switch (s) {
+    case SegmentKind::kAttnF:
+      return SegmentKind::kAttnR;
+    case SegmentKind::kDispatchF:
+      return SegmentKind::kDispatchR;
+    case SegmentKind::kMlpF:
+      return SegmentKind::kMlpR;
+    case SegmentKind::kCombineF:
+      return SegmentKind::kCombineR;
+    default:
+      return s;
+  }
+}
+
+}  // namespace
+
 void StageBuilder::begin(SegmentKind segment, int unit, int layer) {
+  if (again_) segment = again_segment(segment);
   const auto at = static_cast<uint32_t>(graph_.ops.size());
   if (!graph_.segments.empty()) graph_.segments.back().end_op = at;
   graph_.segments.push_back({segment, static_cast<int16_t>(unit), at, at});
@@ -74,6 +94,7 @@ TensorId StageBuilder::dynamic_tensor(std::string name, Dtype dtype, DynamicRows
 }
 
 ParamId StageBuilder::param(std::string name, Dtype dtype, int64_t rows, int64_t cols) {
+  if (again_) return graph_.find_param(name, layer_);
   Param p;
   p.name = std::move(name);
   p.dtype = dtype;
@@ -86,22 +107,22 @@ ParamId StageBuilder::param(std::string name, Dtype dtype, int64_t rows, int64_t
 
 ParamId StageBuilder::norm_param(std::string name, int64_t cols) {
   const ParamId p = param(std::move(name), Dtype::kBf16, 1, cols);
-  graph_.params.back().init = ParamInit::kOnes;
+  graph_.params[p.v].init = ParamInit::kOnes;
   return p;
 }
 
 ParamId StageBuilder::expert_param(std::string name, int64_t rows, int64_t cols) {
   const ParamId p = param(std::move(name), weight_dtype(), rows_.local_experts * rows, cols);
-  graph_.params.back().expert = true;
-  graph_.params.back().groups = rows_.local_experts;
+  graph_.params[p.v].expert = true;
+  graph_.params[p.v].groups = rows_.local_experts;
   return p;
 }
 
 ParamId StageBuilder::buffer(std::string name, int64_t cols, bool saved) {
   const ParamId p = param(std::move(name), Dtype::kFp32, 1, cols);
-  graph_.params.back().trained = false;
-  graph_.params.back().saved = saved;
-  graph_.params.back().init = ParamInit::kZeros;
+  graph_.params[p.v].trained = false;
+  graph_.params[p.v].saved = saved;
+  graph_.params[p.v].init = ParamInit::kZeros;
   return p;
 }
 
@@ -156,6 +177,7 @@ Op& StageBuilder::op(OpKind kind, std::string name, OpShape shape, std::vector<T
   op.segment = segment_;
   op.stream = stream_;
   op.row_proportional = row_proportional_;
+  op.again = again_;
   op.unit = static_cast<int16_t>(unit_);
   op.layer = layer_;
   op.name = std::move(name);

@@ -45,6 +45,9 @@ class StageBuilder {
 
   // Where the next ops go.
   void begin(SegmentKind segment, int unit, int layer);
+  // What follows is a forward that ran before: its segments are the (R) ones, its parameters those
+  // that are there, and its ops count nothing twice.
+  void again(bool on) { again_ = on; }
   void stream(StreamKind s) { stream_ = s; }
   void row_proportional(bool on) { row_proportional_ = on; }
 
@@ -116,6 +119,7 @@ class StageBuilder {
   int layer_ = -1;
   StreamKind stream_ = StreamKind::kCompute;
   bool row_proportional_ = false;
+  bool again_ = false;
 };
 
 // The graph of stage `stage` of the plan, boundaries included.

@@ -10,7 +10,8 @@ const std::string_view kBufferKindNames[kBufferKinds] = {
 const std::string_view kSegmentNames[kSegmentKinds] = {
     "attn(F)",     "dispatch(F)", "mlp(F)",  "combine(F)", "combine(B)", "mlp(B)",
     "dispatch(B)", "attn(B)",     "mlp(W)",  "attn(W)",    "head(F)",    "head(B)",
-    "head(W)",     "recv(F)",     "send(F)", "recv(B)",    "send(B)",    "optimizer"};
+    "head(W)",     "recv(F)",     "send(F)", "recv(B)",    "send(B)",    "optimizer",
+    "attn(R)",     "dispatch(R)", "mlp(R)",  "combine(R)"};
 
 const std::string_view kStreamNames[kStreams] = {
     "compute",        "compute (wgrad)", "expert all-to-all", "send forward 0",

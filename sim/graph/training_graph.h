@@ -31,9 +31,10 @@ enum class BufferKind : uint8_t {
 constexpr int kBufferKinds = 6;
 extern const std::string_view kBufferKindNames[kBufferKinds];
 
-// Streams of a rank. Expert weight gradients may use a second compute stream. Each direction of a
-// pipeline boundary has a stream and a communicator of its own, so that no transfer waits behind
-// one for another peer.
+// Streams of a rank. Expert weight gradients may use a second compute stream. Pipeline transfers
+// have one per lane, pass and end: lane 0 is of the chunks whose forward goes up the ranks (and
+// round from the last to the first), lane 1 of those whose forward goes down (DualPipe, V shapes).
+// So each of them has one peer, and no transfer waits behind one for another.
 enum class StreamKind : uint8_t {
   kCompute,
   kComputeAux,
@@ -41,11 +42,11 @@ enum class StreamKind : uint8_t {
   kSendForward,
   kRecvForward,
   kSendBackward,
-  kRecvBackward,  // chunk 0
+  kRecvBackward,  // lane 0
   kSendForward1,
   kRecvForward1,
   kSendBackward1,
-  kRecvBackward1,  // chunk 1 (DualPipe)
+  kRecvBackward1,  // lane 1
   kGradient,
 };
 constexpr int kStreams = static_cast<int>(StreamKind::kGradient) + 1;
@@ -121,8 +122,13 @@ enum class SegmentKind : uint8_t {
   kRecvB,
   kSendB,
   kOptimizer,
+  // The forward of a layer again, before its backward.
+  kAttnR,
+  kDispatchR,
+  kMlpR,
+  kCombineR,
 };
-constexpr int kSegmentKinds = static_cast<int>(SegmentKind::kOptimizer) + 1;
+constexpr int kSegmentKinds = static_cast<int>(SegmentKind::kCombineR) + 1;
 extern const std::string_view kSegmentNames[kSegmentKinds];  // "attn(F)", ...
 
 // Which ranks take part in a collective or transfer.
@@ -138,6 +144,7 @@ enum class CommKind : uint8_t {
 };
 constexpr int kCommKinds = 8;
 extern const std::string_view kCommKindNames[kCommKinds];
+inline bool is_p2p(CommKind k) { return k == CommKind::kForwardP2p || k == CommKind::kBackwardP2p; }
 
 struct Op {
   OpKind kind = OpKind::kCopy;
@@ -147,6 +154,7 @@ struct Op {
   CommKind comm = CommKind::kNone;
   // Work grows with the rows that this rank's experts receive, so it varies between ranks.
   bool row_proportional = false;
+  bool again = false;  // an op of the forward that the backward runs again; counts nothing twice
   int16_t unit = 0;    // position of the layer or head in its stage
   int32_t layer = -1;  // of the model; MTP modules follow the last layer; -1: none
   std::string name;    // "q_down fwd"
@@ -174,6 +182,9 @@ struct StageGraph {
   std::vector<TensorId> operands;
   std::vector<Segment> segments;
   int units = 0;  // layers and heads of the stage, in forward order
+  // Per unit: the first of the units, up to this one, whose forward runs again before the backward
+  // of this one; -1: none.
+  std::vector<int> recompute_from;
   // Boundary tensors; invalid on the first (in) and last (out) stage.
   TensorId act_in, act_out, grad_in, grad_out;
 
@@ -191,6 +202,9 @@ struct StageGraph {
   // The parameter of that name and layer; invalid when there is none.
   ParamId find_param(std::string_view name, int32_t layer) const;
 };
+
+// Whether the op belongs to the forward pass, be it run again.
+inline bool is_forward(const Op& op) { return op.phase == Phase::kForward || op.again; }
 
 KernelClass op_class(const Op& op);
 

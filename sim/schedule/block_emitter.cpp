@@ -7,24 +7,23 @@ namespace {
 
 std::size_t at(StreamKind s) { return static_cast<std::size_t>(s); }
 
-// The pipeline streams of the second chunk follow those of the first.
-StreamKind chunk_stream(StreamKind s, int chunk) {
-  if (chunk == 0 || s < StreamKind::kSendForward || s > StreamKind::kRecvBackward) return s;
+}  // namespace
+
+StreamKind lane_stream(StreamKind s, int lane) {
+  if (lane == 0 || s < StreamKind::kSendForward || s > StreamKind::kRecvBackward) return s;
   return static_cast<StreamKind>(static_cast<int>(s) + 4);
 }
 
-}  // namespace
-
-void BlockEmitter::add(Role role, int stage, int chunk, SegmentKind segment, int unit) {
-  const StageGraph& g = plan_.stages[static_cast<std::size_t>(stage)];
+void BlockEmitter::add(Role role, const StageAt& at, SegmentKind segment, int unit) {
+  const StageGraph& g = plan_.stages[static_cast<std::size_t>(at.stage)];
   (role == Role::kForward ? block_.forward_stage : block_.backward_stage) =
-      static_cast<int16_t>(stage);
+      static_cast<int16_t>(at.stage);
   const Segment* s = g.find(segment, unit);
   if (s == nullptr) return;
   for (uint32_t i = s->first_op; i < s->end_op; ++i) {
-    const StreamKind stream = chunk_stream(g.ops[i].stream, chunk);
+    const StreamKind stream = lane_stream(g.ops[i].stream, at.lane);
     plan_.ops.push_back(
-        {static_cast<uint16_t>(stage), role, stream, i, static_cast<int16_t>(chunk)});
+        {static_cast<uint16_t>(at.stage), role, stream, i, static_cast<int16_t>(at.chunk)});
     items_.push_back({static_cast<uint32_t>(plan_.ops.size() - 1), stream});
   }
 }
@@ -103,6 +102,11 @@ void BlockEmitter::emit_waits(int index, Role role, TensorId input) {
   }
 }
 
+void BlockEmitter::emit_hold(StreamKind s) {
+  instr(Instr::Kind::kRecord, StreamKind::kCompute, Role::kBlock, block_.events);
+  instr(Instr::Kind::kWait, s, Role::kBlock, block_.events++);
+}
+
 void BlockEmitter::emit_item(int index) {
   const Item& item = items_[static_cast<std::size_t>(index)];
   const PlanOp& p = plan_.ops[item.plan_op];
@@ -160,12 +164,12 @@ void BlockEmitter::drop_unused_events() {
 Block BlockEmitter::finish() {
   scan();
   for (auto& row : waited_) std::fill(std::begin(row), std::end(row), -1);
-  if (!gated_.empty()) {
-    instr(Instr::Kind::kRecord, StreamKind::kCompute, Role::kBlock, block_.events);
-    for (StreamKind s : gated_) instr(Instr::Kind::kWait, s, Role::kBlock, block_.events);
-    ++block_.events;
+  for (StreamKind s : gated_) emit_hold(s);
+  std::size_t hold = 0;
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    for (; hold < holds_.size() && holds_[hold].first == i; ++hold) emit_hold(holds_[hold].second);
+    emit_item(static_cast<int>(i));
   }
-  for (int i = 0; i < static_cast<int>(items_.size()); ++i) emit_item(i);
   if (block_.kind != BlockKind::kRecv) emit_tail();
   drop_unused_events();
   return std::move(block_);

@@ -3,21 +3,33 @@
 // readers.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "sim/graph/exec_plan.h"
 
 namespace orrery {
 
+// A stage as a rank holds it: the chunk that it is and the lane of its transfers (StreamKind).
+struct StageAt {
+  int stage = -1;
+  int chunk = 0;
+  int lane = 0;
+};
+
+// The pipeline streams of lane 1 follow those of lane 0.
+StreamKind lane_stream(StreamKind s, int lane);
+
 class BlockEmitter {
  public:
   BlockEmitter(ExecPlan& plan, BlockKind kind) : plan_(plan) { block_.kind = kind; }
 
-  // Appends the ops of one segment (nothing when the stage has none), for the chunk that holds the
-  // stage on this rank.
-  void add(Role role, int stage, int chunk, SegmentKind segment, int unit);
+  // Appends the ops of one segment (nothing when the stage has none).
+  void add(Role role, const StageAt& at, SegmentKind segment, int unit);
   // Holds stream `s` until the compute stream reaches the start of the block.
   void gate(StreamKind s) { gated_.push_back(s); }
+  // Holds stream `s` from here on until the compute stream has run all that was added so far.
+  void hold(StreamKind s) { holds_.push_back({items_.size(), s}); }
   Block finish();
 
  private:
@@ -34,6 +46,7 @@ class BlockEmitter {
   const Op& op(const Item& i) const { return plan_.graph_op(plan_.ops[i.plan_op]); }
   TensorState& state(Role role, TensorId t);
   void scan();
+  void emit_hold(StreamKind s);
   void emit_item(int index);
   void emit_waits(int index, Role role, TensorId input);
   void emit_tail();
@@ -45,6 +58,7 @@ class BlockEmitter {
   Block block_;
   std::vector<Item> items_;
   std::vector<StreamKind> gated_;
+  std::vector<std::pair<std::size_t, StreamKind>> holds_;  // before which item
   std::vector<TensorState> tensors_[2];  // by role: forward, backward
   std::vector<int> event_of_item_;       // -1: nobody waits for it
   int waited_[kStreams][kStreams];       // [waiter][writer]: last item already waited for

@@ -3,23 +3,38 @@
 #include <algorithm>
 
 namespace orrery {
+namespace {
 
-void add_forward(BlockEmitter& e, const ExecPlan& plan, int stage, int chunk) {
-  const int units = plan.stages[static_cast<std::size_t>(stage)].units;
-  for (int u = 0; u < units; ++u)
-    for (SegmentKind s : {SegmentKind::kAttnF, SegmentKind::kDispatchF, SegmentKind::kMlpF,
-                          SegmentKind::kCombineF, SegmentKind::kHeadF})
-      e.add(Role::kForward, stage, chunk, s, u);
-  e.add(Role::kForward, stage, chunk, SegmentKind::kSendF, 0);
+const StageGraph& graph(const ExecPlan& plan, const StageAt& at) {
+  return plan.stages[static_cast<std::size_t>(at.stage)];
 }
 
-void add_backward(BlockEmitter& e, const ExecPlan& plan, int stage, int chunk, Weights weights) {
-  const int units = plan.stages[static_cast<std::size_t>(stage)].units;
-  for (int u = units - 1; u >= 0; --u) {
-    const auto add = [&](SegmentKind s) { e.add(Role::kBackward, stage, chunk, s, u); };
+// The forwards that the backward of the unit needs again, in forward order.
+void add_recompute(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, int unit) {
+  const int from = graph(plan, at).recompute_from[static_cast<std::size_t>(unit)];
+  for (int u = from; u >= 0 && u <= unit; ++u)
+    for (SegmentKind s :
+         {SegmentKind::kAttnR, SegmentKind::kDispatchR, SegmentKind::kMlpR, SegmentKind::kCombineR})
+      e.add(Role::kBackward, at, s, u);
+}
+
+}  // namespace
+
+void add_forward(BlockEmitter& e, const ExecPlan& plan, const StageAt& at) {
+  for (int u = 0; u < graph(plan, at).units; ++u)
+    for (SegmentKind s : {SegmentKind::kAttnF, SegmentKind::kDispatchF, SegmentKind::kMlpF,
+                          SegmentKind::kCombineF, SegmentKind::kHeadF})
+      e.add(Role::kForward, at, s, u);
+  e.add(Role::kForward, at, SegmentKind::kSendF, 0);
+}
+
+void add_backward(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, Weights weights) {
+  for (int u = graph(plan, at).units - 1; u >= 0; --u) {
+    const auto add = [&](SegmentKind s) { e.add(Role::kBackward, at, s, u); };
     const auto add_weight = [&](SegmentKind s) {
       if (weights == Weights::kNow) add(s);
     };
+    add_recompute(e, plan, at, u);
     add(SegmentKind::kHeadB);
     add_weight(SegmentKind::kHeadW);
     add(SegmentKind::kCombineB);
@@ -27,30 +42,32 @@ void add_backward(BlockEmitter& e, const ExecPlan& plan, int stage, int chunk, W
     add(SegmentKind::kDispatchB);
     add_weight(SegmentKind::kMlpW);
     add(SegmentKind::kAttnB);
-    if (u == 0) e.add(Role::kBackward, stage, chunk, SegmentKind::kSendB, 0);
     add_weight(SegmentKind::kAttnW);
   }
+  // As autograd does: what the backward returns is sent when all of it is done.
+  e.hold(lane_stream(StreamKind::kSendBackward, at.lane));
+  e.add(Role::kBackward, at, SegmentKind::kSendB, 0);
 }
 
-void add_weight(BlockEmitter& e, const ExecPlan& plan, int stage, int chunk) {
-  const int units = plan.stages[static_cast<std::size_t>(stage)].units;
-  for (int u = units - 1; u >= 0; --u)
+void add_weight(BlockEmitter& e, const ExecPlan& plan, const StageAt& at) {
+  for (int u = graph(plan, at).units - 1; u >= 0; --u)
     for (SegmentKind s : {SegmentKind::kHeadW, SegmentKind::kMlpW, SegmentKind::kAttnW})
-      e.add(Role::kBackward, stage, chunk, s, u);
+      e.add(Role::kBackward, at, s, u);
 }
 
-void add_pair(BlockEmitter& e, const ExecPlan& plan, int forward_stage, int forward_chunk,
-              int backward_stage, int backward_chunk, Transfers transfers) {
-  const int forward_units = plan.stages[static_cast<std::size_t>(forward_stage)].units;
-  const int backward_units = plan.stages[static_cast<std::size_t>(backward_stage)].units;
+void add_pair(BlockEmitter& e, const ExecPlan& plan, const StageAt& forward_at,
+              const StageAt& backward_at, Transfers transfers) {
+  const int forward_units = graph(plan, forward_at).units;
+  const int backward_units = graph(plan, backward_at).units;
   for (int i = 0; i < std::max(forward_units, backward_units); ++i) {
     const int f = i, b = backward_units - 1 - i;
     const auto forward = [&](SegmentKind s) {
-      if (f < forward_units) e.add(Role::kForward, forward_stage, forward_chunk, s, f);
+      if (f < forward_units) e.add(Role::kForward, forward_at, s, f);
     };
     const auto backward = [&](SegmentKind s) {
-      if (b >= 0) e.add(Role::kBackward, backward_stage, backward_chunk, s, b);
+      if (b >= 0) e.add(Role::kBackward, backward_at, s, b);
     };
+    if (b >= 0) add_recompute(e, plan, backward_at, b);
     backward(SegmentKind::kHeadB);
     backward(SegmentKind::kCombineB);
     forward(SegmentKind::kAttnF);
@@ -63,13 +80,10 @@ void add_pair(BlockEmitter& e, const ExecPlan& plan, int forward_stage, int forw
     backward(SegmentKind::kAttnB);
     forward(SegmentKind::kCombineF);
     forward(SegmentKind::kHeadF);
-    if (transfers == Transfers::kNone) {
-      backward(SegmentKind::kAttnW);
-      continue;
+    if (transfers == Transfers::kPipeline) {
+      if (b == 0) backward(SegmentKind::kSendB);
+      if (f == forward_units - 1) e.add(Role::kForward, forward_at, SegmentKind::kSendF, 0);
     }
-    if (b == 0) e.add(Role::kBackward, backward_stage, backward_chunk, SegmentKind::kSendB, 0);
-    if (f == forward_units - 1)
-      e.add(Role::kForward, forward_stage, forward_chunk, SegmentKind::kSendF, 0);
     backward(SegmentKind::kAttnW);
   }
 }

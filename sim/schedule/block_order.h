@@ -9,13 +9,13 @@ enum class Weights : uint8_t { kNow, kLater };        // gradients in the backwa
 enum class Transfers : uint8_t { kPipeline, kNone };  // to the neighbouring stages
 
 // Segments of one unit in the order in which one stream would run them.
-void add_forward(BlockEmitter& e, const ExecPlan& plan, int stage, int chunk);
-void add_backward(BlockEmitter& e, const ExecPlan& plan, int stage, int chunk, Weights weights);
-void add_weight(BlockEmitter& e, const ExecPlan& plan, int stage, int chunk);
+void add_forward(BlockEmitter& e, const ExecPlan& plan, const StageAt& at);
+void add_backward(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, Weights weights);
+void add_weight(BlockEmitter& e, const ExecPlan& plan, const StageAt& at);
 
 // The overlapped pair (arXiv 2412.19437, figure 4, and the order seen in deepseek-ai/profile-data):
 // unit by unit, the forward of the one micro-batch hides the all-to-alls of the other's backward.
-void add_pair(BlockEmitter& e, const ExecPlan& plan, int forward_stage, int forward_chunk,
-              int backward_stage, int backward_chunk, Transfers transfers);
+void add_pair(BlockEmitter& e, const ExecPlan& plan, const StageAt& forward,
+              const StageAt& backward, Transfers transfers);
 
 }  // namespace orrery

@@ -2,25 +2,34 @@
 
 #include <algorithm>
 
+#include "sim/schedule/schedule.h"
+
 namespace orrery {
 namespace {
 
-// The boundary is named by its upstream stage.
-uint32_t boundary(uint32_t stage, bool upstream) { return upstream ? stage : stage - 1; }
+// Named by the rank that sends and its lane: between two ranks all transfers of a lane and pass go
+// in one order.
+Communicator p2p(const PlanContext& p, const PlanOp& o, const Op& op) {
+  const PlanSpec& plan = p.config.plan;
+  const bool sends = op.kind == OpKind::kSend;
+  const bool up = sends == (op.comm == CommKind::kForwardP2p);  // the peer's is the next stage
+  const int lane = lane_of_chunk(plan.schedule, o.chunk);
+  const int stage = static_cast<int>(o.stage);
+  const StagePlace self = place_of_stage(plan, stage, lane);
+  const StagePlace peer = place_of_stage(plan, up ? stage + 1 : stage - 1, lane);
+  const StagePlace& sender = sends ? self : peer;
+  return {op.comm, static_cast<uint32_t>(sender.rank * 2 + sender.lane),
+          self.rank == peer.rank ? 1 : 2};
+}
 
 Communicator communicator(const PlanContext& p, const RankClass& c, const PlanOp& o, const Op& op) {
   const PlanSpec& plan = p.config.plan;
-  const auto stage_of_op = static_cast<uint32_t>(o.stage);
-  const uint32_t chunk = static_cast<uint32_t>(o.chunk);
   switch (op.comm) {
-    // One boundary: between the stage that sends activations and the next, per chunk direction.
     case CommKind::kForwardP2p:
-      return {op.comm, boundary(stage_of_op, op.kind == OpKind::kSend) * 2 + chunk, 2};
     case CommKind::kBackwardP2p:
-      return {op.comm, boundary(stage_of_op, op.kind == OpKind::kRecv) * 2 + chunk, 2};
+      return p2p(p, o, op);
     case CommKind::kExpert:
-      return {op.comm, static_cast<uint32_t>(&c - p.plan.classes.data()) * 2 + chunk,
-              plan.expert_parallel};
+      return {op.comm, static_cast<uint32_t>(&c - p.plan.classes.data()), plan.expert_parallel};
     case CommKind::kData:
     case CommKind::kExpertData: {
       const int st = stage_of(c, op.unit);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "sim/graph/optimizer.h"
@@ -17,7 +18,7 @@ namespace {
 class PlanCompiler {
  public:
   explicit PlanCompiler(const GraphConfig& config) : config_(config), at_{config_, plan_, {}} {
-    for (int64_t s = 0; s < config.plan.pipeline_parallel; ++s)
+    for (int64_t s = 0; s < config.plan.stages(); ++s)
       plan_.stages.push_back(build_stage(config, s));
     plan_.expert_parallel = config.plan.expert_parallel;
     at_.embedding_copies = std::count_if(
@@ -26,21 +27,24 @@ class PlanCompiler {
   }
 
   ExecPlan compile() {
-    const int ranks = static_cast<int>(config_.plan.pipeline_parallel);
-    std::vector<RankSchedule> schedules;
-    for (int r = 0; r < ranks; ++r) schedules.push_back(make_schedule(config_.plan, r));
-    at_.copies.assign(static_cast<std::size_t>(ranks), 0);
+    const std::vector<RankSchedule> schedules = make_schedules(config_.plan, chunk_times());
+    at_.copies.assign(plan_.stages.size(), 0);
     for (const RankSchedule& s : schedules)
       for (int stage : s.stage_of_chunk) ++at_.copies[static_cast<std::size_t>(stage)];
-    for (int r = 0; r < ranks; ++r) compile_class(r, schedules[static_cast<std::size_t>(r)]);
+    for (std::size_t r = 0; r < schedules.size(); ++r)
+      compile_class(static_cast<int>(r), schedules[r]);
     return std::move(plan_);
   }
 
   ExecPlan compile_pair(int forward_stage, int backward_stage, int calls) {
-    RankClass& c = begin_class(0, {forward_stage, backward_stage}, 1);
+    RankSchedule both;
+    both.stage_of_chunk = {forward_stage, backward_stage};
+    both.first_batch_of_chunk = {0, 0};
+    both.batches_per_chunk = 1;
+    RankClass& c = begin_class(0, both);
     const auto first_op = plan_.ops.size();
     BlockEmitter e(plan_, BlockKind::kPair);
-    add_pair(e, plan_, forward_stage, 0, backward_stage, 1, Transfers::kNone);
+    add_pair(e, plan_, at(c, 0), at(c, 1), Transfers::kNone);
     c.blocks.push_back(e.finish());
     c.multiplicity = config_.plan.expert_parallel;
     c.calls.assign(static_cast<std::size_t>(calls), {0, 0, 1});
@@ -49,19 +53,32 @@ class PlanCompiler {
   }
 
  private:
-  RankClass& begin_class(int rank, std::vector<int> stages, int batches) {
+  // A schedule that plans with the time of each pass takes all stages for equal, and FLOPs for
+  // time.
+  ChunkTimes chunk_times() const {
+    double flops[kPhases] = {};
+    for (const StageGraph& g : plan_.stages)
+      for (const Op& op : g.ops) flops[static_cast<std::size_t>(op.phase)] += op.work.flops.count();
+    const auto time = [&](Phase p) {
+      return std::max<int64_t>(1, std::llround(flops[static_cast<std::size_t>(p)] * 1e-6));
+    };
+    return {time(Phase::kForward), time(Phase::kBackward), time(Phase::kWeight)};
+  }
+
+  RankClass& begin_class(int rank, const RankSchedule& schedule) {
     RankClass c;
     c.name = fmt::format("PP rank {}", rank);
     c.multiplicity = config_.plan.data_parallel;
     c.first_rank = rank * c.multiplicity;
-    c.stage_of_chunk = std::move(stages);
-    c.slots_per_chunk = batches;
+    c.stage_of_chunk = schedule.stage_of_chunk;
+    c.first_batch_of_chunk = schedule.first_batch_of_chunk;
+    c.slots_per_chunk = schedule.batches_per_chunk;
     plan_.classes.push_back(std::move(c));
     return plan_.classes.back();
   }
 
   void compile_class(int rank, const RankSchedule& schedule) {
-    RankClass& c = begin_class(rank, schedule.stage_of_chunk, schedule.batches_per_chunk);
+    RankClass& c = begin_class(rank, schedule);
     const auto first_op = plan_.ops.size();
     block_of_.clear();
     // Each transfer in is posted one step ahead, when the compute stream reaches the step before.
@@ -74,6 +91,9 @@ class PlanCompiler {
     bind_communicators(at_, c, plan_.ops, first_op);
   }
 
+  StageAt at(const RankClass& c, int chunk) const {
+    return {stage_of(c, chunk), chunk, lane_of_chunk(config_.plan.schedule, chunk)};
+  }
   int slot(const RankClass& c, int chunk, int batch) const {
     return chunk < 0 ? -1 : chunk * c.slots_per_chunk + batch;
   }
@@ -91,16 +111,15 @@ class PlanCompiler {
 
   void call_recvs(RankClass& c, const ScheduleStep& s) {
     const auto recv = [&](Role role, int chunk, int batch, SegmentKind segment, StreamKind stream) {
-      const int st = stage_of(c, chunk);
-      if (st < 0 || plan_.stages[static_cast<std::size_t>(st)].find(segment, 0) == nullptr) return;
+      if (chunk < 0 || at_.graph(stage_of(c, chunk)).find(segment, 0) == nullptr) return;
       const bool forward = role == Role::kForward;
-      const uint32_t b = block(
-          c, {BlockKind::kRecv, forward ? chunk : -1, forward ? -1 : chunk}, [&](BlockEmitter& e) {
-            e.gate(static_cast<StreamKind>(static_cast<int>(stream) + 4 * chunk));
-            e.add(role, st, chunk, segment, 0);
-          });
-      const int at = slot(c, chunk, batch);
-      c.calls.push_back({b, forward ? at : -1, forward ? -1 : at});
+      const uint32_t b = block(c, {BlockKind::kRecv, forward ? chunk : -1, forward ? -1 : chunk},
+                               [&](BlockEmitter& e) {
+                                 e.gate(lane_stream(stream, at(c, chunk).lane));
+                                 e.add(role, at(c, chunk), segment, 0);
+                               });
+      const int into = slot(c, chunk, batch);
+      c.calls.push_back({b, forward ? into : -1, forward ? -1 : into});
     };
     recv(Role::kForward, s.forward_chunk, s.forward_batch, SegmentKind::kRecvF,
          StreamKind::kRecvForward);
@@ -110,30 +129,23 @@ class PlanCompiler {
   }
 
   void emit_step(BlockEmitter& e, const RankClass& c, const ScheduleStep& s) {
-    const int f = stage_of(c, s.forward_chunk), b = stage_of(c, s.backward_chunk);
+    const StageAt f = at(c, s.forward_chunk), b = at(c, s.backward_chunk);
     switch (s.kind) {
       case BlockKind::kForward:
-        add_forward(e, plan_, f, s.forward_chunk);
-        break;
+        return add_forward(e, plan_, f);
       case BlockKind::kBackward:
-        add_backward(e, plan_, b, s.backward_chunk, Weights::kNow);
-        break;
+        return add_backward(e, plan_, b, Weights::kNow);
       case BlockKind::kBackwardInput:
-        add_backward(e, plan_, b, s.backward_chunk, Weights::kLater);
-        break;
+        return add_backward(e, plan_, b, Weights::kLater);
       case BlockKind::kWeight:
-        add_weight(e, plan_, b, s.backward_chunk);
-        break;
+        return add_weight(e, plan_, b);
       case BlockKind::kPair:
-        if (config_.plan.overlap_expert_parallel) {
-          add_pair(e, plan_, f, s.forward_chunk, b, s.backward_chunk, Transfers::kPipeline);
-        } else {
-          add_forward(e, plan_, f, s.forward_chunk);
-          add_backward(e, plan_, b, s.backward_chunk, Weights::kNow);
-        }
-        break;
+        if (config_.plan.overlap_expert_parallel)
+          return add_pair(e, plan_, f, b, Transfers::kPipeline);
+        add_forward(e, plan_, f);
+        return add_backward(e, plan_, b, Weights::kNow);
       default:
-        break;
+        return;
     }
   }
 
@@ -152,7 +164,7 @@ class PlanCompiler {
     plan_.stages.push_back(build_optimizer(config_, in));
     BlockEmitter e(plan_, BlockKind::kOptimizer);
     e.gate(StreamKind::kGradient);
-    e.add(Role::kForward, st, 0, SegmentKind::kOptimizer, 0);
+    e.add(Role::kForward, {st, 0, 0}, SegmentKind::kOptimizer, 0);
     c.blocks.push_back(e.finish());
     c.calls.push_back({static_cast<uint32_t>(c.blocks.size() - 1), -1, -1});
   }

@@ -10,15 +10,13 @@ namespace {
 // swapped.
 class DualPipe {
  public:
-  DualPipe(int rank, int ranks, int micro_batches)
-      : half_(ranks / 2),
-        half_rank_(std::min(rank, ranks - 1 - rank)),
-        ranks_(ranks),
-        swapped_(rank >= ranks / 2),
-        per_chunk_(micro_batches / 2) {
-    s_.stage_of_chunk = {rank, ranks - 1 - rank};
-    s_.batches_per_chunk = per_chunk_;
-  }
+  // The rank at distance `half_rank` from its end, of two halves of `half` ranks.
+  DualPipe(int half, int half_rank, bool swapped, RankSchedule empty)
+      : half_(half),
+        half_rank_(half_rank),
+        swapped_(swapped),
+        per_chunk_(empty.batches_per_chunk),
+        s_(std::move(empty)) {}
 
   RankSchedule build() {
     warm_up();
@@ -29,13 +27,13 @@ class DualPipe {
 
  private:
   enum class Zb : bool { kOff, kOn };
-  int16_t chunk(int phase) const { return static_cast<int16_t>(swapped_ ? 1 - phase : phase); }
+  int chunk(int phase) const { return swapped_ ? 1 - phase : phase; }
 
   void forward(int phase) {
     s_.steps.push_back({BlockKind::kForward, chunk(phase), next_forward_[phase]++});
   }
   void backward(int phase, Zb zb) {
-    const int16_t batch = next_backward_[phase]++;
+    const int batch = next_backward_[phase]++;
     const bool split = zb == Zb::kOn;
     s_.steps.push_back(
         {split ? BlockKind::kBackwardInput : BlockKind::kBackward, -1, -1, chunk(phase), batch});
@@ -65,7 +63,7 @@ class DualPipe {
 
   void steady() {
     const bool middle = half_rank_ == half_ - 1;
-    for (int i = 0; i < per_chunk_ - ranks_ + half_rank_ + 1; ++i) {
+    for (int i = 0; i < per_chunk_ - 2 * half_ + half_rank_ + 1; ++i) {
       // The middle ranks exchange with each other at the start, which an overlapped pair would
       // deadlock.
       if (i == 0 && middle)
@@ -96,11 +94,11 @@ class DualPipe {
     while (!pending_weights_.empty()) weight();
   }
 
-  int half_, half_rank_, ranks_;
+  int half_, half_rank_;
   bool swapped_;
   int per_chunk_;
-  int16_t next_forward_[2] = {0, 0};
-  int16_t next_backward_[2] = {0, 0};
+  int next_forward_[2] = {0, 0};
+  int next_backward_[2] = {0, 0};
   std::deque<ScheduleStep> pending_weights_;
   RankSchedule s_;
 };
@@ -108,14 +106,20 @@ class DualPipe {
 }  // namespace
 
 RankSchedule schedule_dualpipe(int rank, int ranks, int micro_batches) {
-  return DualPipe(rank, ranks, micro_batches).build();
+  RankSchedule s;
+  s.stage_of_chunk = {rank, ranks - 1 - rank};
+  s.first_batch_of_chunk = {0, micro_batches / 2};
+  s.batches_per_chunk = micro_batches / 2;
+  return DualPipe(ranks / 2, std::min(rank, ranks - 1 - rank), rank >= ranks / 2, std::move(s))
+      .build();
 }
 
-RankSchedule make_schedule(const PlanSpec& plan, int rank) {
-  const int ranks = static_cast<int>(plan.pipeline_parallel);
-  const int batches = static_cast<int>(plan.micro_batches());
-  return plan.schedule == ScheduleKind::kDualPipe ? schedule_dualpipe(rank, ranks, batches)
-                                                  : schedule_1f1b(rank, ranks, batches);
+RankSchedule schedule_dualpipe_v(int rank, int ranks, int micro_batches) {
+  RankSchedule s;
+  s.stage_of_chunk = {rank, 2 * ranks - 1 - rank};
+  s.first_batch_of_chunk = {0, 0};
+  s.batches_per_chunk = micro_batches;
+  return DualPipe(ranks, rank, false, std::move(s)).build();
 }
 
 }  // namespace orrery

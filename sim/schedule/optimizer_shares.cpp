@@ -39,6 +39,13 @@ int64_t moe_layers(const StageGraph& g) {
                        [](const Param& p) { return p.name == "router.bias"; });
 }
 
+// Stages of the class that hold the embedding.
+int64_t embeddings(const PlanContext& p, const RankClass& c) {
+  return std::count_if(c.stage_of_chunk.begin(), c.stage_of_chunk.end(), [&](int stage) {
+    return p.graph(stage).find_param(kEmbeddingParam, -1).valid();
+  });
+}
+
 }  // namespace
 
 OptimizerInput optimizer_input(const PlanContext& p, const RankClass& c) {
@@ -54,7 +61,7 @@ OptimizerInput optimizer_input(const PlanContext& p, const RankClass& c) {
       if (!s.params.empty()) in.shares.push_back(std::move(s));
     }
     const bool embedding = p.graph(stage_of(c, chunk)).find_param(kEmbeddingParam, -1).valid();
-    if (embedding && chunks.size() == 1 && p.embedding_copies > 1)
+    if (embedding && !has_embedding && embeddings(p, c) < p.embedding_copies)
       in.chunks_with_shared_embedding.push_back(chunk);
     has_embedding = has_embedding || embedding;
     const int64_t routers = moe_layers(p.graph(stage_of(c, chunk)));

@@ -21,7 +21,7 @@ struct PlanContext {
   }
 };
 
-// The stage of a chunk of the class; -1 of none.
+// The stage of a chunk of the class; -1: none.
 inline int stage_of(const RankClass& c, int chunk) {
   return chunk < 0 ? -1 : c.stage_of_chunk[static_cast<std::size_t>(chunk)];
 }

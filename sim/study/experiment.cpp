@@ -123,12 +123,31 @@ std::optional<Sourced> read_price(Reader& r) {
   return usd;
 }
 
+// The readers of these know every key and have a default for what is left out, so that a key may be
+// new; elsewhere (a Hugging Face config) a misspelt one would go unseen.
+void make_room(Node& root, std::string_view pointer) {
+  if (!pointer.starts_with("/plan/") && !pointer.starts_with("/training/")) return;
+  Node* at = &root;
+  for (std::size_t begin = 1; at != nullptr && at->kind == Node::Kind::kObject;) {
+    const std::size_t end = std::min(pointer.find('/', begin), pointer.size());
+    const std::string_view key = pointer.substr(begin, end - begin);
+    Node* child = at->find(key);
+    if (end == pointer.size()) {
+      if (child == nullptr) at->members.emplace_back(key, Node{});
+      return;
+    }
+    at = child;
+    begin = end + 1;
+  }
+}
+
 void apply_override(Node& root, const std::string& text) {
   const std::size_t eq = text.find('=');
   if (eq == std::string::npos || text.empty() || text[0] != '/')
     throw Error(ExitCode::kUsage, fmt::format("--set {}: expected /json/pointer=value, for example "
                                               "--set /plan/schedule=1f1b",
                                               text));
+  make_room(root, std::string_view(text).substr(0, eq));
   json::set_at_pointer(root, std::string_view(text).substr(0, eq),
                        std::string_view(text).substr(eq + 1));
 }
@@ -175,6 +194,7 @@ StudySpec load_study(const std::string& path, const std::vector<std::string>& ov
     resolve(root, ref.key, ref.nested, file.parent_path(), profiles, "");
   for (const std::string& o : overrides) apply_override(root, o);
   StudySpec s = read_study(root, file.string());
+  split_layers(s.plan, s.model);
   const std::vector<std::string> broken = check_plan(s.plan, s.model, s.cluster);
   if (!broken.empty()) {
     std::string all = fmt::format("{}: the plan cannot run:", s.path);

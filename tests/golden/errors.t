@@ -13,11 +13,11 @@ $ orrery predict nowhere
 
 $ orrery predict experiments/deepseek_v3 --set /plan/schedul=1f1b
 ? 65
-! orrery: --set /plan/schedul: no such key; did you mean "/plan/schedule"?
+! orrery: --set /plan/schedul: unknown key "schedul"; did you mean "schedule"?
 
 $ orrery predict experiments/deepseek_v3 --set /plan/schedule=1f1
 ? 65
-! orrery: --set /plan/schedule: found "1f1", expected one of "1f1b" and "dualpipe"; did you mean "1f1b"?
+! orrery: --set /plan/schedule: found "1f1", expected one of "gpipe", "1f1b", "interleaved_1f1b", "zb_h1", "zb_v", "dualpipe" and "dualpipe_v"; did you mean "1f1b"?
 
 $ orrery predict experiments/deepseek_v3 --set plan
 ? 64

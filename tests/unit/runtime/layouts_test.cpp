@@ -85,6 +85,50 @@ TEST_CASE("layouts: DualPipe", "[runtime]") {
                        .more = {"/plan/overlap_expert_parallel=true"}});
 }
 
+TEST_CASE("layouts: GPipe and ZB-H1", "[runtime]") {
+  for (const char* schedule : {"gpipe", "zb_h1"}) {
+    same_as_single_rank({.pipeline = 2, .schedule = schedule});
+    same_as_single_rank({.pipeline = 4, .schedule = schedule});
+    same_as_single_rank({.pipeline = 2, .data = 2, .expert = 2, .schedule = schedule});
+  }
+}
+
+TEST_CASE("layouts: several chunks per rank", "[runtime]") {
+  for (const char* schedule : {"interleaved_1f1b", "zb_v", "dualpipe_v"}) {
+    same_as_single_rank({.pipeline = 2, .schedule = schedule, .chunks = 2});
+    same_as_single_rank({.pipeline = 2, .data = 2, .expert = 2, .schedule = schedule, .chunks = 2});
+  }
+}
+
+TEST_CASE("layouts: overlapped all-to-alls in 1F1B, interleaved 1F1B and DualPipeV", "[runtime]") {
+  const std::vector<std::string> overlap = {"/plan/overlap_expert_parallel=true"};
+  same_as_single_rank({.data = 2, .expert = 2, .more = overlap});
+  same_as_single_rank({.pipeline = 2, .data = 2, .expert = 2, .more = overlap});
+  for (const char* schedule : {"interleaved_1f1b", "dualpipe_v"})
+    same_as_single_rank({.pipeline = 2,
+                         .data = 2,
+                         .expert = 2,
+                         .schedule = schedule,
+                         .more = overlap,
+                         .chunks = 2});
+}
+
+TEST_CASE("layouts: whole layers recomputed", "[runtime]") {
+  for (const char* how : {R"({"full":"uniform"})", R"({"full":"uniform","full_layers":3})",
+                          R"({"full":"block","full_layers":1})"}) {
+    const std::vector<std::string> more = {std::string("/plan/recompute=") + how};
+    same_as_single_rank({.more = more});
+    same_as_single_rank({.pipeline = 2, .data = 2, .expert = 2, .more = more});
+    same_as_single_rank({.pipeline = 2, .data = 2, .expert = 2, .schedule = "zb_h1", .more = more});
+  }
+  same_as_single_rank({.pipeline = 2,
+                       .data = 2,
+                       .expert = 2,
+                       .schedule = "dualpipe",
+                       .more = {R"(/plan/recompute={"full":"uniform","full_layers":2})",
+                                "/plan/overlap_expert_parallel=true", "/plan/precision=fp8"}});
+}
+
 TEST_CASE("layouts: micro-batch size and recomputation", "[runtime]") {
   same_as_single_rank({.more = {"/plan/micro_batch=4"}});
   same_as_single_rank(

@@ -19,6 +19,7 @@ struct Layout {
   int pipeline = 1, data = 1, expert = 1;
   std::string schedule = "1f1b";
   std::vector<std::string> more = {};
+  int chunks = 1;  // per pipeline rank
   std::string name() const {
     std::string n = fmt::format("PP{} DP{} EP{} {}", pipeline, data, expert, schedule);
     for (const std::string& m : more) n += " " + m;
@@ -29,8 +30,8 @@ struct Layout {
 // 4 layers, the first dense, and one MTP module; 8 experts in 4 groups, of which a token reaches 2.
 inline StudySpec tiny_study(const Layout& l) {
   std::string split = "[";
-  for (int s = 0; s < l.pipeline; ++s) {
-    const int each = 4 / l.pipeline;
+  for (int s = 0; s < l.pipeline * l.chunks; ++s) {
+    const int each = 4 / (l.pipeline * l.chunks);
     split += fmt::format("{}{}", s == 0 ? "" : ",", each);
   }
   split += "]";
@@ -66,6 +67,7 @@ inline StudySpec tiny_study(const Layout& l) {
                                 fmt::format("/plan/data_parallel={}", l.data),
                                 fmt::format("/plan/expert_parallel={}", l.expert),
                                 "/plan/schedule=" + l.schedule,
+                                fmt::format("/plan/virtual_pipeline={}", l.chunks),
                                 "/plan/layers_per_stage=" + split,
                                 "/phases=[]",
                                 "/published=[]"};

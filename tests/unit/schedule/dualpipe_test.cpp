@@ -66,7 +66,7 @@ TEST_CASE("Mirrored DualPipe ranks do the same with their chunks exchanged", "[s
     const RankSchedule b = schedule_dualpipe(15 - rank, 16, 120);
     CHECK(a.stage_of_chunk[0] == b.stage_of_chunk[1]);
     REQUIRE(a.steps.size() == b.steps.size());
-    const auto other = [](int16_t chunk) { return chunk < 0 ? chunk : 1 - chunk; };
+    const auto other = [](int chunk) { return chunk < 0 ? chunk : 1 - chunk; };
     bool mirrored = true;
     for (std::size_t i = 0; i < a.steps.size(); ++i) {
       const ScheduleStep &x = a.steps[i], &y = b.steps[i];

@@ -102,3 +102,67 @@ TEST_CASE("1F1B has no rule about the number of micro-batches", "[spec]") {
           p.global_batch = 128 * 7;
         }).empty());
 }
+
+TEST_CASE("Layers that no key splits come out even, the first stages with one more", "[spec]") {
+  using Split = std::vector<int64_t>;
+  const auto split = [](void (*change)(PlanSpec&)) {
+    PlanSpec p = deepseek().plan;
+    p.layers_per_stage.clear();
+    p.pipeline_parallel = 4;
+    change(p);
+    ModelSpec m;
+    m.layers = 30;
+    split_layers(p, m);
+    return p.layers_per_stage;
+  };
+  CHECK(split([](PlanSpec&) {}) == Split{8, 8, 7, 7});
+  CHECK(split([](PlanSpec& p) { p.virtual_pipeline = 2; }) == Split{4, 4, 4, 4, 4, 4, 3, 3});
+  CHECK(split([](PlanSpec& p) { p.layers_on_last_stage = 4; }) == Split{9, 9, 8, 4});
+  CHECK(split([](PlanSpec& p) {
+          p.layers_on_first_stage = 6;
+          p.layers_on_last_stage = 6;
+        }) == Split{6, 9, 9, 6});
+  CHECK(split([](PlanSpec& p) { p.layers_per_stage = {30, 0, 0, 0}; }) == Split{30, 0, 0, 0});
+  const std::string text = R"({"layers_on_last_stage": 1, )" + kPlan.substr(1);
+  CHECK(contains(error_of([&] { read(text); }), "/plan/layers_on_last_stage"));
+}
+
+TEST_CASE("A V-shaped schedule has two chunks per rank without being told", "[spec]") {
+  std::string text = kPlan;
+  text.replace(text.find("1f1b"), 4, "zb_v");
+  CHECK(read(text).virtual_pipeline == 2);
+  CHECK(read(kPlan).virtual_pipeline == 1);
+}
+
+TEST_CASE("Schedules and chunks that do not go together name their fields", "[spec]") {
+  const auto found = [](void (*change)(PlanSpec&)) {
+    std::string all;
+    for (const std::string& b : broken(change)) all += b + "\n";
+    return all;
+  };
+  CHECK(contains(found([](PlanSpec& p) { p.schedule = ScheduleKind::kInterleaved1F1B; }),
+                 "schedule interleaved_1f1b needs virtual_pipeline of at least 2, found 1"));
+  CHECK(contains(found([](PlanSpec& p) {
+                   p.schedule = ScheduleKind::kInterleaved1F1B;
+                   p.virtual_pipeline = 2;
+                 }),
+                 "pipeline_parallel 16 divides; found global_batch 15360 / (data_parallel 128 x "
+                 "micro_batch 1) = 120"));
+  CHECK(contains(found([](PlanSpec& p) { p.schedule = ScheduleKind::kZbV; }),
+                 "schedule zb_v has virtual_pipeline 2, found 1"));
+  CHECK(contains(found([](PlanSpec& p) { p.virtual_pipeline = 4; }),
+                 "schedule dualpipe has one model chunk per rank, but virtual_pipeline is 4"));
+  CHECK(contains(found([](PlanSpec& p) { p.virtual_pipeline = 4; }),
+                 "layers_per_stage has 16 entries, but pipeline_parallel 16 x virtual_pipeline 4 = "
+                 "64"));
+  CHECK(contains(found([](PlanSpec& p) {
+                   p.schedule = ScheduleKind::kDualPipeV;
+                   p.virtual_pipeline = 2;
+                   p.global_batch = 128 * 31;
+                 }),
+                 "schedule dualpipe_v needs at least 2 x pipeline_parallel = 32 micro-batches"));
+  CHECK(contains(found([](PlanSpec& p) { p.schedule = ScheduleKind::kZbH1; }),
+                 "overlap_expert_parallel is true, but schedule zb_h1 never runs"));
+  CHECK(contains(found([](PlanSpec& p) { p.recompute.full = FullRecompute::kUniform; }),
+                 "recompute.full is \"uniform\""));
+}

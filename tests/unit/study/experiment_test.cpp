@@ -38,7 +38,8 @@ TEST_CASE("A share of the bandwidth given as the whole is refused with the fix",
 }
 
 TEST_CASE("A misspelt key or value names the nearest valid one", "[study]") {
-  CHECK(has(refusal("/plan/schedul=1f1b", ExitCode::kBadInput), "/plan/schedule"));
+  CHECK(has(refusal("/plan/schedul=1f1b", ExitCode::kBadInput), "did you mean \"schedule\"?"));
+  CHECK(has(refusal("/model/hidden_sise=64", ExitCode::kBadInput), "/model/hidden_size"));
   CHECK(has(refusal("/plan/schedule=dualpip", ExitCode::kBadInput), "dualpipe"));
 }
 
