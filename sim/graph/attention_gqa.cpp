@@ -7,8 +7,12 @@ namespace {
 
 CoreShape core_shape(const StageBuilder& b, const AttentionTape& t) {
   const ModelSpec& m = b.model();
-  return {b.heads(), b.kv_heads(), m.qk_dim(),
-          m.v_dim,   t.window,     t.sinks,
+  return {b.heads(),
+          b.kv_heads(),
+          m.qk_dim(),
+          m.v_dim,
+          t.window,
+          t.sinks,
           b.config().stack.unfused_attention()};
 }
 

@@ -3,8 +3,9 @@
 namespace orrery {
 
 const std::string_view kDtypeNames[kDtypes] = {
-    "fp32",       "bf16",  "fp8_1x128", "fp8_128x128",       "e5m6",         "int32",       "int64", "uint8",
-    "fp8_tensor", "mxfp8", "nvfp4",     "fp8_tensor_weight", "mxfp8_weight", "nvfp4_weight"};
+    "fp32",         "bf16",        "fp8_1x128",  "fp8_128x128", "e5m6",  "int32",
+    "int64",        "uint8",       "fp8_tensor", "mxfp8",       "nvfp4", "fp8_tensor_weight",
+    "mxfp8_weight", "nvfp4_weight"};
 
 namespace {
 

@@ -19,8 +19,9 @@ namespace orrery {
 
 // Resolves member `key` of `object`, which was read from a file in folder `beside`: loads and
 // merges until it is one object. In a cluster the members "node" and, of that, "gpu" are resolved
-// too, and in a stack "collectives". Throws InputError: a file that does not exist (ExitCode::kNoInput, with the nearest name),
-// an object that extends itself, a "drop" of something that is not there.
+// too, and in a stack "collectives". Throws InputError: a file that does not exist
+// (ExitCode::kNoInput, with the nearest name), an object that extends itself, a "drop" of something
+// that is not there.
 void resolve_profile(json::Node& object, std::string_view key, const std::filesystem::path& beside,
                      const std::filesystem::path& profiles);
 

@@ -1,38 +1,38 @@
 $ orrery compare experiments/deepseek_v3 experiments/deepseek_v3/profile/train.json
-> forward + backward pair: predicted 127.4 ms, measured 129.0 ms, error -1.3 %
+> forward + backward pair: predicted 127.6 ms, measured 129.0 ms, error -1.1 %
 >
 > Kernel time by segment
 >                predicted us  measured us    error  ops / kernels
->   combine(B)          17198        23077  -25.5 %        12 / 12
->   attn(F)             17318        17479   -0.9 %      124 / 276
->   dispatch(F)         20641        26761  -22.9 %        12 / 12
+>   combine(B)          17206        23077  -25.4 %        12 / 12
+>   attn(F)             17246        17479   -1.3 %      124 / 276
+>   dispatch(F)         20654        26761  -22.8 %        12 / 12
 >   mlp(B)              20505        21224   -3.4 %      108 / 116
 >   dispatch(B)         26841        29947  -10.4 %          8 / 8
 >   mlp(W)              20756        25513  -18.6 %        48 / 48
 >   mlp(F)              19053        18415   +3.5 %        68 / 79
->   combine(F)          30599        34736  -11.9 %          9 / 8
->   attn(B)             37145        37363   -0.6 %      248 / 404
+>   combine(F)          30619        34736  -11.9 %          9 / 8
+>   attn(B)             37473        37363   +0.3 %      248 / 404
 >   attn(W)              9494         9554   -0.6 %        20 / 20
 >
 > Kernel time by class
 >                  predicted us  measured us    error  ops / kernels
 >   quant_cast            14289        14845   -3.7 %      172 / 176
 >   rmsnorm                3235         3448   -6.2 %        64 / 64
->   comm_notify           12830        32578  -60.6 %        16 / 16
->   comm_dispatch         31277        31004   +0.9 %          8 / 8
+>   comm_notify           12855        32578  -60.5 %        16 / 16
+>   comm_dispatch         31287        31004   +0.9 %          8 / 8
 >   transpose              1486         1818  -18.3 %      100 / 100
 >   gemm_dense            17868        18838   -5.1 %        64 / 64
 >   elementwise            3729         3479   +7.2 %       57 / 363
 >   rope_copy              3518         3087  +13.9 %        36 / 40
->   attn_core_fwd          4913         4948   -0.7 %          4 / 4
->   gemm_bf16               429          537  -20.1 %        12 / 12
+>   attn_core_fwd          4864         4948   -1.7 %          4 / 4
+>   gemm_bf16               401          537  -25.3 %        12 / 12
 >   comm_layout             380          410   -7.3 %          4 / 4
 >   swiglu                 1844         1863   -1.0 %        12 / 12
 >   moe_permute            5094         5067   +0.5 %        20 / 24
 >   gemm_grouped          22970        22926   +0.2 %        16 / 16
->   comm_combine          50298        49448   +1.7 %          8 / 8
+>   comm_combine          50304        49448   +1.7 %          8 / 8
 >   gemm_wgrad            28423        32756  -13.2 %        60 / 60
->   attn_core_bwd         16969        17017   -0.3 %         4 / 12
+>   attn_core_bwd         17302        17017   +1.7 %         4 / 12
 >
 > Op by op, summed over layers
 >                                                predicted us  measured us      error
@@ -43,8 +43,8 @@ $ orrery compare experiments/deepseek_v3 experiments/deepseek_v3/profile/train.j
 >   attn(B) kv_up dgrad                                   795          880     -9.7 %
 >   attn(B) kv_down dgrad                                 264          259     +1.9 %
 >   attn(B) q_down dgrad                                  432          444     -2.6 %
->   attn(B) router dgrad                                  145          162    -10.6 %
->   attn(B) router wgrad                                  107          189    -43.4 %
+>   attn(B) router dgrad                                  144          162    -11.3 %
+>   attn(B) router wgrad                                  103          189    -45.4 %
 >   attn(B) attention out from 12 bit                     485          562    -13.7 %
 >   attn(B) o_proj grad cast                              187          180     +3.9 %
 >   attn(B) o_proj input^T                                392          351    +11.7 %
@@ -89,8 +89,8 @@ $ orrery compare experiments/deepseek_v3 experiments/deepseek_v3/profile/train.j
 >   attn(F) q_up fwd                                     1467         1486     -1.3 %
 >   attn(F) kv_up fwd                                    1081          977    +10.6 %
 >   attn(F) o_proj fwd                                   3224         3603    -10.5 %
->   attn(F) router fwd                                    177          186     -4.7 %
->   attn(F) attention core fwd                           4913         4948     -0.7 %
+>   attn(F) router fwd                                    154          186    -17.0 %
+>   attn(F) attention core fwd                           4864         4948     -1.7 %
 >   attn(F) q_down cast                                   187          188     -0.5 %
 >   attn(F) kv_down cast                                  187          192     -2.6 %
 >   attn(F) q_up cast                                      46           57    -18.6 %
@@ -116,14 +116,14 @@ $ orrery compare experiments/deepseek_v3 experiments/deepseek_v3/profile/train.j
 >   attn(W) kv_down wgrad                                 277          279     -0.7 %
 >   attn(W) q_down wgrad                                  546          545     +0.2 %
 >   combine(B) combine grad cast                          366         1081    -66.1 %
->   combine(B) dispatch grads                           13791        13621     +1.2 %
->   combine(B) dispatch grads notify                     3041         8375    -63.7 %
->   combine(F) combine tokens                           25149        23975     +4.9 %
->   combine(F) combine tokens notify                     5322        10761    -50.5 %
->   dispatch(B) combine grads                           25149        25473     -1.3 %
->   dispatch(B) combine grads notify                     1692         4474    -62.2 %
->   dispatch(F) dispatch tokens                         17486        17383     +0.6 %
->   dispatch(F) dispatch tokens notify                   2775         8968    -69.1 %
+>   combine(B) dispatch grads                           13794        13621     +1.3 %
+>   combine(B) dispatch grads notify                     3046         8375    -63.6 %
+>   combine(F) combine tokens                           25152        23975     +4.9 %
+>   combine(F) combine tokens notify                     5339        10761    -50.4 %
+>   dispatch(B) combine grads                           25152        25473     -1.3 %
+>   dispatch(B) combine grads notify                     1689         4474    -62.2 %
+>   dispatch(F) dispatch tokens                         17493        17383     +0.6 %
+>   dispatch(F) dispatch tokens notify                   2781         8968    -69.0 %
 >   dispatch(F) dispatch layout                           380          410     -7.3 %
 >   mlp(B) shared down dgrad                              472          505     -6.6 %
 >   mlp(B) shared gate_up dgrad                           914          962     -5.0 %
@@ -163,4 +163,4 @@ $ orrery compare experiments/deepseek_v3 experiments/deepseek_v3/profile/train.j
 $ orrery compare experiments/deepseek_v3 experiments/deepseek_v3/profile/train.json --max-error 0.1
 ? 4
 > ...
-! orrery: the pair is -1.3 % off, more than --max-error 0.1 %
+! orrery: the pair is -1.1 % off, more than --max-error 0.1 %

@@ -4,30 +4,29 @@ $ orrery predict experiments/deepseek_v3
 > layers per stage: 4 4 4 4 4 4 4 4 4 4 4 4 4 4 4 1 (embedding on the first, head and MTP on the last)
 >
 > Step
->   step time                                     17.239 s
->   tokens per second per GPU                       1782.0
->   tokens per day                                 315.3 B
->   TFLOPS per GPU, causal / non-causal      446.3 / 501.0
->   MFU, causal / non-causal             45.13 % / 50.66 %
+>   step time                                     17.124 s
+>   tokens per second per GPU                       1794.0
+>   tokens per day                                 317.4 B
+>   TFLOPS per GPU, causal / non-causal      449.3 / 504.4
+>   MFU, causal / non-causal             45.43 % / 51.00 %
 >   expert compute, for uneven loads               x 1.050
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 250.4 / 281.2 GFLOP per token) over 989 TFLOPS BF16 dense
 >
 > Where the step goes (mean over pipeline ranks)
 >                                       s    share
->   forward                         1.072    6.2 %
->   backward (input and weight)     0.781    4.5 %
->   backward, input only            1.223    7.1 %
->   weight gradients                0.320    1.9 %
->   overlapped forward + backward  12.704   73.7 %
->   bubble                          0.920    5.3 %
->   optimizer                       0.218    1.3 %
+>   forward                         1.072    6.3 %
+>   backward (input and weight)     0.781    4.6 %
+>   backward, input only            1.228    7.2 %
+>   weight gradients                0.321    1.9 %
+>   overlapped forward + backward  12.733   74.4 %
+>   bubble                          0.775    4.5 %
+>   optimizer                       0.215    1.3 %
 >   ----------------------------------------------
->   step                           17.239  100.0 %
+>   step                           17.124  100.0 %
 >   of which exposed communication
->     waiting for elementwise    0.009    0.1 %
->     waiting for comm_dispatch  0.295    1.7 %
->     waiting for comm_combine   0.404    2.3 %
->     waiting for comm_gradient  0.206    1.2 %
+>     waiting for comm_dispatch  0.326    1.9 %
+>     waiting for comm_combine   0.412    2.4 %
+>     waiting for comm_gradient  0.203    1.2 %
 >
 > Peak memory per GPU, GiB (capacity 79.1)
 >   PP rank (stages)  peak  weights  gradients  optimizer  activations  communication  workspace
@@ -50,28 +49,28 @@ $ orrery predict experiments/deepseek_v3
 >
 > Training cost at $2 per GPU-hour
 >   phase                      tokens  GPU-hours  days     cost    confidence
->   pre-training               14.8 T  2,306,987  46.9  $4.614M     simulated
->   context extension 32K   0.06291 T     18,223   0.4  $0.036M  extrapolated
->   context extension 128K  0.06291 T     47,076   1.0  $0.094M  extrapolated
+>   pre-training               14.8 T  2,291,588  46.6  $4.583M     simulated
+>   context extension 32K   0.06291 T     18,101   0.4  $0.036M  extrapolated
+>   context extension 128K  0.06291 T     46,762   1.0  $0.094M  extrapolated
 >   -------------------------------------------------------------------------
->   total                              2,372,285  48.3  $4.745M
+>   total                              2,356,451  47.9  $4.713M
 >
 > Beside the published record
 >                                  predicted  published    error
->   step_time_s                        17.24      19.93  -13.5 %
->   breakdown_s/forward                1.072      1.130   -5.1 %
->   breakdown_s/bubble                 0.920      2.060  -55.3 %
->   breakdown_s/backward_alone         2.004      1.990   +0.7 %
->   breakdown_s/weight                 0.320      0.480  -33.2 %
->   breakdown_s/overlapped_pairs       12.70      13.95   -8.9 %
->   breakdown_s/optimizer              0.218      0.290  -25.0 %
->   tokens_per_day_B                   315.3      272.8  +15.6 %
->   tflops_per_gpu/causal              446.3      385.0  +15.9 %
->   tflops_per_gpu/non_causal          501.0      432.0  +16.0 %
->   mfu/causal                         0.451      0.389  +15.9 %
->   mfu/non_causal                     0.507      0.437  +15.8 %
->   phases/pre-training/gpu_hours  2,306,987  2,664,000  -13.4 %
->   phases/pre-training/cost_usd   4,613,974  5,328,000  -13.4 %
+>   step_time_s                        17.12      19.93  -14.1 %
+>   breakdown_s/forward                1.072      1.130   -5.2 %
+>   breakdown_s/bubble                 0.775      2.060  -62.4 %
+>   breakdown_s/backward_alone         2.008      1.990   +0.9 %
+>   breakdown_s/weight                 0.321      0.480  -33.2 %
+>   breakdown_s/overlapped_pairs       12.73      13.95   -8.7 %
+>   breakdown_s/optimizer              0.215      0.290  -25.8 %
+>   tokens_per_day_B                   317.4      272.8  +16.4 %
+>   tflops_per_gpu/causal              449.3      385.0  +16.7 %
+>   tflops_per_gpu/non_causal          504.4      432.0  +16.8 %
+>   mfu/causal                         0.454      0.389  +16.7 %
+>   mfu/non_causal                     0.510      0.437  +16.6 %
+>   phases/pre-training/gpu_hours  2,291,588  2,664,000  -14.0 %
+>   phases/pre-training/cost_usd   4,583,176  5,328,000  -14.0 %
 >
 > warning: phase "context extension 32K": layout unknown; cost from model FLOPs at the simulated step's rate, a lower bound
 > warning: phase "context extension 128K": layout unknown; cost from model FLOPs at the simulated step's rate, a lower bound

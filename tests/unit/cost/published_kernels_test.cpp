@@ -2,8 +2,8 @@
 #include <cmath>
 
 #include "tests/catch.h"
-#include "tests/source_dir.h"
 #include "tests/kernel_points.h"
+#include "tests/source_dir.h"
 
 using namespace orrery;
 

@@ -97,7 +97,7 @@ TEST_CASE("Two runs give the same records, and a track's slices never overlap", 
 TEST_CASE("Faster hardware is never slower", "[exec]") {
   const double base = run(small_cluster()).step_time_s;
   CHECK(run(small_cluster({"/cluster/node/gpu/hbm_bandwidth_GBps=6000"})).step_time_s < base);
-  CHECK(run(small_cluster({"/cluster/node/gpu/gemm_fp8/peak_TFLOPS=4000"})).step_time_s < base);
+  CHECK(run(small_cluster({"/cluster/node/gpu/fp8_dense_TFLOPS=4000"})).step_time_s < base);
   CHECK(run(small_cluster({"/cluster/node/nvlink_effective_GBps=190"})).step_time_s <= base);
 }
 
