@@ -94,7 +94,7 @@ void add_op(OpCall<T>& c) {
 template <class T>
 RecipeNumerics<T> recipe(const OpCall<T>& c) {
   const bool exact = c.mode == CpuNumerics::kExact;
-  return {exact ? Precision::kBf16 : c.config.plan.precision, c.op.phase != Phase::kForward};
+  return {exact ? Precision::kBf16 : c.config.plan.precision, !is_forward(c.op)};
 }
 
 template <class T>

@@ -60,6 +60,12 @@ std::vector<std::string> missing_on_cuda(const ExecPlan& plan, const ModelSpec& 
     if (!what.empty() && std::find(all.begin(), all.end(), what) == all.end())
       all.push_back(std::move(what));
   }
+  for (const RankClass& c : plan.classes)
+    for (const Communicator& x : c.communicators)
+      if (is_p2p(x.kind) && x.size == 1) {
+        all.push_back("transfers between two chunks of one rank");
+        return all;
+      }
   return all;
 }
 

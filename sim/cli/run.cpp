@@ -16,16 +16,6 @@ namespace {
 
 [[noreturn]] void usage(const std::string& message) { throw Error(ExitCode::kUsage, message); }
 
-// What the CUDA backend has no way to do.
-void check_cuda(const PlanSpec& plan) {
-  if (plan.schedule == ScheduleKind::kZbV || plan.schedule == ScheduleKind::kDualPipeV)
-    throw Error(ExitCode::kUnavailable,
-                fmt::format("schedule {}: both sides of a stage boundary are on one rank, and the "
-                            "CUDA backend cannot hand tensors from one chunk of a rank to another; "
-                            "run it with --device cpu, or use another schedule",
-                            kScheduleNames[static_cast<std::size_t>(plan.schedule)]));
-}
-
 void check_arguments(const RunArguments& a, const StudySpec& study) {
   if (a.resume && !a.load.empty())
     usage("--resume takes the weights from a checkpoint and --load from a model: give one of them");
@@ -33,7 +23,6 @@ void check_arguments(const RunArguments& a, const StudySpec& study) {
     usage(
         "--dump-gradients writes whole gradients, which no rank has when the optimizer states "
         "are split: add --set /plan/zero_stage=0");
-  if (a.device == "cuda") check_cuda(study.plan);
   if (a.device != "cpu") return;
   if (a.ranks > 0)
     check_world_size(study.plan, a.ranks, fmt::format("--ranks asks for {}", a.ranks));

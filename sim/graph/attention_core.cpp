@@ -166,6 +166,14 @@ TensorId core_forward(StageBuilder& b, const CoreShape& s, const CoreOperands& i
   return move_heads(b, OpKind::kGatherHeads, "gather attention out", p.out, 0);
 }
 
+TensorId core_again(StageBuilder& b, const CoreShape& s, const CoreOperands& in, CoreTape& t) {
+  t = {};
+  b.again(true);
+  const TensorId out = core_forward(b, s, in, t);
+  b.again(false);
+  return out;
+}
+
 void core_operands_again(StageBuilder& b, const CoreShape& s, const CoreOperands& in, CoreTape& t) {
   t.operands = all_to_all(b) ? scatter(b, s, in) : in;
 }

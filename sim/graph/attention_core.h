@@ -37,6 +37,9 @@ struct CoreTape {
 //   and v go to the ranks of their heads, the output comes back.
 TensorId core_forward(StageBuilder& b, const CoreShape& s, const CoreOperands& in, CoreTape& t);
 
+// The core again in the backward, where the plan asks for that: its output, as core_forward.
+TensorId core_again(StageBuilder& b, const CoreShape& s, const CoreOperands& in, CoreTape& t);
+
 // The operands of the backward when q, k and v were computed again.
 void core_operands_again(StageBuilder& b, const CoreShape& s, const CoreOperands& in, CoreTape& t);
 

@@ -86,6 +86,8 @@ TensorId gqa_forward(StageBuilder& b, TensorId normed, AttentionTape& t) {
 
 TensorId gqa_backward(StageBuilder& b, TensorId dy, AttentionTape& t) {
   const ModelSpec& m = b.model();
+  if (b.config().plan.recompute.attention)
+    t.core_stash = core_again(b, core_shape(b, t), core_operands(t), t.core);
   const StageBuilder::RowGrad of_out = b.row_dgrad(t.out, dy);
   t.wgrads.push_back({t.out, b.prepare_wgrad(t.out, t.core_stash, of_out.dy)});
   const CoreOperands grads = core_backward(b, core_shape(b, t), t.core_stash, of_out.dx, t.core);

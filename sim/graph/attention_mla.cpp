@@ -67,7 +67,7 @@ TensorId mla_forward(StageBuilder& b, TensorId normed, AttentionTape& t) {
 
   const TensorId core = core_forward(b, core_shape(b), {t.q, {t.k, t.v}}, t.core);
   t.core_stash = core;
-  if (b.fp8())
+  if (b.fp8() && !b.config().plan.recompute.attention)
     t.core_stash = b.map(OpKind::kCastE5M6, "attention out to 12 bit", {core}, Dtype::kE5M6, rows,
                          b.heads() * m.v_dim);
   const TensorId y = b.linear_forward(t.out, core);
@@ -78,21 +78,27 @@ TensorId mla_forward(StageBuilder& b, TensorId normed, AttentionTape& t) {
 TensorId mla_backward(StageBuilder& b, TensorId dy, AttentionTape& t) {
   const ModelSpec& m = b.model();
   const int64_t rows = b.tokens(), latents = b.stream_rows();
+  const Recompute& again = b.config().plan.recompute;
+  const bool q_latent = m.q_lora_rank > 0;
+  TensorId q_normed = t.q_normed, kv_normed = t.kv_normed, normed;
+  const auto latents_again = [&] {
+    if (again.norms) q_normed = latent_norms(b, t, kv_normed);
+    if (!q_latent) q_normed = normed = attention_input(b, t);
+    if (again.mla_up) up_project(b, t, q_normed, kv_normed, "recompute");
+  };
   TensorId core = t.core_stash;
-  if (b.fp8())
+  if (again.attention) {
+    latents_again();
+    core = core_again(b, core_shape(b), {t.q, {t.k, t.v}}, t.core);
+  } else if (b.fp8()) {
     core = b.map(OpKind::kCastBackE5M6, "attention out from 12 bit", {t.core_stash}, Dtype::kBf16,
                  rows, b.heads() * m.v_dim);
+  }
   const StageBuilder::RowGrad of_out = b.row_dgrad(t.out, dy);
   t.wgrads.push_back({t.out, b.prepare_wgrad(t.out, core, of_out.dy)});
-
-  TensorId q_normed = t.q_normed, kv_normed = t.kv_normed;
-  if (b.config().plan.recompute.norms) q_normed = latent_norms(b, t, kv_normed);
-  const bool q_latent = m.q_lora_rank > 0;
-  TensorId normed;
-  if (!q_latent) q_normed = normed = attention_input(b, t);
-  if (b.config().plan.recompute.mla_up) {
-    up_project(b, t, q_normed, kv_normed, "recompute");
-    core_operands_again(b, core_shape(b), {t.q, {t.k, t.v}}, t.core);
+  if (!again.attention) {
+    latents_again();
+    if (again.mla_up) core_operands_again(b, core_shape(b), {t.q, {t.k, t.v}}, t.core);
   }
 
   const CoreOperands grads = core_backward(b, core_shape(b), core, of_out.dx, t.core);

@@ -103,6 +103,15 @@ TEST_CASE("blocks: layouts compute what one rank computes", "[runtime]") {
   }
 }
 
+TEST_CASE("blocks: what is computed again gives the same gradients", "[runtime]") {
+  for (const Model& m : kModels) {
+    INFO(m.name);
+    const Run one = TinyJob<float>(of(m, {})).run(1);
+    for (const char* again : {R"({"full":"uniform","full_layers":3})", R"({"attention":true})"})
+      same(one, TinyJob<float>(of(m, {.more = {std::string("/plan/recompute=") + again}})).run(1));
+  }
+}
+
 TEST_CASE("blocks: the graph has the parameters that the model counts", "[runtime]") {
   for (const Model& m : kModels) {
     INFO(m.name);

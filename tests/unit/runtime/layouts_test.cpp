@@ -226,6 +226,12 @@ TEST_CASE("layouts: experts split by width", "[runtime]") {
   same_as_single_rank({.data = 4, .expert = 2, .more = etp2({"/plan/precision=fp8"})});
 }
 
+TEST_CASE("layouts: the attention core recomputed", "[runtime]") {
+  same_as_single_rank({.more = {R"(/plan/recompute={"attention":true})"}});
+  same_as_single_rank({.more = {R"(/plan/recompute={"attention":true,"norms":true,"mla_up":true})",
+                                "/plan/precision=fp8"}});
+}
+
 TEST_CASE("layouts: micro-batch size and recomputation", "[runtime]") {
   same_as_single_rank({.more = {"/plan/micro_batch=4"}});
   same_as_single_rank(

@@ -52,6 +52,20 @@ TEST_CASE("The verifier sees a transfer between the wrong micro-batches", "[sche
                  "micro-batch 1 of stage 1"));
 }
 
+TEST_CASE("Overlapped all-to-alls shorten 1F1B and interleaved 1F1B", "[schedule]") {
+  for (const char* schedule : {"1f1b", "interleaved_1f1b"}) {
+    const bool interleaved = std::string(schedule) != "1f1b";
+    const auto step = [&](const char* overlap) {
+      return step_of(small_cluster({std::string("/plan/schedule=") + schedule,
+                                    fmt::format("/plan/virtual_pipeline={}", interleaved ? 2 : 1),
+                                    "/model/num_hidden_layers=16", "/plan/layers_per_stage=[]",
+                                    std::string("/plan/overlap_expert_parallel=") + overlap}));
+    };
+    CAPTURE(schedule);
+    CHECK(step("true") < step("false"));
+  }
+}
+
 TEST_CASE("A better schedule is faster on the same layout", "[schedule]") {
   const auto step = [](const std::string& schedule, int v) {
     return step_of(
