@@ -103,8 +103,8 @@ void BlockEmitter::emit_waits(int index, Role role, TensorId input, int w) {
   }
 }
 
-void BlockEmitter::emit_hold(StreamKind s) {
-  instr(Instr::Kind::kRecord, StreamKind::kCompute, Role::kBlock, block_.events);
+void BlockEmitter::emit_hold(StreamKind s, StreamKind until) {
+  instr(Instr::Kind::kRecord, until, Role::kBlock, block_.events);
   instr(Instr::Kind::kWait, s, Role::kBlock, block_.events++);
 }
 
@@ -166,10 +166,11 @@ void BlockEmitter::drop_unused_events() {
 Block BlockEmitter::finish() {
   scan();
   for (auto& row : waited_) std::fill(std::begin(row), std::end(row), -1);
-  for (StreamKind s : gated_) emit_hold(s);
+  for (StreamKind s : gated_) emit_hold(s, StreamKind::kCompute);
   std::size_t hold = 0;
   for (std::size_t i = 0; i < items_.size(); ++i) {
-    for (; hold < holds_.size() && holds_[hold].first == i; ++hold) emit_hold(holds_[hold].second);
+    for (; hold < holds_.size() && holds_[hold].before == i; ++hold)
+      emit_hold(holds_[hold].stream, holds_[hold].until);
     emit_item(static_cast<int>(i));
   }
   if (block_.kind != BlockKind::kRecv) emit_tail();

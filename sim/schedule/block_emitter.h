@@ -28,8 +28,10 @@ class BlockEmitter {
   void add(Role role, const StageAt& at, SegmentKind segment, int unit);
   // Holds stream `s` until the compute stream reaches the start of the block.
   void gate(StreamKind s) { gated_.push_back(s); }
-  // Holds stream `s` from here on until the compute stream has run all that was added so far.
-  void hold(StreamKind s) { holds_.push_back({items_.size(), s}); }
+  // Holds stream `s` from here on until stream `until` has run all that was added so far.
+  void hold(StreamKind s, StreamKind until = StreamKind::kCompute) {
+    holds_.push_back({items_.size(), s, until});
+  }
   Block finish();
 
  private:
@@ -47,7 +49,7 @@ class BlockEmitter {
   const Op& op(const Item& i) const { return plan_.graph_op(plan_.ops[i.plan_op]); }
   TensorState& state(Role role, TensorId t);
   void scan();
-  void emit_hold(StreamKind s);
+  void emit_hold(StreamKind s, StreamKind until);
   void emit_item(int index);
   void emit_waits(int index, Role role, TensorId input, int writer);
   void emit_tail();
@@ -59,10 +61,14 @@ class BlockEmitter {
   Block block_;
   std::vector<Item> items_;
   std::vector<StreamKind> gated_;
-  std::vector<std::pair<std::size_t, StreamKind>> holds_;  // before which item
-  std::vector<TensorState> tensors_[2];                    // by role: forward, backward
-  std::vector<int> event_of_item_;                         // -1: nobody waits for it
-  int waited_[kStreams][kStreams];  // [waiter][writer]: last item already waited for
+  struct Hold {
+    std::size_t before;  // which item
+    StreamKind stream, until;
+  };
+  std::vector<Hold> holds_;
+  std::vector<TensorState> tensors_[2];  // by role: forward, backward
+  std::vector<int> event_of_item_;       // -1: nobody waits for it
+  int waited_[kStreams][kStreams];       // [waiter][writer]: last item already waited for
   bool slot_waited_[kStreams][3][kSlotEvents] = {};
 };
 

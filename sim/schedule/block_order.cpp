@@ -9,32 +9,58 @@ const StageGraph& graph(const ExecPlan& plan, const StageAt& at) {
   return plan.stages[static_cast<std::size_t>(at.stage)];
 }
 
+bool is_all_to_all(SegmentKind s) {
+  switch (s) {
+    case SegmentKind::kDispatchF:
+    case SegmentKind::kCombineF:
+    case SegmentKind::kDispatchB:
+    case SegmentKind::kCombineB:
+    case SegmentKind::kDispatchR:
+    case SegmentKind::kCombineR:
+      return true;
+    default:
+      return false;
+  }
+}
+
+void add_segment(BlockEmitter& e, const ExecPlan& plan, Role role, const StageAt& at, SegmentKind s,
+                 int unit, AllToAlls how) {
+  const Segment* segment = graph(plan, at).find(s, unit);
+  if (segment == nullptr || segment->first_op == segment->end_op) return;
+  const bool alone = how == AllToAlls::kAlone && is_all_to_all(s);
+  if (alone) e.hold(StreamKind::kAllToAll);
+  e.add(role, at, s, unit);
+  if (alone) e.hold(StreamKind::kCompute, StreamKind::kAllToAll);
+}
+
 // The forwards that the backward of the unit needs again, in forward order.
-void add_recompute(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, int unit) {
+void add_recompute(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, int unit,
+                   AllToAlls how) {
   const int from = graph(plan, at).recompute_from[static_cast<std::size_t>(unit)];
   for (int u = from; u >= 0 && u <= unit; ++u)
     for (SegmentKind s :
          {SegmentKind::kAttnR, SegmentKind::kDispatchR, SegmentKind::kMlpR, SegmentKind::kCombineR})
-      e.add(Role::kBackward, at, s, u);
+      add_segment(e, plan, Role::kBackward, at, s, u, how);
 }
 
 }  // namespace
 
-void add_forward(BlockEmitter& e, const ExecPlan& plan, const StageAt& at) {
+void add_forward(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, AllToAlls how) {
   for (int u = 0; u < graph(plan, at).units; ++u)
     for (SegmentKind s : {SegmentKind::kAttnF, SegmentKind::kDispatchF, SegmentKind::kMlpF,
                           SegmentKind::kCombineF, SegmentKind::kHeadF})
-      e.add(Role::kForward, at, s, u);
+      add_segment(e, plan, Role::kForward, at, s, u, how);
   e.add(Role::kForward, at, SegmentKind::kSendF, 0);
 }
 
-void add_backward(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, Weights weights) {
+void add_backward(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, Weights weights,
+                  AllToAlls how) {
   for (int u = graph(plan, at).units - 1; u >= 0; --u) {
-    const auto add = [&](SegmentKind s) { e.add(Role::kBackward, at, s, u); };
+    const auto add = [&](SegmentKind s) { add_segment(e, plan, Role::kBackward, at, s, u, how); };
     const auto add_weight = [&](SegmentKind s) {
       if (weights == Weights::kNow) add(s);
     };
-    add_recompute(e, plan, at, u);
+    add_recompute(e, plan, at, u, how);
     add(SegmentKind::kHeadB);
     add_weight(SegmentKind::kHeadW);
     add(SegmentKind::kCombineB);
@@ -67,7 +93,7 @@ void add_pair(BlockEmitter& e, const ExecPlan& plan, const StageAt& forward_at,
     const auto backward = [&](SegmentKind s) {
       if (b >= 0) e.add(Role::kBackward, backward_at, s, b);
     };
-    if (b >= 0) add_recompute(e, plan, backward_at, b);
+    if (b >= 0) add_recompute(e, plan, backward_at, b, AllToAlls::kBeside);
     backward(SegmentKind::kHeadB);
     backward(SegmentKind::kCombineB);
     forward(SegmentKind::kAttnF);

@@ -136,20 +136,22 @@ class PlanCompiler {
 
   void emit_step(BlockEmitter& e, const RankClass& c, const ScheduleStep& s) {
     const StageAt f = at(c, s.forward_chunk), b = at(c, s.backward_chunk);
+    const AllToAlls how =
+        config_.plan.overlap_expert_parallel ? AllToAlls::kBeside : AllToAlls::kAlone;
     switch (s.kind) {
       case BlockKind::kForward:
-        return add_forward(e, plan_, f);
+        return add_forward(e, plan_, f, how);
       case BlockKind::kBackward:
-        return add_backward(e, plan_, b, Weights::kNow);
+        return add_backward(e, plan_, b, Weights::kNow, how);
       case BlockKind::kBackwardInput:
-        return add_backward(e, plan_, b, Weights::kLater);
+        return add_backward(e, plan_, b, Weights::kLater, how);
       case BlockKind::kWeight:
         return add_weight(e, plan_, b);
       case BlockKind::kPair:
         if (config_.plan.overlap_expert_parallel)
           return add_pair(e, plan_, f, b, Transfers::kPipeline);
-        add_forward(e, plan_, f);
-        return add_backward(e, plan_, b, Weights::kNow);
+        add_forward(e, plan_, f, how);
+        return add_backward(e, plan_, b, Weights::kNow, how);
       default:
         return;
     }

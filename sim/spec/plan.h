@@ -92,8 +92,8 @@ struct PlanSpec {
   std::optional<int64_t> layers_on_first_stage, layers_on_last_stage;
   Recompute recompute;
   int64_t zero_stage = 1;  // 0 or 1: optimizer states sharded over the data-parallel replicas
-  // The chunks whose backward leaves its weight gradients for later (zero-bubble W) or overlaps a
-  // forward are fixed by the schedule; this asks for the overlapped pairs.
+  // Forwards and backwards in overlapped pairs where the schedule has them, and compute that can do
+  // without an all-to-all beside it; else every all-to-all holds up the compute stream.
   bool overlap_expert_parallel = false;
   int64_t max_nodes_per_token = 0;  // node-limited routing; 0: no limit
 
