@@ -47,16 +47,17 @@ TEST_CASE("recipes: with exact casts each is the BF16 recipe", "[runtime]") {
   same_run(TinyJob<float>(Layout{.precision = Precision::kFp16}).run(2), bf16);
 }
 
-TEST_CASE("recipes: rounding changes the losses a little", "[runtime]") {
-  const Run bf16 = TinyJob<float>(Layout{}).run(3);
+TEST_CASE("recipes: rounding changes a step a little", "[runtime]") {
+  // Of the first step, which reads the same weights; later ones part as the routing does.
+  const StepResult bf16 = TinyJob<float>(Layout{}).run(1).steps[0];
   for (const Precision p : kRecipes) {
     CAPTURE(kPrecisionNames[static_cast<std::size_t>(p)]);
-    const Run run = TinyJob<float>(Layout{.precision = p}, CpuNumerics::kFakeQuant).run(3);
-    for (std::size_t s = 0; s < run.steps.size(); ++s) {
-      const double difference = std::abs(run.steps[s].losses[0] - bf16.steps[s].losses[0]);
-      CHECK(difference > 1e-7);
-      CHECK(difference < (p == Precision::kNvfp4 ? 0.4 : 0.1));
-    }
+    const StepResult step =
+        TinyJob<float>(Layout{.precision = p}, CpuNumerics::kFakeQuant).run(1).steps[0];
+    const double difference = std::abs(step.losses[0] - bf16.losses[0]);
+    CHECK(difference > 1e-7);
+    CHECK(difference < 0.1);
+    CHECK(step.grad_norm == Approx(bf16.grad_norm).epsilon(0.15));
   }
 }
 

@@ -1,5 +1,6 @@
 #include "sim/spec/cluster.h"
 
+#include "sim/spec/profile_file.h"
 #include "tests/catch.h"
 #include "tests/source_dir.h"
 #include "tests/unit/base/helpers.h"
@@ -48,9 +49,8 @@ TEST_CASE("Sockets are slower than adapters and have a range of their own", "[sp
   const auto refusal_of = [](const std::string& kind) {
     return testing::failure_of([&] {
       const std::string root = kSourceDir;
-      json::Node n = json::parse_json_file(root + "/hardware_profiles/node/h200_quarter.json");
-      *n.find("gpu") =
-          json::parse_json_file(root + "/hardware_profiles/gpu/h200_sxm5_quarter.json");
+      const std::string profiles = root + "/hardware_profiles";
+      json::Node n = load_profile(profiles + "/node/h200_quarter.json", profiles);
       n.find("network")->string = kind;
       Diagnostics d;
       read_node(json::Reader(n, "/node", d));
