@@ -28,6 +28,7 @@ PlanSpec layer_by_layer(const StudySpec& s) {
   p.layers_per_stage.assign(static_cast<std::size_t>(s.model.layers), 1);
   p.layers_per_stage.push_back(0);
   p.pipeline_parallel = s.model.layers + 1;
+  p.virtual_pipeline = 1;
   p.global_batch = p.data_parallel * p.micro_batch;
   p.schedule = ScheduleKind::k1F1B;
   return p;

@@ -57,6 +57,20 @@ TEST_CASE("Fast-forward changes no number of the result, whatever the schedule",
     }
 }
 
+TEST_CASE("Fast-forward changes no number of the result with two chunks per rank", "[exec]") {
+  for (std::string_view schedule : {"interleaved_1f1b", "zb_v", "dualpipe_v"})
+    for (int n : {8, 24, 64}) {
+      const bool pairs = schedule == "dualpipe_v" || (schedule == "interleaved_1f1b" && n == 24);
+      const StudySpec s =
+          small_cluster({fmt::format("/plan/schedule={}", schedule), "/plan/virtual_pipeline=2",
+                         batches(n), "/model/num_hidden_layers=8", "/plan/layers_per_stage=[]",
+                         fmt::format("/plan/overlap_expert_parallel={}", pairs)});
+      const CompiledStudy c = compile_study(s);
+      CAPTURE(schedule, n);
+      check_same(step(c, s, true), step(c, s, false));
+    }
+}
+
 TEST_CASE("Fast-forward skips most of a long DualPipe or 1F1B step", "[exec]") {
   for (const char* schedule : {"/plan/schedule=dualpipe", "/plan/schedule=1f1b"}) {
     const StudySpec s = small_cluster({schedule, batches(256)});

@@ -1,4 +1,5 @@
 // Whole plans of every schedule: sound, and ranked as measured.
+#include "sim/study/analytic.h"
 #include "tests/catch.h"
 #include "tests/unit/schedule/uniform.h"
 
@@ -64,6 +65,20 @@ TEST_CASE("Overlapped all-to-alls shorten 1F1B and interleaved 1F1B", "[schedule
     CAPTURE(schedule);
     CHECK(step("true") < step("false"));
   }
+}
+
+TEST_CASE("The analytic tier bounds schedules with several chunks per rank", "[schedule]") {
+  for (const char* schedule : {"interleaved_1f1b", "zb_v", "dualpipe_v"})
+    for (const int m : {8, 24}) {
+      const StudySpec s = uniform_pipeline(
+          schedule, 4, 2, m,
+          {"/plan/sequence_length=2048",
+           fmt::format("/plan/overlap_expert_parallel={}", std::string(schedule) == "dualpipe_v")});
+      const double bound = analytic_step(s).step_s, simulated = step_of(s);
+      CAPTURE(schedule, m);
+      CHECK(bound <= simulated * (1 + 1e-7));
+      CHECK(bound > 0.5 * simulated);
+    }
 }
 
 TEST_CASE("A better schedule is faster on the same layout", "[schedule]") {
