@@ -1,3 +1,4 @@
+#include "kernels/gemm/fp8_gemm.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/lt_plans.h"
 #include "kernels/gemm/tile_gemm.h"
@@ -8,6 +9,15 @@ namespace {
 
 // Of cuBLASLt's FP8 kernels: dimensions and pointers of 16 elements and bytes.
 constexpr int64_t kLtFp8Multiple = 16;
+
+// Up to this K the project's own kernel is faster: measured on an H200, NOTES.md.
+constexpr int64_t kOwnUpToK = 1024;
+
+// cuBLASLt cannot be kept to some multiprocessors.
+bool wants_cublaslt(const GemmContext& context, bool faster, int sms) {
+  if (context.fp8_gemms == Fp8Gemms::kFastest) return faster && sms == 0;
+  return context.fp8_gemms == Fp8Gemms::kCublasLt && sms == 0;
+}
 
 // Whether the scales lie as CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F wants them: tile by tile, each
 // with a scale per row, without gaps.
@@ -110,7 +120,7 @@ Status gemm_fp8(GemmContext& context, const GemmFp8Params& p, cudaStream_t strea
       !s.ok())
     return s;
   if (Status s = check_fp8_view(kName, "a", p.a, p.m, p.k, used); !s.ok() || !used) return s;
-  if (context.fp8_by_cublaslt && tile_major(p.a) && unpadded_blocks(p.b)) {
+  if (wants_cublaslt(context, p.k > kOwnUpToK, p.sms) && tile_major(p.a) && unpadded_blocks(p.b)) {
     LtShape shape = nt_shape(p.a.data, p.k, p.b.data, p.k, p.c, p.n, p.m, p.n, p.k);
     shape.operand = CUDA_R_8F_E4M3;
     shape.a_scale_mode = CUBLASLT_MATMUL_MATRIX_SCALE_BLK128x128_32F;
@@ -123,8 +133,9 @@ Status gemm_fp8(GemmContext& context, const GemmFp8Params& p, cudaStream_t strea
   TileGemmParams t = tile_params(p.m, p.n, p.k, p.a, p.c);
   t.b.data = p.b.data, t.b.ld = p.k;
   t.b.scales = p.b.scales, t.b.row_stride = tiles(p.k), t.b.tile_stride = 1;
-  ++context.fp8_tile_launches;
-  return tile_gemm(kName, TileKind::kFp8Block, t, stream);
+  t.sms = p.sms;
+  ++context.fp8_own_launches;
+  return any_fp8_gemm(kName, TileKind::kFp8Block, t, stream);
 }
 
 Status gemm_fp8_wgrad(GemmContext& context, const GemmFp8WgradParams& p, cudaStream_t stream) {
@@ -137,7 +148,7 @@ Status gemm_fp8_wgrad(GemmContext& context, const GemmFp8WgradParams& p, cudaStr
     return s;
   if (Status s = check_fp8_view(kName, "a", p.a, p.m, p.k, used); !s.ok()) return s;
   if (Status s = check_fp8_view(kName, "b", p.b, p.n, p.k, used); !s.ok() || !used) return s;
-  if (context.fp8_by_cublaslt && tile_major(p.a) && tile_major(p.b)) {
+  if (wants_cublaslt(context, true, p.sms) && tile_major(p.a) && tile_major(p.b)) {
     LtShape shape = nt_shape(p.a.data, p.k, p.b.data, p.k, p.c, p.n, p.m, p.n, p.k);
     shape.operand = CUDA_R_8F_E4M3, shape.result = CUDA_R_32F;
     shape.accumulate = true;
@@ -150,8 +161,9 @@ Status gemm_fp8_wgrad(GemmContext& context, const GemmFp8WgradParams& p, cudaStr
   TileGemmParams t = tile_params(p.m, p.n, p.k, p.a, p.c);
   t.b.data = p.b.data, t.b.ld = p.k;
   t.b.scales = p.b.scales, t.b.row_stride = p.b.row_stride, t.b.tile_stride = p.b.tile_stride;
-  ++context.fp8_tile_launches;
-  return tile_gemm(kName, TileKind::kFp8Tiles, t, stream);
+  t.sms = p.sms;
+  ++context.fp8_own_launches;
+  return any_fp8_gemm(kName, TileKind::kFp8Tiles, t, stream);
 }
 
 }  // namespace orrery::kernels

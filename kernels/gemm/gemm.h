@@ -1,5 +1,6 @@
-// Dense GEMMs: cuBLASLt, and the project's own kernel (tile_gemm.h) where cuBLASLt does not take
-// the scales. Matrices are row-major; sums are FP32; results do not depend on timing.
+// Dense GEMMs: BF16 by cuBLASLt; FP8 by the project's own kernels (fp8_gemm.h, and tile_gemm.h for
+// scales in any order), or by cuBLASLt where it takes the scales. Matrices are row-major; sums are
+// FP32; results do not depend on timing.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -16,6 +17,10 @@ namespace orrery::kernels {
 
 class LtPlans;
 
+// Whose FP8 GEMMs run: the faster ones by what was measured (NOTES.md); cuBLASLt's wherever it
+// takes the scales; the project's.
+enum class Fp8Gemms { kFastest, kCublasLt, kOwn };
+
 // cuBLASLt's handle, and the algorithms that it chose for the shapes seen. For one host thread and
 // one stream at a time: its GEMMs share the workspace.
 class GemmContext {
@@ -27,11 +32,10 @@ class GemmContext {
   GemmContext(const GemmContext&) = delete;
   GemmContext& operator=(const GemmContext&) = delete;
 
-  // false: FP8 GEMMs run by the project's own kernel.
-  bool fp8_by_cublaslt = true;
+  Fp8Gemms fp8_gemms = Fp8Gemms::kFastest;
 
   // FP8 GEMMs launched so far by each of the two.
-  int64_t fp8_cublaslt_launches = 0, fp8_tile_launches = 0;
+  int64_t fp8_cublaslt_launches = 0, fp8_own_launches = 0;
 
   LtPlans& plans() { return *plans_; }
 
@@ -66,6 +70,7 @@ struct GemmFp8Params {
   Fp8View a;   // [m, k]
   Fp8Block b;  // [n, k]
   bf16* c = nullptr;
+  int sms = 0;  // multiprocessors that the project's own kernels use at most; 0: all
 };
 Status gemm_fp8(GemmContext& context, const GemmFp8Params& p, cudaStream_t stream);
 
@@ -76,6 +81,7 @@ struct GemmFp8WgradParams {
   int64_t m = 0, n = 0, k = 0;
   Fp8View a, b;  // [m, k], [n, k]
   float* c = nullptr;
+  int sms = 0;
 };
 Status gemm_fp8_wgrad(GemmContext& context, const GemmFp8WgradParams& p, cudaStream_t stream);
 

@@ -1,3 +1,4 @@
+#include "kernels/gemm/fp8_gemm.h"
 #include "kernels/gemm/grouped.h"
 #include "kernels/gemm/tile_gemm.h"
 #include "kernels/quant/arguments.h"
@@ -16,11 +17,12 @@ TileGemmParams rows_params(int64_t groups, int64_t max_rows, int64_t n, int64_t 
   return t;
 }
 
-TileGemmParams depth_params(int64_t group, int64_t m, int64_t n, const int32_t* offsets, float* c) {
+TileGemmParams depth_params(int64_t group, int64_t groups, int64_t m, int64_t n,
+                            const int32_t* offsets, float* c) {
   TileGemmParams t;
   t.grouping = TileGrouping::kDepth;
   t.m = static_cast<int>(m), t.n = static_cast<int>(n);
-  t.group = static_cast<int>(group);
+  t.group = static_cast<int>(group), t.groups = static_cast<int>(groups);
   t.offsets = offsets;
   t.c = c, t.ldc = n;
   return t;
@@ -79,7 +81,8 @@ Status grouped_gemm_fp8(const GroupedGemmFp8Params& p, cudaStream_t stream) {
   t.b.data = p.b.data, t.b.ld = p.k;
   t.b.scales = p.b.scales, t.b.row_stride = tiles(p.k), t.b.tile_stride = 1;
   t.b.group_stride = p.n * p.k, t.b.group_scales = tiles(p.n) * tiles(p.k);
-  return tile_gemm(kName, TileKind::kFp8Block, t, stream);
+  t.sms = p.sms;
+  return any_fp8_gemm(kName, TileKind::kFp8Block, t, stream);
 }
 
 Status group_wgrad_bf16(const GroupWgradBf16Params& p, cudaStream_t stream) {
@@ -91,7 +94,7 @@ Status group_wgrad_bf16(const GroupWgradBf16Params& p, cudaStream_t stream) {
                                vector_pointer("b", p.b, used), vector_pointer("c", p.c, used)});
       !s.ok() || !used)
     return s;
-  TileGemmParams t = depth_params(p.group, p.m, p.n, p.offsets, p.c);
+  TileGemmParams t = depth_params(p.group, 1, p.m, p.n, p.offsets, p.c);
   t.a.data = p.a, t.a.ld = p.m;
   t.b.data = p.b, t.b.ld = p.n;
   return tile_gemm(kName, TileKind::kBf16Tn, t, stream);
@@ -99,20 +102,24 @@ Status group_wgrad_bf16(const GroupWgradBf16Params& p, cudaStream_t stream) {
 
 Status group_wgrad_fp8(const GroupWgradFp8Params& p, cudaStream_t stream) {
   constexpr const char* kName = "group_wgrad_fp8";
-  const bool used = p.m > 0 && p.n > 0 && p.a.cols > 0;
+  const bool used = p.groups > 0 && p.m > 0 && p.n > 0 && p.a.cols > 0;
   if (Status s = check(
-          kName,
-          {at_least("group", p.group, 0), at_most("group", p.group, 1 << 20), at_least("m", p.m, 0),
-           multiple_of("n", p.n, 8), equal("a.rows", p.a.rows, p.m), equal("b.rows", p.b.rows, p.n),
-           multiple_of("a.cols", p.a.cols, 16), equal("b.cols", p.b.cols, p.a.cols),
-           pointer("offsets", p.offsets, used), vector_pointer("a.data", p.a.data, used),
-           pointer("a.scales", p.a.scales, used), vector_pointer("b.data", p.b.data, used),
-           pointer("b.scales", p.b.scales, used), vector_pointer("c", p.c, used)});
+          kName, {at_least("group", p.group, 0), at_most("group", p.group, 1 << 20),
+                  at_least("groups", p.groups, 0), at_most("groups", p.groups, 1 << 20),
+                  at_least("m", p.m, 0), multiple_of("n", p.n, 8), equal("a.rows", p.a.rows, p.m),
+                  equal("b.rows", p.b.rows, p.n), multiple_of("a.cols", p.a.cols, 16),
+                  equal("b.cols", p.b.cols, p.a.cols), pointer("offsets", p.offsets, used),
+                  vector_pointer("a.data", p.a.data, used), pointer("a.scales", p.a.scales, used),
+                  vector_pointer("b.data", p.b.data, used), pointer("b.scales", p.b.scales, used),
+                  vector_pointer("c", p.c, used)});
       !s.ok() || !used)
     return s;
-  TileGemmParams t = depth_params(p.group, p.m, p.n, p.offsets, p.c);
+  TileGemmParams t = depth_params(p.group, p.groups, p.m, p.n, p.offsets, p.c);
+  t.k = static_cast<int>(p.a.cols);
   t.a = operand(p.a), t.b = operand(p.b);
-  return tile_gemm(kName, TileKind::kFp8Tiles, t, stream);
+  t.c_group_stride = p.m * p.n;
+  t.sms = p.sms;
+  return any_fp8_gemm(kName, TileKind::kFp8Tiles, t, stream);
 }
 
 }  // namespace orrery::kernels

@@ -32,6 +32,7 @@ struct GroupedGemmFp8Params {
   Fp8View a;                         // [max_rows, k]
   Fp8Block b;                        // [n, k], of the first group; data and scales of others follow
   bf16* c = nullptr;                 // [max_rows, n]
+  int sms = 0;                       // multiprocessors to run on at most; 0: all
 };
 Status grouped_gemm_fp8(const GroupedGemmFp8Params& p, cudaStream_t stream);
 
@@ -46,15 +47,18 @@ struct GroupWgradBf16Params {
 };
 Status group_wgrad_bf16(const GroupWgradBf16Params& p, cudaStream_t stream);
 
-// The same from transposes whose rows run over the tokens of all groups; the group begins at a
-// multiple of 128. n: a multiple of 8; a.cols and b.cols: of 16.
+// The same from transposes whose rows run over the tokens of all groups, for `groups` groups from
+// `group` on, of each into a C of its own. They begin at multiples of 128. n: a multiple of 8;
+// a.cols and b.cols: of 16.
 struct GroupWgradFp8Params {
   int64_t group = 0;
-  const int32_t* offsets = nullptr;  // at least group + 2
+  const int32_t* offsets = nullptr;  // at least group + groups + 1
   int64_t m = 0, n = 0;
-  Fp8View a;  // [m, rows]
-  Fp8View b;  // [n, rows]
-  float* c = nullptr;
+  Fp8View a;           // [m, rows]
+  Fp8View b;           // [n, rows]
+  float* c = nullptr;  // [groups, m, n]
+  int64_t groups = 1;
+  int sms = 0;
 };
 Status group_wgrad_fp8(const GroupWgradFp8Params& p, cudaStream_t stream);
 

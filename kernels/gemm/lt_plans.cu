@@ -59,7 +59,7 @@ LtPlans::~LtPlans() {
   if (handle_ != nullptr) cublasLtDestroy(handle_);
 }
 
-Status LtPlans::make(const LtShape& shape, Plan& plan) {
+Status LtPlans::make(const LtShape& shape, const LtOperands& operands, Plan& plan) {
   const cublasOperation_t op_a = shape.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
   const cublasOperation_t op_b = shape.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
   const auto layout = [](LtLayout& l, cudaDataType_t type, bool transposed, int64_t rows,
@@ -82,6 +82,8 @@ Status LtPlans::make(const LtShape& shape, Plan& plan) {
   if (shape.a_scale_mode != LtShape::kNoScales) {
     then(set(plan.descriptor, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, shape.a_scale_mode));
     then(set(plan.descriptor, CUBLASLT_MATMUL_DESC_B_SCALE_MODE, shape.b_scale_mode));
+    then(set(plan.descriptor, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, operands.a_scales));
+    then(set(plan.descriptor, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, operands.b_scales));
   }
   then(layout(plan.a, shape.operand, shape.transpose_a, shape.m, shape.k, shape.lda));
   then(layout(plan.b, shape.operand, shape.transpose_b, shape.k, shape.n, shape.ldb));
@@ -118,7 +120,7 @@ Status LtPlans::run(const char* name, const LtShape& shape, const LtOperands& op
   std::unique_ptr<Plan>& plan = plans_[shape];
   if (plan == nullptr) {
     auto made = std::make_unique<Plan>();
-    if (Status s = make(shape, *made); !s.ok()) return error(s);
+    if (Status s = make(shape, operands, *made); !s.ok()) return error(s);
     plan = std::move(made);
   }
   if (!plan->taken) return {};

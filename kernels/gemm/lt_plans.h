@@ -50,7 +50,7 @@ class LtPlans {
 
  private:
   struct Plan;
-  Status make(const LtShape& shape, Plan& plan);
+  Status make(const LtShape& shape, const LtOperands& operands, Plan& plan);
 
   void* workspace_;
   std::size_t workspace_bytes_;

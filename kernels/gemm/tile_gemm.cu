@@ -221,8 +221,8 @@ __device__ void compute_tiles(const TileGemmParams& p,
     float d[T::kCols / 2];
     multiply_tile<T>(d, tile, shared, at, warpgroup, row);
     if constexpr (T::kAddsFloat)
-      add_float<T::kCols>(d, static_cast<float*>(p.c), p.ldc, tile.row + row, tile.row_end,
-                          tile.col, p.n);
+      add_float<T::kCols>(d, static_cast<float*>(p.c) + tile.group * p.c_group_stride, p.ldc,
+                          tile.row + row, tile.row_end, tile.col, p.n);
     else
       store_bf16<T::kCols>(d, static_cast<bf16*>(p.c), p.ldc, tile.row + row, tile.row_end,
                            tile.col, p.n);
@@ -264,9 +264,13 @@ Status launch(const char* name, const TileGemmParams& p, cudaStream_t stream) {
     e = cudaFuncSetAttribute(tile_gemm_kernel<kKind>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              T::kSharedBytes);
   if (e != cudaSuccess) return failed(std::string(name).append(": ").append(cudaGetErrorString(e)));
-  // Each group may end within a tile.
-  const int64_t row_tiles = ceil_div(p.m, T::kRows) + p.groups;
-  const int64_t blocks = std::min<int64_t>(multiprocessors, row_tiles * ceil_div(p.n, T::kCols));
+  if (p.sms > 0) multiprocessors = std::min(multiprocessors, p.sms);
+  // Each group may end within a tile, or has tiles of its own.
+  const bool by_rows = p.grouping == TileGrouping::kRows;
+  const int64_t tiles = (ceil_div(p.m, T::kRows) + (by_rows ? p.groups : 0)) *
+                        ceil_div(p.n, T::kCols) *
+                        (p.grouping == TileGrouping::kDepth ? p.groups : 1);
+  const int64_t blocks = std::min<int64_t>(multiprocessors, tiles);
   tile_gemm_kernel<kKind><<<static_cast<unsigned>(blocks), kThreads, T::kSharedBytes, stream>>>(p);
   return launched(name);
 }

@@ -20,8 +20,8 @@ enum class TileKind {
   kFp8Tiles,  // A[m, k] and B[n, k] in 1x128 tiles; C += in FP32
 };
 
-// What `offsets` splits: nothing; the rows of A and C, each group with a B of its own; or K, of
-// which only that of `group` is summed.
+// What `offsets` splits: nothing; the rows of A and C, each group with a B of its own; or K, each
+// group with a C of its own, of which those of `groups` groups from `group` on are computed.
 enum class TileGrouping { kNone, kRows, kDepth };
 
 struct TileOperand {
@@ -34,12 +34,14 @@ struct TileOperand {
 
 struct TileGemmParams {
   TileGrouping grouping = TileGrouping::kNone;
-  int m = 0, n = 0, k = 0;           // kRows: m is a bound; kDepth: k is not used
+  int m = 0, n = 0, k = 0;           // kRows: m is a bound; kDepth: K of all groups, or more
   const int32_t* offsets = nullptr;  // [groups + 1], on the device; does not decrease
   int groups = 0, group = 0;
   TileOperand a, b;
   void* c = nullptr;
   int64_t ldc = 0;
+  int64_t c_group_stride = 0;  // kDepth: elements of C from one group to the next
+  int sms = 0;                 // multiprocessors to run on at most; 0: all
 };
 
 // `name` is the caller's, for errors. Arguments have been checked.

@@ -11,11 +11,12 @@ struct Tile {
   int row, row_end;  // first row of C; end of the rows that are the problem's (or the group's)
   int col;
   int k_begin, k_end;
-  int group;
+  int group;  // kRows: whose rows these are; kDepth: counted from the first that is summed
 };
 
-// All threads of a warp call its functions together.
-template <int kRows, int kCols>
+// kRows, kCols: of a tile, or of what else counts as one. All threads of a warp call its functions
+// together.
+template <int kRows, int kCols, int kBand = 8>
 class TileSchedule {
  public:
   __device__ explicit TileSchedule(const TileGemmParams& p) : p_(p) {
@@ -23,25 +24,29 @@ class TileSchedule {
     row_tiles_ =
         p.grouping == TileGrouping::kRows ? find(INT_MAX, &unused) : (p.m + kRows - 1) / kRows;
     col_tiles_ = (p.n + kCols - 1) / kCols;
-    k_begin_ = p.grouping == TileGrouping::kDepth ? p.offsets[p.group] : 0;
-    k_end_ = p.grouping == TileGrouping::kDepth ? p.offsets[p.group + 1] : p.k;
   }
 
   // The tile of this index; false past the last one. Neighbours, which run at the same time, share
   // rows or columns: bands of kBand rows of tiles are walked column by column.
   __device__ bool get(int index, Tile* tile) const {
-    constexpr int kBand = 8;
-    if (index >= row_tiles_ * col_tiles_) return false;
+    const int matrix = row_tiles_ * col_tiles_;
+    const int matrices = p_.grouping == TileGrouping::kDepth ? p_.groups : 1;
+    if (matrix == 0 || index / matrix >= matrices) return false;
+    tile->group = index / matrix;
+    index %= matrix;
     const int band = index / (kBand * col_tiles_), in_band = index % (kBand * col_tiles_);
     const int height = min(kBand, row_tiles_ - band * kBand);
     const int row_tile = band * kBand + in_band % height;
     tile->col = in_band / height * kCols;
-    tile->k_begin = k_begin_, tile->k_end = k_end_;
-    if (p_.grouping == TileGrouping::kRows) {
-      find(row_tile, tile);
-    } else {
-      tile->row = row_tile * kRows, tile->row_end = p_.m, tile->group = 0;
+    tile->k_begin = 0, tile->k_end = p_.k;
+    if (p_.grouping == TileGrouping::kDepth) {
+      tile->k_begin = p_.offsets[p_.group + tile->group];
+      tile->k_end = p_.offsets[p_.group + tile->group + 1];
     }
+    if (p_.grouping == TileGrouping::kRows)
+      find(row_tile, tile);
+    else
+      tile->row = row_tile * kRows, tile->row_end = p_.m;
     return true;
   }
 
@@ -77,7 +82,7 @@ class TileSchedule {
   }
 
   const TileGemmParams& p_;
-  int row_tiles_, col_tiles_, k_begin_, k_end_;
+  int row_tiles_, col_tiles_;
 };
 
 }  // namespace orrery::kernels

@@ -98,13 +98,13 @@ struct Quantised {
   std::vector<float> host_scales;
 };
 
-// 1x128 tiles. Scales lie tile by tile, as cuBLASLt wants them, or row by row with a gap.
+// 1x128 tiles. Scales lie tile by tile, each beginning at 16 bytes, or row by row with a gap.
 struct QuantisedRows : Quantised {
   kernels::Fp8View view;
   QuantisedRows(Random& random, int64_t rows, int64_t cols, bool tile_major)
-      : Quantised(random, rows, cols, rows * (kernels::tiles(cols) + 1)) {
+      : Quantised(random, rows, cols, (rows + 3) / 4 * 4 * (kernels::tiles(cols) + 1)) {
     const int64_t row_stride = tile_major ? 1 : kernels::tiles(cols) + 1;
-    const int64_t tile_stride = tile_major ? rows : 1;
+    const int64_t tile_stride = tile_major ? (rows + 3) / 4 * 4 : 1;
     view = {data.get(), scales.get(), rows, cols, row_stride, tile_stride};
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t c = 0; c < cols; ++c)

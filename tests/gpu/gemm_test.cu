@@ -67,7 +67,7 @@ template <class Run>
 void each_fp8_way(Context& context, Run run) {
   for (const bool by_cublaslt : {false, true})
     for (const bool tile_major : {false, true}) {
-      context.gemm.fp8_by_cublaslt = by_cublaslt;
+      context.gemm.fp8_gemms = by_cublaslt ? Fp8Gemms::kCublasLt : Fp8Gemms::kOwn;
       INFO("cuBLASLt allowed " << by_cublaslt << ", scales tile by tile " << tile_major);
       run(tile_major);
     }
@@ -123,7 +123,7 @@ TEST_CASE("gemm_fp8 multiplies tiles by blocks", "[gpu][gemm]") {
       expected.add(Layout::kNT, 0, m, n, k, a.values.data(), k, b.values.data(), k, n);
       expected.require_close(to_double(first), kBf16Output, kFp8Terms);
     });
-  REQUIRE(context.gemm.fp8_tile_launches > 0);
+  REQUIRE(context.gemm.fp8_own_launches > 0);
   // Not an error: cuBLASLt may decline. On Hopper it is expected to take two of the shapes.
   if (context.gemm.fp8_cublaslt_launches == 0) WARN("cuBLASLt took no FP8 GEMM with blocks");
 }

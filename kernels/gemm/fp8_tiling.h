@@ -1,0 +1,50 @@
+// How the FP8 GEMM kernel cuts C into tiles, and which cut suits a shape. Plain C++.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace orrery::kernels {
+
+// A tile of C. `pair`: two blocks, on neighbouring multiprocessors, compute tiles side by side and
+// share what they load of A.
+struct Fp8Tiling {
+  int rows = 0, cols = 0;
+  bool pair = false;
+  bool operator==(const Fp8Tiling&) const = default;
+};
+
+// Those that are compiled.
+constexpr Fp8Tiling kFp8BlockTilings[] = {{256, 128, true}, {128, 128, false}};
+constexpr Fp8Tiling kFp8WgradTilings[] = {{256, 128, true}, {128, 128, false}};
+
+// Units of work, each a tile or a pair of them, of C[m, n].
+constexpr int64_t fp8_units(const Fp8Tiling& t, int64_t m, int64_t n) {
+  const int64_t width = t.pair ? 2 * t.cols : t.cols;
+  return (m + t.rows - 1) / t.rows * ((n + width - 1) / width);
+}
+
+// Multiprocessors that the kernel can use of `sms`.
+constexpr int fp8_sms(const Fp8Tiling& t, int sms) { return t.pair ? sms / 2 * 2 : sms; }
+
+// Rounds of tiles, in elements of C that one multiprocessor computes: its work if all tiles of a
+// round take equally long.
+constexpr int64_t fp8_work(const Fp8Tiling& t, int64_t m, int64_t n, int sms) {
+  const int64_t at_once = std::max(1, fp8_sms(t, sms) / (t.pair ? 2 : 1));
+  const int64_t rounds = (fp8_units(t, m, n) + at_once - 1) / at_once;
+  return rounds * t.rows * t.cols;
+}
+
+// The tiling of least work among `tilings`; the first of equals. The last is no pair.
+template <int kCount>
+constexpr Fp8Tiling choose_fp8_tiling(const Fp8Tiling (&tilings)[kCount], int64_t m, int64_t n,
+                                      int sms) {
+  const Fp8Tiling* best = nullptr;
+  for (const Fp8Tiling& t : tilings) {
+    if (t.pair && sms < 2) continue;
+    if (best == nullptr || fp8_work(t, m, n, sms) < fp8_work(*best, m, n, sms)) best = &t;
+  }
+  return *best;
+}
+
+}  // namespace orrery::kernels
