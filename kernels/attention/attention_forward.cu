@@ -1,4 +1,5 @@
 #include "kernels/attention/attention.h"
+#include "kernels/attention/bulk_forward.h"
 #include "kernels/attention/dispatch.cuh"
 #include "kernels/attention/tile.cuh"
 
@@ -171,6 +172,7 @@ Status attention_forward(const AttentionForwardParams& p, cudaStream_t stream) {
       !bad.ok())
     return bad;
   if (p.lse == nullptr) return failed("attention_forward: lse is null");
+  if (attention::bulk_forward_takes(s)) return attention::bulk_forward(p, stream);
   return attention::with_widths(s, [&]<class W>(W) {
     using Tile = attention::ForwardTile<W>;
     return attention::launch_tiles(kName, attention::forward_kernel<W>,

@@ -1,0 +1,5 @@
+#include "kernels/attention/bulk_forward.cuh"
+
+namespace orrery::kernels::attention::bulk {
+template Status launch<128>(const Params&, cudaStream_t);
+}  // namespace orrery::kernels::attention::bulk
