@@ -1,93 +1,161 @@
-// TFLOPS of the GEMMs on shapes of DeepSeek-V3: dense projections, and the experts of one rank.
+// TFLOPS of the FP8 GEMMs on the shapes of DeepSeek-V3: every tiling of the project's own kernel
+// beside cuBLASLt. Arguments: none for all, or a word of "dense", "wgrad", "grouped".
+#include <cstdio>
+#include <functional>
+#include <string>
+
+#include "kernels/bench/measure.cuh"
+#include "kernels/gemm/fp8_gemm.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/grouped.h"
-#include "kernels/quant/bench.cuh"
 
 using namespace orrery::kernels;
 using namespace orrery::kernels::bench;
 
 namespace {
 
-template <class Launch>
-void report(const char* what, int64_t m, int64_t n, int64_t k, Launch launch) {
-  const double s = seconds(launch);
-  std::printf("%-34s m %6ld n %6ld k %6ld %9.1f us %7.0f TFLOPS\n", what, m, n, k, s * 1e6,
-              2e-12 * static_cast<double>(m * n) * static_cast<double>(k) / s);
-}
+struct Shape {
+  int64_t m, n, k;
+};
+constexpr Shape kDense[] = {{4096, 2112, 7168},  {4096, 24576, 1536}, {4096, 32768, 512},
+                            {4096, 7168, 16384}, {4096, 4096, 7168},  {4096, 7168, 2048},
+                            {4096, 36864, 7168}, {4096, 7168, 18432}, {8192, 8192, 8192}};
 
-struct Fp8Operand {
-  Buffer<fp8> data;
-  Buffer<float> scales;
-  int64_t rows, cols;
-  Fp8Operand(int64_t r, int64_t c) : data(r * c), scales(r * tiles(c)), rows(r), cols(c) {}
-  Fp8View view() const { return {data.get(), scales.get(), rows, cols, 1, rows}; }
-  Fp8Block block(int64_t matrix_rows) const {
-    return {data.get(), scales.get(), matrix_rows, cols};
-  }
+struct Candidate {
+  std::string name;
+  Launch launch;
 };
 
-void dense(GemmContext& context, int64_t m, int64_t n, int64_t k) {
-  Buffer<float> c(m * n);
-  {
-    Buffer<bf16> a(m * k), b(n * k);
-    GemmBf16Params p;
-    p.m = m, p.n = n, p.k = k, p.a = a.get(), p.lda = k, p.b = b.get(), p.ldb = k, p.c = c.get();
-    p.ldc = n;
-    report("gemm_bf16 NT", m, n, k, [&] { return gemm_bf16(context, p, nullptr); });
-    p.layout = Layout::kTN, p.lda = m, p.ldb = n, p.c_type = GemmOutput::kFp32, p.accumulate = true;
-    report("gemm_bf16 TN += FP32", m, n, k, [&] { return gemm_bf16(context, p, nullptr); });
-  }
-  const Fp8Operand a(m, k), b(n, k);
-  const GemmFp8Params forward{m, n, k, a.view(), b.block(n), reinterpret_cast<bf16*>(c.get())};
-  const GemmFp8WgradParams wgrad{m, n, k, a.view(), b.view(), c.get()};
-  for (const bool cublaslt : {true, false}) {
-    context.fp8_by_cublaslt = cublaslt;
-    const int64_t before = context.fp8_cublaslt_launches;
-    const char* by = cublaslt ? "cuBLASLt allowed" : "own kernel";
-    std::printf("%s:\n", by);
-    report("gemm_fp8", m, n, k, [&] { return gemm_fp8(context, forward, nullptr); });
-    report("gemm_fp8_wgrad", m, n, k, [&] { return gemm_fp8_wgrad(context, wgrad, nullptr); });
-    if (cublaslt && context.fp8_cublaslt_launches == before) std::printf("(cuBLASLt declined)\n");
-  }
+void report(const Shape& s, const std::vector<Candidate>& candidates) {
+  std::vector<Launch> launches;
+  for (const Candidate& c : candidates) launches.push_back(c.launch);
+  const std::vector<double> times = seconds_of(launches);
+  for (std::size_t i = 0; i < times.size(); ++i)
+    std::printf("  %-26s %9.1f us %7.0f TFLOPS\n", candidates[i].name.c_str(), times[i] * 1e6,
+                2e-12 * static_cast<double>(s.m * s.n) * static_cast<double>(s.k) / times[i]);
+  std::fflush(stdout);
 }
 
-void experts(int64_t groups, int64_t rows_each, int64_t n, int64_t k) {
+TileOperand operand(const Fp8View& x) {
+  TileOperand o;
+  o.data = x.data, o.ld = x.cols;
+  o.scales = x.scales, o.row_stride = x.row_stride, o.tile_stride = x.tile_stride;
+  return o;
+}
+TileOperand operand(const Fp8Block& x) {
+  TileOperand o;
+  o.data = x.data, o.ld = x.cols;
+  o.scales = x.scales, o.row_stride = tiles(x.cols), o.tile_stride = 1;
+  o.group_stride = x.rows * x.cols, o.group_scales = tiles(x.rows) * tiles(x.cols);
+  return o;
+}
+
+template <int kCount>
+void add_tilings(std::vector<Candidate>* to, TileKind kind, const Fp8Tiling (&tilings)[kCount],
+                 int count, std::function<TileGemmParams(int)> params) {
+  for (const Fp8Tiling& t : tilings)
+    to->push_back(
+        {"own " + std::to_string(t.rows) + "x" + std::to_string(t.cols) + (t.pair ? " pair" : ""),
+         [=](int i) { return fp8_gemm("fp8_gemm", kind, params(i % count), t, nullptr); }});
+}
+
+void dense(GemmContext& context, const Shape& s) {
+  const auto [m, n, k] = s;
+  std::printf("fp8 m %ld n %ld k %ld\n", m, n, k);
+  const int count = sets(static_cast<double>(m * k + n * k));
+  Sets<Fp8Matrix> a, b;
+  for (int i = 0; i < count; ++i) {
+    a.push_back(std::make_unique<Fp8Matrix>(m, k, 2 * i + 1));
+    b.push_back(std::make_unique<Fp8Matrix>(1, n, k, 2 * i + 2));
+  }
+  const Buffer<bf16> c(m * n);
+  context.fp8_gemms = Fp8Gemms::kCublasLt;
+  std::vector<Candidate> all{
+      {"cuBLASLt", [&](int i) {
+         return gemm_fp8(context, {m, n, k, a[i % count]->view(), b[i % count]->block(), c.get()},
+                         nullptr);
+       }}};
+  add_tilings(&all, TileKind::kFp8Block, kFp8BlockTilings, count, [&](int i) {
+    TileGemmParams p;
+    p.m = static_cast<int>(m), p.n = static_cast<int>(n), p.k = static_cast<int>(k);
+    p.a = operand(a[i]->view()), p.b = operand(b[i]->block()), p.c = c.get(), p.ldc = n;
+    return p;
+  });
+  report(s, all);
+}
+
+// C[n, k] += over m tokens.
+void wgrad(GemmContext& context, const Shape& s) {
+  const Shape t{s.n, s.k, s.m};
+  const auto [m, n, k] = t;
+  std::printf("wgrad m %ld n %ld k %ld\n", m, n, k);
+  const int count = sets(static_cast<double>(m * k + n * k));
+  Sets<Fp8Matrix> a, b;
+  for (int i = 0; i < count; ++i) {
+    a.push_back(std::make_unique<Fp8Matrix>(m, k, 2 * i + 1));
+    b.push_back(std::make_unique<Fp8Matrix>(n, k, 2 * i + 2));
+  }
+  const Buffer<float> c(m * n);
+  context.fp8_gemms = Fp8Gemms::kCublasLt;
+  std::vector<Candidate> all{
+      {"cuBLASLt", [&](int i) {
+         return gemm_fp8_wgrad(
+             context, {m, n, k, a[i % count]->view(), b[i % count]->view(), c.get()}, nullptr);
+       }}};
+  add_tilings(&all, TileKind::kFp8Tiles, kFp8WgradTilings, count, [&](int i) {
+    TileGemmParams p;
+    p.m = static_cast<int>(m), p.n = static_cast<int>(n), p.k = static_cast<int>(k);
+    p.a = operand(a[i]->view()), p.b = operand(b[i]->view()), p.c = c.get(), p.ldc = n;
+    return p;
+  });
+  report(t, all);
+}
+
+void grouped(int64_t groups, int64_t rows_each, int64_t n, int64_t k) {
   const int64_t rows = groups * rows_each;
+  std::printf("grouped %ld x %ld n %ld k %ld\n", groups, rows_each, n, k);
   std::vector<int32_t> offsets;
   for (int64_t g = 0; g <= groups; ++g) offsets.push_back(static_cast<int32_t>(g * rows_each));
-  Buffer<int32_t> d_offsets(groups + 1);
+  const Buffer<int32_t> d_offsets(groups + 1);
   need(cudaMemcpy(d_offsets.get(), offsets.data(), offsets.size() * sizeof(int32_t),
                   cudaMemcpyHostToDevice));
-  Buffer<bf16> c(rows * n);
   {
-    Buffer<bf16> a(rows * k), b(groups * n * k);
-    for (const Layout layout : {Layout::kNT, Layout::kNN}) {
-      const GroupedGemmBf16Params p{layout,          groups,  rows,    n,      k,
-                                    d_offsets.get(), a.get(), b.get(), c.get()};
-      report(layout == Layout::kNT ? "grouped_gemm_bf16 NT" : "grouped_gemm_bf16 NN", rows, n, k,
-             [&] { return grouped_gemm_bf16(p, nullptr); });
-    }
-    Buffer<float> grad(n * k);
-    const GroupWgradBf16Params w{0, d_offsets.get(), n, k, c.get(), a.get(), grad.get()};
-    report("group_wgrad_bf16", n, k, rows_each, [&] { return group_wgrad_bf16(w, nullptr); });
+    const Fp8Matrix a(rows, k, 1), b(groups, n, k, 2);
+    const Buffer<bf16> c(rows * n);
+    std::vector<Candidate> all;
+    add_tilings(&all, TileKind::kFp8Block, kFp8BlockTilings, 1, [&](int) {
+      TileGemmParams p;
+      p.m = static_cast<int>(rows), p.n = static_cast<int>(n), p.k = static_cast<int>(k);
+      p.a = operand(a.view()), p.b = operand(b.block()), p.c = c.get(), p.ldc = n;
+      p.grouping = TileGrouping::kRows, p.offsets = d_offsets.get();
+      p.groups = static_cast<int>(groups);
+      return p;
+    });
+    report({rows, n, k}, all);
   }
-  const Fp8Operand a(rows, k), b(groups * n, k), at(k, rows), ct(n, rows);
-  const GroupedGemmFp8Params p{groups, rows, n, k, d_offsets.get(), a.view(), b.block(n), c.get()};
-  report("grouped_gemm_fp8", rows, n, k, [&] { return grouped_gemm_fp8(p, nullptr); });
-  Buffer<float> grad(n * k);
-  const GroupWgradFp8Params w{0, d_offsets.get(), n, k, ct.view(), at.view(), grad.get()};
-  report("group_wgrad_fp8", n, k, rows_each, [&] { return group_wgrad_fp8(w, nullptr); });
+  const Fp8Matrix a(n, rows, 1), b(k, rows, 2);
+  const Buffer<float> c(groups * n * k);
+  GroupWgradFp8Params p;
+  p.offsets = d_offsets.get(), p.m = n, p.n = k, p.a = a.view(), p.b = b.view(), p.c = c.get();
+  p.groups = groups;
+  report({n, k, rows}, {{"wgrad of all groups", [&](int) { return group_wgrad_fp8(p, nullptr); }}});
 }
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  const std::string which = argc > 1 ? argv[1] : "";
   constexpr std::size_t kWorkspace = std::size_t{32} << 20;
-  Buffer<uint8_t> workspace(kWorkspace);
+  const Buffer<uint8_t> workspace(kWorkspace);
   GemmContext context(workspace.get(), kWorkspace);
-  dense(context, 8192, 7168, 2048);
-  dense(context, 8192, 4096, 7168);
-  experts(8, 4096, 4096, 7168);
-  experts(8, 4096, 7168, 2048);
+  for (const Shape& s : kDense)
+    if (which.empty() || which == "dense") dense(context, s);
+  for (const Shape& s : kDense)
+    if (which.empty() || which == "wgrad") wgrad(context, s);
+  if (which.empty() || which == "grouped")
+    for (const auto& [groups, rows] : {std::pair<int64_t, int64_t>{4, 8192}, {8, 4096}}) {
+      grouped(groups, rows, 4096, 7168);
+      grouped(groups, rows, 7168, 2048);
+    }
   need(cudaDeviceSynchronize());
 }

@@ -43,6 +43,7 @@ int run(int argc, char** argv) {
   orrery::add_compare(app);
   orrery::add_run(app);
   orrery::add_validate(app);
+  orrery::add_bench(app);
   check_verb(app, argc, argv);
   try {
     app.parse(argc, argv);

@@ -13,6 +13,7 @@ void add_compare(CLI::App& app);
 void add_run(CLI::App& app);
 void add_validate(CLI::App& app);
 void add_sweep(CLI::App& app);
+void add_bench(CLI::App& app);
 
 // Ends the program with this code; what there is to say has been said.
 struct SilentExit {
