@@ -74,7 +74,7 @@ class StageAssembler {
     } else {
       add = t.moe ? ffn_moe_forward(b_, x, add, t.ffn, index, u.layer)
                   : ffn_dense_forward(b_, x, add, t.ffn, index, u.layer);
-      b_.stream(StreamKind::kCompute);
+      if (model().dropout > 0) b_.stream(StreamKind::kCompute);
       add = b_.dropout("ffn dropout", StageBuilder::Dropout::kFfn, add, t.ffn_mask);
     }
   }
