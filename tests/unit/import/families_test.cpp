@@ -153,6 +153,7 @@ TEST_CASE("The own form of every model reads back as itself", "[import]") {
   for (const auto& entry : fs::directory_iterator(kModels)) {
     CAPTURE(entry.path());
     const ModelSpec m = file(entry.path().stem().string());
+    CHECK(m.defaulted.empty());
     const std::string text = model_to_json(m);
     const ModelSpec again = read(text);
     CHECK(model_to_json(again) == text);
