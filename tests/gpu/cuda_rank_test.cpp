@@ -92,12 +92,12 @@ TEST_CASE("cuda rank: BF16 gradients are the CPU backend's", "[gpu]") {
 TEST_CASE("cuda rank: GPT and GPT-NeoX blocks are the CPU backend's", "[gpu]") {
   const std::string common =
       R"(/model={"model_type":"orrery","hidden_size":64,"num_hidden_layers":4,"vocab_size":96,
-      "norm":"layer_norm","norm_bias":true,"num_attention_heads":4,"qkv_bias":true,
+      "norm":"layer_norm","norm_bias":true,"num_attention_heads":2,"qkv_bias":true,
       "attention_out_bias":true,"ffn_bias":true,"intermediate_size":256,)";
   same_as_cpu(aligned({common + R"("position":"learned","max_position_embeddings":32,
       "activation":"gelu","tie_word_embeddings":true})"}),
               CpuNumerics::kExact, 0.05);
-  same_as_cpu(aligned({common + R"("position":"rope","rotary_dim":8,"block":"parallel",
+  same_as_cpu(aligned({common + R"("position":"rope","rotary_dim":16,"block":"parallel",
       "activation":"gelu_tanh"})"}),
               CpuNumerics::kExact, 0.05);
   same_as_cpu(aligned({common + R"("position":"none","block":"parallel_one_norm",
