@@ -1,6 +1,7 @@
 // Many variants of one experiment, over threads.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
