@@ -31,6 +31,7 @@ void predict_verb(const PredictArguments& a) {
   }
   PredictOptions options;
   options.folding = a.unfold ? Folding::kUnfolded : Folding::kFolded;
+  if (a.fidelity == "chunk") options.collectives = CollectiveTier::kChunk;
   options.allow_oom = a.allow_oom;
   options.fast_forward = !a.no_fast_forward;
   options.record = !a.trace.empty();
@@ -61,8 +62,9 @@ void add_predict(CLI::App& app) {
   verb->add_option("--trace", a->trace,
                    "write a Chrome/Perfetto trace of the step (one process per rank class)");
   verb->add_option("--fidelity", a->fidelity,
-                   "flow: simulate every op; analytic: a lower bound of the step, much faster")
-      ->check(CLI::IsMember({"flow", "analytic"}))
+                   "flow: simulate every op; chunk: the same with collectives step by step; "
+                   "analytic: a lower bound of the step, much faster")
+      ->check(CLI::IsMember({"flow", "chunk", "analytic"}))
       ->capture_default_str();
   verb->add_flag("--unfold", a->unfold, "simulate every rank instead of one per class");
   verb->add_flag("--no-fast-forward", a->no_fast_forward,

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
+#include "sim/net/chunk.h"
 #include "sim/net/collectives/hierarchical.h"
+#include "sim/net/routed_rate.h"
 
 namespace orrery {
 namespace {
@@ -33,10 +36,28 @@ const CommCosts::Group& CommCosts::group(const RankClass& c, const Communicator&
   // Classes of one (kind, key) may hold different groups of it (the stages of a pipeline do not);
   // groups of one class differ only in their position.
   const auto [it, fresh] = groups_.try_emplace({comm.kind, comm.key, c.first_rank, pattern});
-  if (fresh)
-    it->second.links =
-        group_links(in_.cluster, plan_.members(comm, 0), pattern, &it->second.crossing);
-  return it->second;
+  if (!fresh) return it->second;
+  Group& g = it->second;
+  g.links = group_links(in_.cluster, plan_.members(comm, 0), pattern, &g.crossing);
+  if (g.links.nodes > 1 && needs_routing(in_.cluster.topology))
+    g.links.network_GBps = std::min(g.links.network_GBps, routed_GBps(comm.kind, pattern));
+  return g;
+}
+
+// All groups of a kind at once, whatever stage they belong to.
+double CommCosts::routed_GBps(CommKind kind, TrafficPattern pattern) {
+  const auto [it, fresh] = routed_.try_emplace({kind, pattern}, 0);
+  if (!fresh) return it->second;
+  std::set<std::vector<int64_t>> groups;
+  for (const RankClass& c : plan_.classes)
+    for (const Communicator& comm : c.communicators) {
+      if (comm.kind != kind) continue;
+      std::set<int64_t> seen;
+      for (int64_t r = 0; r < c.multiplicity; ++r)
+        if (seen.insert(plan_.group_of(comm, r)).second) groups.insert(plan_.members(comm, r));
+    }
+  const std::vector<std::vector<int64_t>> all(groups.begin(), groups.end());
+  return it->second = routed_rate_GBps(in_.cluster, all, pattern);
 }
 
 CollectiveCost CommCosts::tokens(const Op& op, const GroupLinks& l, double network_fraction,
@@ -71,6 +92,16 @@ CommCost CommCosts::with_demand(const CollectiveCost& cost, const Group& g, cons
   return c;
 }
 
+double CommCosts::chunk_s(Collective c, const GroupLinks& l, Bytes bytes,
+                          const CollectiveCost& cost) {
+  const auto [it, fresh] =
+      chunks_.try_emplace({c, l.ranks, l.nodes, bytes.count(), l.network_GBps}, 0);
+  if (fresh)
+    it->second =
+        chunk_seconds(in_.graph.stack.collectives, c, l, bytes, cost.algorithm, cost.protocol);
+  return it->second;
+}
+
 CommCost CommCosts::cost(const RankClass& c, const PlanOp& p) {
   const Op& op = plan_.graph_op(p);
   const StackSpec& s = in_.graph.stack;
@@ -88,9 +119,14 @@ CommCost CommCosts::cost(const RankClass& c, const PlanOp& p) {
         alone.seconds() / tokens(op, g.links, kernel.overlapped_fraction.value, forward).seconds();
     return cost;
   }
-  const Group& g = group(c, comm, TrafficPattern::kRing);
-  CommCost cost = with_demand(
-      collective_cost(s.collectives, collective_of(op.kind), g.links, op.work.network), g, op);
+  const Collective what = collective_of(op.kind);
+  const Group& g = group(
+      c, comm, what == Collective::kAllToAll ? TrafficPattern::kPairs : TrafficPattern::kRing);
+  CollectiveCost formula = collective_cost(s.collectives, what, g.links, op.work.network);
+  if (in_.collectives == CollectiveTier::kChunk &&
+      has_chunk_model(what, g.links, formula.algorithm))
+    formula.transfer_s = chunk_s(what, g.links, op.work.network, formula) - formula.latency_s;
+  CommCost cost = with_demand(formula, g, op);
   cost.demand.collective = op.kind != OpKind::kSend && op.kind != OpKind::kRecv;
   return cost;
 }

@@ -29,14 +29,19 @@ class CommCosts {
     FabricCrossing crossing;
   };
   const Group& group(const RankClass& c, const Communicator& comm, TrafficPattern pattern);
+  double routed_GBps(CommKind kind, TrafficPattern pattern);
   CollectiveCost tokens(const Op& op, const GroupLinks& links, double network_fraction,
                         double forward_fraction) const;
   CommCost with_demand(const CollectiveCost& cost, const Group& g, const Op& op) const;
+  double chunk_s(Collective c, const GroupLinks& links, Bytes bytes, const CollectiveCost& cost);
 
   const ExecPlan& plan_;
   const TimingInput& in_;
   // By kind, key and first rank of the group of the class's first replica.
   std::map<std::tuple<CommKind, uint32_t, int64_t, TrafficPattern>, Group> groups_;
+  std::map<std::pair<CommKind, TrafficPattern>, double> routed_;
+  // Seconds by steps: collective, ranks, nodes, bytes, network rate in bits.
+  std::map<std::tuple<Collective, int64_t, int64_t, int64_t, double>, double> chunks_;
 };
 
 }  // namespace orrery

@@ -27,9 +27,14 @@ struct OpTiming {
   PortDemand demand;
 };
 
+// How collectives are costed: by closed form, or by their steps as flows (sim/net/chunk.h) where
+// these are known.
+enum class CollectiveTier : uint8_t { kFormula, kChunk };
+
 struct TimingInput {
   const GraphConfig& graph;
   const ClusterSpec& cluster;
+  CollectiveTier collectives = CollectiveTier::kFormula;
 };
 
 // Indexed like plan.ops. The notify op of an all-to-all lasts its barrier plus the mean wait for

@@ -40,6 +40,10 @@ double run_messages(std::span<const double> link_rate, const std::vector<Message
 double chunk_seconds(const CollectiveSpec& spec, Collective c, const GroupLinks& links, Bytes bytes,
                      Algorithm a, Protocol p);
 
+// Whether chunk_seconds knows the algorithm on these links and its messages are at most a few
+// million.
+bool has_chunk_model(Collective c, const GroupLinks& links, Algorithm a);
+
 // Parent of each node in the two trees of NCCL's double binary tree (-1: root): node i is inner in
 // at most one of them. (Sanders, Speck, Traeff, "Two-tree algorithms for full bandwidth broadcast,
 // reduction and scan", Parallel Computing 35, 2009; mirrored for even numbers of nodes, shifted for

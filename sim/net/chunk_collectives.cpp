@@ -255,4 +255,23 @@ double chunk_seconds(const CollectiveSpec& spec, Collective c, const GroupLinks&
   return Steps(spec, c, links, d(bytes.count()), a, p).seconds();
 }
 
+bool has_chunk_model(Collective c, const GroupLinks& l, Algorithm a) {
+  constexpr int64_t kMostMessages = 3'000'000;
+  if (l.ranks < 2) return false;
+  switch (a) {
+    case Algorithm::kRing: {
+      const int64_t lanes = l.nodes > 1 ? l.per_node() : 1;
+      return lanes * l.ranks * l.ranks * (c == Collective::kAllReduce ? 2 : 1) <= kMostMessages;
+    }
+    case Algorithm::kTree:
+      return l.per_node() == 1;
+    case Algorithm::kNvls:
+      return c == Collective::kAllReduce;
+    case Algorithm::kDirect:
+      return l.ranks * l.ranks <= kMostMessages;
+    default:
+      return false;
+  }
+}
+
 }  // namespace orrery

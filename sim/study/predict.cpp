@@ -149,11 +149,11 @@ SimOptions sim_options(const StudySpec& study) {
   return o;
 }
 
-CompiledStudy compile_study(const StudySpec& study) {
+CompiledStudy compile_study(const StudySpec& study, CollectiveTier collectives) {
   CompiledStudy c{{study.model, study.plan, study.stack, study.cluster.node.gpus}, {}, {}, 1};
   c.plan = compile_plan(c.graph);
   c.row_load = effective_row_load(study);
-  c.timing = time_ops(c.plan, {c.graph, study.cluster}, c.row_load);
+  c.timing = time_ops(c.plan, {c.graph, study.cluster, collectives}, c.row_load);
   return c;
 }
 
@@ -161,7 +161,7 @@ Prediction predict(const StudySpec& study, const PredictOptions& options) {
   Prediction p;
   p.study = study;
   p.parameters = count_parameters(study.model);
-  CompiledStudy compiled = compile_study(p.study);
+  CompiledStudy compiled = compile_study(p.study, options.collectives);
   p.row_load = compiled.row_load;
   verify_or_throw(compiled.plan);
   SimOptions sim = sim_options(study);

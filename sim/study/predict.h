@@ -70,6 +70,7 @@ struct PredictOptions {
   bool record = false;
   bool fast_forward = true;                        // see SimOptions
   std::function<void(int64_t, int64_t)> progress;  // see SimOptions
+  CollectiveTier collectives = CollectiveTier::kFormula;
   bool allow_oom = false;  // report a plan that does not fit instead of refusing it
 };
 
@@ -84,7 +85,8 @@ struct CompiledStudy {
   std::vector<OpTiming> timing;
   double row_load;  // see sim/study/skew.h
 };
-CompiledStudy compile_study(const StudySpec& study);
+CompiledStudy compile_study(const StudySpec& study,
+                            CollectiveTier collectives = CollectiveTier::kFormula);
 SimOptions sim_options(const StudySpec& study);
 
 }  // namespace orrery
