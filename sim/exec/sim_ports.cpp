@@ -1,6 +1,7 @@
 #include "sim/exec/sim_ports.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "sim/base/error.h"
 #include "sim/exec/sim_timing.h"
@@ -61,10 +62,24 @@ std::vector<double> fair_speeds(const std::vector<PortDemand>& kinds,
 uint8_t PortStates::kind(const PortDemand& d) {
   const auto it = std::find(kinds_.begin(), kinds_.end(), d);
   if (it != kinds_.end()) return static_cast<uint8_t>(it - kinds_.begin());
-  if (kinds_.size() == 64)
-    throw Error(ExitCode::kInternal, "a plan has more than 64 kinds of port demand");
-  kinds_.push_back(d);
-  return static_cast<uint8_t>(kinds_.size() - 1);
+  if (kinds_.size() < kMostKinds) {
+    kinds_.push_back(d);
+    return static_cast<uint8_t>(kinds_.size() - 1);
+  }
+  return nearest(d);
+}
+
+// The kind of the same sort whose demand is most alike, ports added up.
+uint8_t PortStates::nearest(const PortDemand& d) const {
+  std::size_t best = 0;
+  double least = 1e300;
+  for (std::size_t k = 0; k < kinds_.size(); ++k) {
+    if (kinds_[k].resource != d.resource || kinds_[k].collective != d.collective) continue;
+    double apart = std::abs(kinds_[k].beside_compute - d.beside_compute);
+    for (std::size_t p = 0; p < kPorts; ++p) apart += std::abs(kinds_[k].port[p] - d.port[p]);
+    if (apart < least) least = apart, best = k;
+  }
+  return static_cast<uint8_t>(best);
 }
 
 PortStates::State PortStates::learn(State s, uint8_t kind, int direction) {

@@ -41,9 +41,11 @@ struct PortDemand {
 class PortStates {
  public:
   using State = uint16_t;
+  static constexpr std::size_t kMostKinds = 192;
   static constexpr State kIdle = 0;
 
-  // The number of a kind of op; equal demands have one number. At most 64 kinds.
+  // The number of a kind of op; equal demands have one number. Beyond kMostKinds, which no plan of
+  // few collectives comes near, a new demand counts as the one most like it.
   uint8_t kind(const PortDemand& d);
 
   // The state after an op of a kind started or ended. O(1) once seen.
@@ -69,6 +71,7 @@ class PortStates {
     std::vector<State>& next = states_[s].next[static_cast<std::size_t>(direction)];
     return kind < next.size() && next[kind] != kUnseen ? next[kind] : learn(s, kind, direction);
   }
+  uint8_t nearest(const PortDemand& d) const;
   State learn(State s, uint8_t kind, int direction);
   State intern(Counts counts);
   Solved solve(Counts counts) const;

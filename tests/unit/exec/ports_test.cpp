@@ -118,3 +118,10 @@ TEST_CASE("No port carries more than it can, and each slowed op has a full one",
     }
   }
 }
+
+TEST_CASE("Kinds beyond the most count as the one most like them", "[exec]") {
+  PortStates s;
+  for (int i = 0; i < 1000; ++i) s.kind(demand(Resource::kNetwork, 0.5, i / 1000.0));
+  CHECK(s.kind(demand(Resource::kNetwork, 0.5, 0.9)) == PortStates::kMostKinds - 1);
+  CHECK(s.kind(demand(Resource::kNetwork, 0.5, 0.0004)) == 0);
+}
