@@ -50,7 +50,8 @@ void transfer(std::span<void* const> arguments) {
   Collective<T>* send = nullptr;
   Collective<T>* receive = nullptr;
   for (Collective<T>* m : members<T>(arguments)) (m->send != nullptr ? send : receive) = m;
-  std::copy(send->send->begin(), send->send->end(), receive->receive->values.begin());
+  const auto from = send->send->begin() + static_cast<std::ptrdiff_t>(send->first);
+  std::copy_n(from, receive->receive->values.size(), receive->receive->values.begin());
 }
 
 // Rows for rank d of every member, one member after the other.
@@ -188,6 +189,8 @@ Collective<T> make_collective(OpCall<T>& c, CpuState<T>& state, RoutingState& ro
       break;
     case OpKind::kSend:
       x.send = &c.in[0]->values;
+      // Of rows that the whole tensor-parallel group has, each rank sends its part.
+      if (c.shape().m < c.in[0]->rows) x.first = c.at.tensor * c.shape().m * c.in[0]->cols;
       break;
     case OpKind::kRecv: {
       const Tensor& t = c.graph.tensors[c.graph.outputs(c.op)[0].v];

@@ -26,7 +26,8 @@ struct Collective {
   uint32_t plan_op = 0;
   T* data = nullptr;  // reductions, gathers
   int64_t elements = 0;
-  std::vector<T>* send = nullptr;  // P2P
+  std::vector<T>* send = nullptr;  // P2P: from its element `first` on
+  int64_t first = 0;
   HostTensor<T>* receive = nullptr;
   RowExchange<T> rows;
   // Collectives on activations: operands in and out, and for sums that are split the rows that this

@@ -60,9 +60,22 @@ class StageAssembler {
     if (last_) head_ = tied ? embedding_ : vocabulary_param(b_, "head.weight");
   }
 
-  TensorId boundary(const char* name) {
-    return b_.tensor(name, Dtype::kBf16, b_.stream_rows(), model().hidden,
-                     BufferKind::kCommunication);
+  TensorId boundary(const char* name, int64_t rows) {
+    return b_.tensor(name, Dtype::kBf16, rows, model().hidden, BufferKind::kCommunication);
+  }
+
+  // Ranks of a tensor-parallel group that all hold the boundary's rows send a part each, and those
+  // that receive gather them (arXiv 2104.04473, section 4.1).
+  bool sends_parts() const { return b_.tensor_parallel() > 1 && !config_.plan.splits_rows(); }
+
+  int64_t transferred_rows() const {
+    return sends_parts() ? b_.tokens() / b_.tensor_parallel() : b_.stream_rows();
+  }
+
+  // What arrives, in `received`, and all its rows.
+  TensorId arrival(const char* name, TensorId& received) {
+    received = boundary(name, transferred_rows());
+    return sends_parts() ? b_.tensor_all_gather(name, received) : received;
   }
 
   void layer_forward(Unit& u, int index, TensorId& x, Addends& add) {
@@ -123,10 +136,13 @@ class StageAssembler {
       const int index = next_unit();
       Unit& u = add_layer(layer, model().is_moe_layer(layer));
       b_.begin(SegmentKind::kAttnF, index, u.layer);
-      if (i == 0) x = first_ ? first_input() : act_in_ = boundary("act in");
+      if (i == 0) x = first_ ? first_input() : arrival("act in", act_in_);
       layer_forward(u, index, x, add);
     }
-    if (layers_ == 0) x = first_ ? TensorId{} : act_in_ = boundary("act in");
+    if (layers_ == 0 && !first_) {
+      b_.begin(SegmentKind::kHeadF, 0, -1);
+      x = arrival("act in", act_in_);
+    }
     if (last_) {
       heads_and_mtp(x, add);
     } else {
@@ -140,7 +156,7 @@ class StageAssembler {
     if (!units_.empty() && units_.back().tape.moe && config_.plan.expert_parallel > 1)
       b_.stream(StreamKind::kAllToAll);
     const Tensor t = b_.graph().tensors[x.v];
-    act_out_ = boundary("act out");
+    act_out_ = boundary("act out", b_.stream_rows());
     std::vector<TensorId> in = {x};
     in.insert(in.end(), add.begin(), add.end());
     b_.op(OpKind::kAdd, "stage output", {.m = t.rows, .n = t.cols}, std::move(in), {act_out_});
@@ -203,7 +219,6 @@ class StageAssembler {
   // The last step of a layer's backward.
   struct WaitingNorm {
     const AttentionTape* tape = nullptr;
-    int layer = -1;
     TensorId dnormed, residual, normed_grad;
   };
 
@@ -223,7 +238,7 @@ class StageAssembler {
     const bool sequential = model().block == BlockForm::kSequential;
     const TensorId branch =
         b_.dropout_backward("attention dropout bwd", sequential ? dx : dy, t.attention_mask);
-    WaitingNorm norm{&t.attention, u.layer, {}, dx, {}};
+    WaitingNorm norm{&t.attention, {}, dx, {}};
     if (model().block == BlockForm::kParallelOneNorm) {
       t.attention.normed = t.ffn.normed;
       norm.residual = dy, norm.normed_grad = dx;
@@ -244,15 +259,9 @@ class StageAssembler {
            !units_[static_cast<std::size_t>(index - 1)].head;
   }
 
-  TensorId waiting_norm_backward(const Unit& below, int index) {
-    b_.begin(below.tape.moe ? SegmentKind::kCombineB : SegmentKind::kMlpB, index, norm_.layer);
-    return norm_backward(norm_);
-  }
-
   void backward() {
     recompute_from_.assign(units_.size(), -1);
     TensorId dy;
-    if (!last_) dy = grad_in_ = boundary("grad in");
     for (int i = next_unit() - 1; i >= 0; --i) {
       Unit& u = units_[static_cast<std::size_t>(i)];
       if (u.head) {
@@ -260,7 +269,10 @@ class StageAssembler {
         dy = dy.valid() ? b_.add("add head grad", dx, {dy}) : dx;
       } else {
         recompute(i);
-        if (!dy.valid()) dy = waiting_norm_backward(u, i);
+        if (!dy.valid()) {
+          b_.begin(u.tape.moe ? SegmentKind::kCombineB : SegmentKind::kMlpB, i, u.layer);
+          dy = i + 1 == next_unit() ? arrival("grad in", grad_in_) : norm_backward(norm_);
+        }
         dy = layer_backward(u, i, dy);
       }
     }
@@ -295,7 +307,7 @@ class StageAssembler {
     b_.begin(segment, 0, -1);
     b_.stream(stream);
     const Tensor& boundary = b_.graph().tensors[t.v];
-    const OpShape shape{.m = boundary.rows, .n = boundary.bytes.count() / boundary.rows};
+    const OpShape shape{.m = transferred_rows(), .n = boundary.bytes.count() / boundary.rows};
     const bool send = kind == OpKind::kSend;
     b_.op(kind, name, shape, send ? std::vector{t} : std::vector<TensorId>{},
           send ? std::vector<TensorId>{} : std::vector{t});

@@ -112,6 +112,49 @@ TEST_CASE("blocks: what is computed again gives the same gradients", "[runtime]"
   }
 }
 
+// With a number of heads that two ranks share evenly.
+Model even(Model m) {
+  const std::string three = "\"num_attention_heads\":3";
+  if (const auto at = m.members.find(three); at != std::string::npos)
+    m.members[at + three.size() - 1] = '4';
+  return m;
+}
+
+TEST_CASE("blocks: tensor and context parallelism compute what one rank computes", "[runtime]") {
+  const std::string sp = "/plan/sequence_parallel=true",
+                    overlap = "/plan/overlap_tensor_parallel=true";
+  const std::string all_to_all = "/plan/context_parallel_kind=all_to_all";
+  for (const Model& three : {kGpt, kNeox, kGptOss, kQwen3Moe, kQwen2Moe, kUngated}) {
+    const Model m = even(three);
+    INFO(m.name);
+    const Run one = TinyJob<float>(of(m, {})).run(1);
+    const auto check = [&](const Layout& l) {
+      INFO(l.name());
+      same(one, TinyJob<float>(of(m, l)).run(1));
+    };
+    const bool moe = m.members.find("experts") != std::string::npos;
+    const int expert = moe ? 2 : 1;
+    check({.data = 2, .expert = expert, .more = {sp}, .tensor = 2});
+    check({.expert = expert, .more = {sp, overlap}, .tensor = 2});
+    if (!moe) check({.pipeline = 2, .tensor = 2});
+    if (m.members.find("sinks") != std::string::npos) continue;
+    check({.pipeline = 2, .expert = expert, .more = {"/plan/micro_batch=2"}, .context = 2});
+    const bool few_heads = m.members.find("\"num_key_value_heads\":2") != std::string::npos;
+    if (!few_heads) check({.more = {sp, all_to_all}, .tensor = 2, .context = 2});
+  }
+}
+
+TEST_CASE("blocks: forms of attention that are not split are refused", "[spec]") {
+  const auto refusal = [](const Model& m, const Layout& l) {
+    return error_of([&] { tiny_study(of(even(m), l)); });
+  };
+  CHECK(contains(refusal(kOneNorm, {.context = 2}), "a model with ALiBi needs tensor_parallel 1"));
+  CHECK(contains(refusal(kOneNorm, {.context = 2}), "with a sliding window needs"));
+  CHECK(contains(refusal(kGptOss, {.context = 2}), "attention sinks needs context_parallel 1"));
+  CHECK(contains(refusal(kGptOss, {.data = 2, .more = {"/plan/expert_tensor_parallel=2"}}),
+                 "needs experts without biases"));
+}
+
 TEST_CASE("blocks: the graph has the parameters that the model counts", "[runtime]") {
   for (const Model& m : kModels) {
     INFO(m.name);
