@@ -22,7 +22,7 @@ void block_product(StageBuilder& b, const Linear& l, bool backward, TensorId x, 
                                   (l.in + 127) / 128, rows);
     b.op(OpKind::kGemmFp8, name, shape, {x, scales}, {y}, l.weight);
   } else {
-    b.gemm(name, backward ? GemmLayout::kNN : GemmLayout::kNT, shape, {x}, {y}, l.weight);
+    b.product(name, backward ? GemmLayout::kNN : GemmLayout::kNT, shape, {x}, {y}, l.weight);
   }
   if (!backward) b.last_op().bias = l.bias;
   const Param& w = b.graph().params[l.weight.v];

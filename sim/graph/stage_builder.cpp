@@ -337,8 +337,8 @@ TensorId StageBuilder::linear_forward(const Linear& l, TensorId x, const char* r
 }
 
 StageBuilder::RowGrad StageBuilder::row_dgrad(const Linear& l, TensorId dy) {
-  // With FP8 the weight gradient reads another cast of dy than this does.
-  if (config_.plan.pipelines_rows() && !fp8()) return pipelined_row_dgrad(*this, l, dy);
+  // Where operands are cast the weight gradient reads another copy of dy than this does.
+  if (config_.plan.pipelines_rows() && !casts()) return pipelined_row_dgrad(*this, l, dy);
   dy = gather_rows(l.name + " grad", dy);
   return {linear_dgrad(l, dy), dy};
 }
