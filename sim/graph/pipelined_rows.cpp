@@ -92,6 +92,9 @@ StageBuilder::RowGrad pipelined_row_dgrad(StageBuilder& b, const Linear& l, Tens
   const TensorId whole = whole_of(b, l.name + " grad", dy);
   gather_pipelined(b, l.name + " grad", dy, whole,
                    [&](TensorId x, int64_t step) { block_product(b, l, true, x, dx, rows, step); });
+  if (l.bias.valid())
+    b.op(OpKind::kBiasBackward, l.name + " bias grad", {.m = info(b, whole).rows, .n = l.out},
+         {whole}, {}, l.bias);
   return {dx, whole};
 }
 
