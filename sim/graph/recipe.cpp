@@ -30,7 +30,7 @@ void StageBuilder::amax(const std::string& name, TensorId x) {
 
 StageBuilder::Copies StageBuilder::cast_both(const std::string& name, TensorId x) {
   for (const Copies& c : copies_)
-    if (c.of == x) return c;
+    if (c.of == x && c.rows.valid()) return c;
   amax(name, x);
   const Tensor t = graph_.tensors[x.v];
   const Copies c{x, tensor(name + " cast", operand_dtype(), t.rows, t.cols),
@@ -59,6 +59,7 @@ TensorId StageBuilder::transposed_operand(const std::string& name, TensorId x, i
   if (t.dtype == Dtype::kBf16) amax(name, x);
   const TensorId out = map(OpKind::kCastTranspose, name, {x}, operand_dtype(), cols, t.rows);
   graph_.tensors[out.v].dynamic_cols = t.dynamic_rows;
+  if (casts_both_ways(precision())) copies_.push_back({x, {}, out});
   return out;
 }
 

@@ -310,7 +310,12 @@ TensorId StageBuilder::tensor_all_gather(const std::string& name, TensorId x) {
 }
 
 TensorId StageBuilder::gather_rows(const std::string& name, TensorId x) {
-  return config_.plan.splits_rows() ? tensor_all_gather(name, x) : x;
+  if (!config_.plan.splits_rows()) return x;
+  // In the backward, inputs of the forward's products travel as they were cast.
+  if (phase_of(segment_) == Phase::kBackward)
+    for (const Copies& c : copies_)
+      if (c.of == x && c.rows.valid()) return tensor_all_gather(name, c.rows);
+  return tensor_all_gather(name, x);
 }
 
 TensorId StageBuilder::reduce_partial(const std::string& name, TensorId x) {
@@ -337,6 +342,8 @@ TensorId StageBuilder::linear_forward(const Linear& l, TensorId x, const char* r
 }
 
 StageBuilder::RowGrad StageBuilder::row_dgrad(const Linear& l, TensorId dy) {
+  // Casts travel instead of what they were made from, unless a bias gradient needs the latter.
+  if (config_.plan.splits_rows() && !fp8() && !l.bias.valid()) dy = operand(l.name + " grad", dy);
   // Where operands are cast the weight gradient reads another copy of dy than this does.
   if (config_.plan.pipelines_rows() && !casts()) return pipelined_row_dgrad(*this, l, dy);
   dy = gather_rows(l.name + " grad", dy);

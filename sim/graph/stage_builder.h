@@ -191,7 +191,8 @@ class StageBuilder {
  private:
   TensorId collective(OpKind kind, const std::string& name, TensorId x, int64_t rows);
 
-  // Both copies of a BF16 tensor that a recipe casts both ways (sim/graph/recipe.cpp).
+  // The copies of a tensor that a recipe casts both ways (sim/graph/recipe.cpp); `rows` is invalid
+  // when only the other one was needed.
   struct Copies {
     TensorId of, rows, columns;
   };

@@ -47,6 +47,26 @@ TEST_CASE("recipes: with exact casts each is the BF16 recipe", "[runtime]") {
   same_run(TinyJob<float>(Layout{.precision = Precision::kFp16}).run(2), bf16);
 }
 
+TEST_CASE("recipes: rows that tensor-parallel ranks share travel as they were cast", "[runtime]") {
+  const Run bf16 = TinyJob<float>(Layout{}).run(2);
+  const std::vector<std::string> shared = {"/plan/sequence_parallel=true"};
+  const auto gathered = [](const ExecPlan& plan, Dtype dtype) {
+    int n = 0;
+    for (const StageGraph& g : plan.stages)
+      for (const Op& o : g.ops)
+        if (o.kind == OpKind::kAllGather && o.comm == CommKind::kTensor)
+          n += g.tensors[g.outputs(o)[0].v].dtype == dtype ? 1 : 0;
+    return n;
+  };
+  for (const Precision p : {Precision::kFp8Delayed, Precision::kMxfp8}) {
+    CAPTURE(kPrecisionNames[static_cast<std::size_t>(p)]);
+    TinyJob<float> job(Layout{.more = shared, .precision = p, .tensor = 2});
+    same_run(job.run(2), bf16);
+    // Of a product's input in both directions and of a row-parallel layer's gradient.
+    CHECK(gathered(job.plan, operand_dtype(p)) > gathered(job.plan, Dtype::kBf16));
+  }
+}
+
 TEST_CASE("recipes: rounding changes a step a little", "[runtime]") {
   // Of the first step, which reads the same weights; later ones part as the routing does.
   const StepResult bf16 = TinyJob<float>(Layout{}).run(1).steps[0];
