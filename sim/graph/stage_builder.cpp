@@ -345,7 +345,7 @@ StageBuilder::RowGrad StageBuilder::row_dgrad(const Linear& l, TensorId dy) {
   // Casts travel instead of what they were made from, unless a bias gradient needs the latter.
   if (config_.plan.splits_rows() && !fp8() && !l.bias.valid()) dy = operand(l.name + " grad", dy);
   // Where operands are cast the weight gradient reads another copy of dy than this does.
-  if (config_.plan.pipelines_rows() && !casts()) return pipelined_row_dgrad(*this, l, dy);
+  if (config_.plan.pipelines_rows() && !fp8() && !casts()) return pipelined_row_dgrad(*this, l, dy);
   dy = gather_rows(l.name + " grad", dy);
   return {linear_dgrad(l, dy), dy};
 }
