@@ -4,7 +4,7 @@ $ orrery predict experiments/deepseek_v3
 > layers per stage: 4 4 4 4 4 4 4 4 4 4 4 4 4 4 4 1 (embedding on the first, head and MTP on the last)
 >
 > Step
->   step time                                     17.124 s
+>   step time                                     17.123 s
 >   tokens per second per GPU                       1794.0
 >   tokens per day                                 317.4 B
 >   TFLOPS per GPU, causal / non-causal      449.3 / 504.4
@@ -22,10 +22,11 @@ $ orrery predict experiments/deepseek_v3
 >   bubble                          0.775    4.5 %
 >   optimizer                       0.215    1.3 %
 >   ----------------------------------------------
->   step                           17.124  100.0 %
+>   step                           17.123  100.0 %
 >   of which exposed communication
+>     waiting for elementwise    0.009    0.1 %
 >     waiting for comm_dispatch  0.326    1.9 %
->     waiting for comm_combine   0.412    2.4 %
+>     waiting for comm_combine   0.403    2.4 %
 >     waiting for comm_gradient  0.203    1.2 %
 >
 > Peak memory per GPU, GiB (capacity 79.1)
@@ -49,11 +50,11 @@ $ orrery predict experiments/deepseek_v3
 >
 > Training cost at $2 per GPU-hour
 >   phase                      tokens  GPU-hours  days     cost    confidence
->   pre-training               14.8 T  2,291,588  46.6  $4.583M     simulated
+>   pre-training               14.8 T  2,291,553  46.6  $4.583M     simulated
 >   context extension 32K   0.06291 T     18,101   0.4  $0.036M  extrapolated
->   context extension 128K  0.06291 T     46,762   1.0  $0.094M  extrapolated
+>   context extension 128K  0.06291 T     46,761   1.0  $0.094M  extrapolated
 >   -------------------------------------------------------------------------
->   total                              2,356,451  47.9  $4.713M
+>   total                              2,356,414  47.9  $4.713M
 >
 > Beside the published record
 >                                  predicted  published    error
@@ -69,8 +70,8 @@ $ orrery predict experiments/deepseek_v3
 >   tflops_per_gpu/non_causal          504.4      432.0  +16.8 %
 >   mfu/causal                         0.454      0.389  +16.7 %
 >   mfu/non_causal                     0.510      0.437  +16.6 %
->   phases/pre-training/gpu_hours  2,291,588  2,664,000  -14.0 %
->   phases/pre-training/cost_usd   4,583,176  5,328,000  -14.0 %
+>   phases/pre-training/gpu_hours  2,291,553  2,664,000  -14.0 %
+>   phases/pre-training/cost_usd   4,583,106  5,328,000  -14.0 %
 >
 > warning: phase "context extension 32K": layout unknown; cost from model FLOPs at the simulated step's rate, a lower bound
 > warning: phase "context extension 128K": layout unknown; cost from model FLOPs at the simulated step's rate, a lower bound
