@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "kernels/moe/dispatch_reference.h"
 #include "runtime/cpu/activation_collectives.h"
@@ -137,15 +138,71 @@ void unpack_combine(OpCall<T>& c, RowExchange<T>& x) {
                                         c.out[1]->resize(c.tokens(), k));
 }
 
+bool on_copies(CommKind comm) {
+  return comm == CommKind::kReplica || comm == CommKind::kExpertReplica ||
+         comm == CommKind::kEmbedding;
+}
+
+// The flat array of a share that a collective works on in place. Gathers of sharded weights have a
+// tensor for it, gradients of one micro-batch too.
+template <class T>
+void bind_share(OpCall<T>& c, CpuState<T>& state, Collective<T>& x) {
+  const auto i = static_cast<std::size_t>(c.share);
+  const OptimizerShare& s = state.layout.rank_class().shares[i];
+  if (c.op.kind == OpKind::kAllGather) {
+    x.data = state.weights[i].data();
+    if (!s.weights_sharded) return;
+    x.data = c.out[0]->resize(1, s.elements);
+    std::copy(state.master[i].begin(), state.master[i].end(),
+              x.data + state.layout.shard_begin(static_cast<int>(c.share)));
+    return;
+  }
+  if (s.gradients_sharded && c.op.segment != SegmentKind::kOptimizer) {
+    x.data = c.in.empty() ? state.reduced[i].data() : c.in[0]->values.data();
+    return;
+  }
+  x.data = on_copies(c.op.comm) ? state.owned_gradients(i) : state.grads[i].data();
+  if (c.op.comm != CommKind::kTensor || !c.config.plan.dp.reduces_in_backward()) return;
+  // What the owned shard has of the leading elements, at its start.
+  const int64_t begin = state.layout.shard_begin(static_cast<int>(c.share));
+  x.data = state.owned_gradients(i);
+  x.elements = std::clamp<int64_t>(s.tensor_summed - begin, 0, s.owned());
+}
+
+// Adds the reduced gradients of a micro-batch to those of the step: with HSDP after the second
+// reduction, over the copies of the shard.
+template <class T>
+void accumulate(OpCall<T>& c, CpuState<T>& state) {
+  const auto i = static_cast<std::size_t>(c.share);
+  const OptimizerShare& s = state.layout.rank_class().shares[i];
+  std::vector<T>& shard = state.reduced[i];
+  if (!c.in.empty()) {
+    const auto from = c.in[0]->values.begin() + state.layout.shard_begin(static_cast<int>(c.share));
+    shard.assign(from, from + s.owned());
+    if (s.shards > 1 && s.shards < s.owners) return;
+  }
+  for (std::size_t e = 0; e < shard.size(); ++e) state.grads[i][e] += shard[e];
+}
+
+// Gradients that travel in BF16 are rounded before they are summed.
+template <class T>
+void round_gradients(const OpCall<T>& c, Collective<T>& x) {
+  if (c.share == kNoShare || c.op.kind == OpKind::kAllGather ||
+      c.mode != CpuNumerics::kFakeQuant ||
+      c.config.plan.dp.gradient_dtype != ReduceDtype::kBf16)
+    return;
+  for (int64_t i = 0; i < x.elements; ++i) {
+    const auto bits = std::bit_cast<uint32_t>(static_cast<float>(x.data[i]));
+    const uint32_t even = ((bits >> 16) & 1) + 0x7fff;
+    x.data[i] = static_cast<T>(std::bit_cast<float>((bits + even) & 0xffff0000U));
+  }
+}
+
 // The flat array that an optimizer collective works on in place.
 template <class T>
 void bind_array(OpCall<T>& c, CpuState<T>& state, Collective<T>& x) {
   x.elements = c.shape().m;
-  if (c.shape().index != kNoShare) {
-    auto& arrays = c.op.kind == OpKind::kAllGather ? state.weights : state.grads;
-    x.data = arrays[static_cast<std::size_t>(c.shape().index)].data();
-    return;
-  }
+  if (c.share != kNoShare) return bind_share(c, state, x);
   if (c.op.comm == CommKind::kWorld) {  // statistics of the step
     c.out[0]->resize(1, c.shape().m);
     c.out[0]->values = c.in[0]->values;
@@ -200,6 +257,7 @@ Collective<T> make_collective(OpCall<T>& c, CpuState<T>& state, RoutingState& ro
     }
     default:
       bind_array(c, state, x);
+      round_gradients(c, x);
   }
   return x;
 }
@@ -228,7 +286,11 @@ ThreadCommunicator::Work collective_work(const Op& op) {
 }
 
 template <class T>
-void complete_collective(OpCall<T>& c, Collective<T>& done, RoutingState& routing) {
+void complete_collective(OpCall<T>& c, CpuState<T>& state, Collective<T>& done,
+                         RoutingState& routing) {
+  if (c.op.segment == SegmentKind::kReduceB &&
+      state.layout.rank_class().shares[static_cast<std::size_t>(c.share)].gradients_sharded)
+    accumulate(c, state);
   if (c.op.kind == OpKind::kDispatch) unpack_dispatch(c, done.rows, routing);
   if (c.op.kind == OpKind::kCombine) unpack_combine(c, done.rows);
 }
@@ -239,7 +301,9 @@ template Collective<float> make_collective(OpCall<float>&, CpuState<float>&, Rou
 template Collective<double> make_collective(OpCall<double>&, CpuState<double>&, RoutingState&);
 template ThreadCommunicator::Work collective_work<float>(const Op&);
 template ThreadCommunicator::Work collective_work<double>(const Op&);
-template void complete_collective(OpCall<float>&, Collective<float>&, RoutingState&);
-template void complete_collective(OpCall<double>&, Collective<double>&, RoutingState&);
+template void complete_collective(OpCall<float>&, CpuState<float>&, Collective<float>&,
+                                  RoutingState&);
+template void complete_collective(OpCall<double>&, CpuState<double>&, Collective<double>&,
+                                  RoutingState&);
 
 }  // namespace orrery

@@ -42,6 +42,7 @@ Collective<T> make_collective(OpCall<T>& c, CpuState<T>& state, RoutingState& ro
 template <class T>
 ThreadCommunicator::Work collective_work(const Op& op);
 template <class T>
-void complete_collective(OpCall<T>& c, Collective<T>& done, RoutingState& routing);
+void complete_collective(OpCall<T>& c, CpuState<T>& state, Collective<T>& done,
+                         RoutingState& routing);
 
 }  // namespace orrery

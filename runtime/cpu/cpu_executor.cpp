@@ -68,11 +68,14 @@ int64_t cpu_static_bytes(const ExecPlan& plan) {
 
 class CpuExecutor::Rank : public RankState {
  public:
-  Rank(CpuRank<float>& rank, bool keep_gradients) : rank_(rank), keep_gradients_(keep_gradients) {}
+  Rank(CpuExecutor& all, CpuRank<float>& rank, bool keep_gradients)
+      : all_(all), rank_(rank), keep_gradients_(keep_gradients) {}
 
   const RankLayout& layout() const override { return rank_.layout(); }
 
   void read_weights(int share, std::span<float> out) const override {
+    if (all_.gathered_late_)
+      all_.gather_weights(rank_.layout().rank(), static_cast<std::size_t>(share));
     copy_all(rank_.state().weights[static_cast<std::size_t>(share)], out, "reading weights");
   }
   void write_weights(int share, std::span<const float> values) override {
@@ -114,15 +117,17 @@ class CpuExecutor::Rank : public RankState {
                                                  state_bytes(share, kind)));
   }
 
+  CpuExecutor& all_;
   CpuRank<float>& rank_;
   bool keep_gradients_;
 };
 
 CpuExecutor::CpuExecutor(const ExecPlan& plan, const GraphConfig& config, const Numerics& numerics,
                          const ExecutorOptions& options, CpuNumerics mode)
-    : plan_(fitting(plan)), job_(plan, config, numerics, {mode, options.seed, options.record}) {
+    : plan_(fitting(plan)), job_(plan, config, numerics, {mode, options.seed, options.record}),
+      gathered_late_(config.plan.dp.overlap_param_gather) {
   for (int64_t r = 0; r < job_.ranks(); ++r)
-    ranks_.push_back(std::make_unique<Rank>(job_.rank(r), options.keep_gradients));
+    ranks_.push_back(std::make_unique<Rank>(*this, job_.rank(r), options.keep_gradients));
 }
 
 CpuExecutor::~CpuExecutor() = default;

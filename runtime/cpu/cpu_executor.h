@@ -34,6 +34,8 @@ class CpuExecutor : public Executor {
 
   const ExecPlan& plan_;
   CpuJob<float> job_;
+  // Weights are gathered when the next step needs them, so reading them gathers them first.
+  bool gathered_late_;
   std::vector<std::unique_ptr<Rank>> ranks_;
   std::vector<OpRecord> records_;
 };

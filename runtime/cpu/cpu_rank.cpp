@@ -99,11 +99,15 @@ class CpuRank<T>::Impl {
     refresh_kernel_weights();
   }
 
-  // Weights in a low precision are what their format keeps of the master weights.
   void refresh_share(std::size_t i) {
+    state_.kernel[i] = state_.weights[i];
+    round_weights(i, state_.weights[i], state_.kernel[i]);
+  }
+
+  // Weights in a low precision are what their format keeps of the master weights.
+  void round_weights(std::size_t i, const std::vector<T>& from, std::vector<T>& to) {
     const OptimizerShare& s = rank_class().shares[i];
     const StageGraph& g = plan_.stages[static_cast<std::size_t>(s.stage)];
-    state_.kernel[i] = state_.weights[i];
     if (options_.numerics == CpuNumerics::kExact) return;
     for (std::size_t p = 0; p < s.params.size(); ++p) {
       const Param& param = g.params[s.params[p].v];
@@ -111,8 +115,7 @@ class CpuRank<T>::Impl {
       const int64_t rows = param.rows / param.groups;
       for (int64_t e = 0; e < param.groups; ++e) {
         const int64_t at = s.offsets[p] + e * rows * param.cols;
-        quantise_weight(param.dtype, rows, param.cols, state_.weights[i].data() + at,
-                        state_.kernel[i].data() + at);
+        quantise_weight(param.dtype, rows, param.cols, from.data() + at, to.data() + at);
       }
     }
   }
@@ -215,11 +218,45 @@ class CpuRank<T>::Impl {
       c.local_experts = config_.model.experts / c.ranks;
       c.first_expert = state_.layout.first_expert(c.local_experts);
     }
+    c.share = share_of(p, op);
     if (op.param.valid()) bind_param(c, p.stage);
     if (op.bias.valid()) bind_bias(c, p.stage);
+    bind_tensors(c, p, live);
     c.random_key = stream_key(options_.seed, static_cast<uint64_t>(optimizer_.step));
     c.first_sequence = first_sequence(call, p.role);
     return c;
+  }
+
+  // Ops of a stage's graph name a group of its weights, those of the optimizer the share.
+  int64_t share_of(const PlanOp& p, const Op& op) const {
+    switch (op.segment) {
+      case SegmentKind::kGatherF:
+      case SegmentKind::kGatherB:
+      case SegmentKind::kUnshardF:
+      case SegmentKind::kUnshardB:
+      case SegmentKind::kReduceB:
+        return state_.layout.share_of(p.stage, op.shape.index);
+      case SegmentKind::kOptimizer:
+        return op.shape.index;
+      default:
+        return kNoShare;
+    }
+  }
+
+  // Sharded weights are read from what was gathered; gradients of one micro-batch start at zero.
+  template <class Live>
+  void bind_tensors(OpCall<T>& c, const PlanOp& p, Live live) {
+    const auto offset = [&](ParamId id) { return state_.layout.find(p.stage, id).offset; };
+    if (c.op.weights.valid()) {
+      T* weights = live(c.op.weights)->values.data();
+      if (c.op.param.valid()) c.weight = weights + offset(c.op.param);
+      if (c.bias != nullptr) c.bias = weights + offset(c.op.bias);
+    }
+    if (!c.op.grad.valid()) return;
+    HostTensor<T>& grad = *live(c.op.grad);
+    if (grad.values.empty()) grad.resize(1, c.graph.tensors[c.op.grad.v].cols);
+    if (c.op.param.valid()) c.grad = grad.values.data() + offset(c.op.param);
+    if (c.bias_grad != nullptr) c.bias_grad = grad.values.data() + offset(c.op.bias);
   }
 
   void bind_param(OpCall<T>& c, int stage) {
@@ -235,7 +272,8 @@ class CpuRank<T>::Impl {
     }
     const auto share = static_cast<std::size_t>(at.share);
     c.weight = state_.kernel[share].data() + at.offset;
-    c.grad = state_.grads[share].data() + at.offset;
+    if (!rank_class().shares[share].gradients_sharded)
+      c.grad = state_.grads[share].data() + at.offset;
   }
 
   void bind_bias(OpCall<T>& c, int stage) {
@@ -244,7 +282,9 @@ class CpuRank<T>::Impl {
     const ParamPlace& at = state_.layout.find(stage, c.op.bias);
     const auto share = static_cast<std::size_t>(at.share);
     c.bias = state_.kernel[share].data() + at.offset;
-    c.bias_grad = state_.grads[share].data() + at.offset;
+    c.bias_grad = rank_class().shares[share].gradients_sharded
+                      ? state_.grads[share].data()  // not null: bind_tensors() places it
+                      : state_.grads[share].data() + at.offset;
   }
 
   void launch(int stream, uint32_t plan_op) {
@@ -278,12 +318,29 @@ class CpuRank<T>::Impl {
     Stream& s = streams_[stream];
     s.in_collective = false;
     OpCall<T> c = resolve(s.call, s.collective.plan_op);
-    complete_collective(c, s.collective, routing(s.call, s.collective.plan_op));
+    complete_collective(c, state_, s.collective, routing(s.call, s.collective.plan_op));
+    if (c.op.kind == OpKind::kAllGather && c.share != kNoShare &&
+        c.op.segment != SegmentKind::kOptimizer)
+      gathered(c);
     record(stream, s.collective.plan_op);
+  }
+
+  // What arrived becomes what kernels read; with a cast of its own, that op does it.
+  void gathered(OpCall<T>& c) {
+    const auto i = static_cast<std::size_t>(c.share);
+    if (!rank_class().shares[i].weights_sharded) return refresh_share(i);
+    if (config_.plan.dp.gather_dtype == GatherDtype::kFp8)
+      round_weights(i, c.out[0]->values, c.out[0]->values);
+  }
+
+  void unshard(OpCall<T>& c) {
+    c.out[0]->values = c.in[0]->values;
+    round_weights(static_cast<std::size_t>(c.share), c.in[0]->values, c.out[0]->values);
   }
 
   void run_compute(OpCall<T>& c) {
     if (c.op.kind == OpKind::kLoadTokens) return load_tokens(c);
+    if (c.op.kind == OpKind::kUnshard) return unshard(c);
     if (run_map_op(c) || run_matrix_op(c) || run_moe_op(c) || run_block_op(c)) return;
     if (!run_optimizer_op(c, state_, optimizer_))
       throw Error(ExitCode::kInternal,

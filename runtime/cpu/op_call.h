@@ -39,6 +39,7 @@ struct OpCall {
   int64_t first_expert = 0;  // of the rank, in its layer
   int64_t local_experts = 0;
   int64_t ranks = 1;            // of the expert-parallel group
+  int64_t share = kNoShare;     // that a collective or the optimizer works on
   uint64_t random_key = 0;      // of the run and the step
   uint64_t first_sequence = 0;  // of the micro-batch, in the data
   ExecPlan::Position at{};

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/optimizer/adamw_reference.h"
+#include "kernels/optimizer/sgd_reference.h"
 #include "runtime/model/decay.h"
 
 namespace orrery {
@@ -15,7 +16,7 @@ CpuState<T>::CpuState(const ExecPlan& plan, int64_t rank) : layout(plan, rank) {
     const auto owned = static_cast<std::size_t>(s.owned());
     weights.emplace_back(all);
     kernel.emplace_back(all);
-    grads.emplace_back(all);
+    grads.emplace_back(static_cast<std::size_t>(s.held_gradients()));
     master.emplace_back(owned);
     m.emplace_back(owned);
     v.emplace_back(owned);
@@ -29,9 +30,7 @@ namespace {
 
 template <class T>
 std::size_t shard_begin(const CpuState<T>& state, std::size_t share) {
-  const OptimizerShare& s = state.layout.rank_class().shares[share];
-  if (s.shards == 1) return 0;
-  return static_cast<std::size_t>(state.layout.owner(static_cast<int>(share)) * s.owned());
+  return static_cast<std::size_t>(state.layout.shard_begin(static_cast<int>(share)));
 }
 
 // Sum of squares of the owned gradients; a shard that several ranks own counts once in all.
@@ -41,21 +40,21 @@ void grad_norm(OpCall<T>& c, CpuState<T>& state) {
   const OptimizerShare& s = state.layout.rank_class().shares[i];
   const StageGraph& g = *state.layout.stage_graph(s.stage);
   T* out = c.out[0]->resize(1, c.graph.tensors[c.graph.outputs(c.op)[0].v].cols);
-  if (c.in.size() > 1)
-    std::copy(c.in[1]->values.begin(), c.in[1]->values.end(), out);
+  if (i > 0)
+    std::copy(c.in.back()->values.begin(), c.in.back()->values.end(), out);
   else
     for (const RankLayout::Loss& l : state.layout.losses())
       out[1 + l.depth] = std::exchange(state.buffers[static_cast<std::size_t>(l.offset)], T(0));
   const std::size_t begin = shard_begin(state, i);
-  T* grads = state.grads[i].data() + begin;
+  T* grads = state.owned_gradients(i);
   state.reduced[i].assign(grads, grads + s.owned());
-  const double scale = s.shards == 1 ? 1.0 / static_cast<double>(s.owners) : 1.0;
+  const double scale = static_cast<double>(s.shards) / static_cast<double>(s.owners);
   for (const NormRange& r : norm_ranges(g, s, static_cast<int64_t>(begin), c.at.tensor))
     out[0] += kernels::sum_squares_reference<T>(r.elements, grads + r.begin, static_cast<T>(scale));
 }
 
 template <class T>
-void adamw(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
+void moments(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
   const auto i = static_cast<std::size_t>(c.shape().index);
   const std::size_t begin = shard_begin(state, i);
   kernels::AdamWReference<T> a;
@@ -63,7 +62,7 @@ void adamw(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
   a.master = state.master[i].data();
   a.m = state.m[i].data();
   a.v = state.v[i].data();
-  a.grads = state.grads[i].data() + begin;
+  a.grads = state.owned_gradients(i);
   a.weights_out = state.weights[i].data() + begin;
   a.decay = state.decay[i].data() + begin / kShareAlignment;
   a.lr = step.lr, a.beta1 = step.beta1, a.beta2 = step.beta2, a.eps = step.eps;
@@ -72,6 +71,31 @@ void adamw(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
   a.norm_squared = c.input(0);
   a.max_norm = step.max_grad_norm;
   kernels::adamw_reference<T>(a);
+}
+
+template <class T>
+void sgd(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
+  const auto i = static_cast<std::size_t>(c.shape().index);
+  const std::size_t begin = shard_begin(state, i);
+  kernels::SgdReference<T> a;
+  a.n = static_cast<int64_t>(state.master[i].size());
+  a.master = state.master[i].data();
+  a.grads = state.owned_gradients(i);
+  a.weights_out = state.weights[i].data() + begin;
+  a.decay = state.decay[i].data() + begin / kShareAlignment;
+  a.lr = step.lr, a.weight_decay = step.weight_decay;
+  a.norm_squared = c.input(0);
+  a.max_norm = step.max_grad_norm;
+  kernels::sgd_reference<T>(a);
+}
+
+template <class T>
+void update(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
+  const auto i = static_cast<std::size_t>(c.shape().index);
+  if (c.config.plan.dp.optimizer == OptimizerKind::kSgd)
+    sgd(c, state, step);
+  else
+    moments(c, state, step);
   c.out[0]->resize(0, 0);
   const auto tokens =
       static_cast<double>(c.config.plan.global_batch * c.config.plan.sequence_length);
@@ -81,7 +105,6 @@ void adamw(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
   for (std::size_t d = 1; d < c.in[0]->values.size(); ++d)
     state.result.losses.push_back(static_cast<double>(c.input(0)[d]) / tokens);
 }
-
 template <class T>
 void router_bias(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
   const int64_t experts = c.config.model.experts;
@@ -107,6 +130,12 @@ void router_bias(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
 }  // namespace
 
 template <class T>
+T* CpuState<T>::owned_gradients(std::size_t share) {
+  const bool sharded = layout.rank_class().shares[share].gradients_sharded;
+  return grads[share].data() + (sharded ? 0 : shard_begin(*this, share));
+}
+
+template <class T>
 void CpuState<T>::take_master(std::size_t share) {
   const std::size_t begin = shard_begin(*this, share);
   std::copy_n(weights[share].begin() + static_cast<std::ptrdiff_t>(begin), master[share].size(),
@@ -119,7 +148,7 @@ bool run_optimizer_op(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& ste
     case OpKind::kGradNorm:
       return grad_norm(c, state), true;
     case OpKind::kAdamW:
-      return adamw(c, state, step), true;
+      return update(c, state, step), true;
     case OpKind::kZeroGrad:
       for (auto& g : state.grads) std::fill(g.begin(), g.end(), T(0));
       return true;

@@ -12,10 +12,13 @@ struct CpuState {
   CpuState(const ExecPlan& plan, int64_t rank);
   // The owned shard of the weights becomes the master weights.
   void take_master(std::size_t share);
+  // The owned shard of the gradients.
+  T* owned_gradients(std::size_t share);
 
   RankLayout layout;
-  // Per share: gathered weights, what kernels read, gradients; then of the owned shard: master
-  // weights, moments, and a copy of the reduced gradients.
+  // Per share: gathered weights (with sharded weights: as of the last restore or write), what
+  // kernels read, and gradients, whole or the owned shard; then of the owned shard: master weights,
+  // moments, and a copy of the reduced gradients.
   std::vector<std::vector<T>> weights, kernel, grads, master, m, v, reduced;
   std::vector<std::vector<uint8_t>> decay;  // per 128 elements of the share
   std::vector<T> buffers;

@@ -30,7 +30,7 @@ void grad_norm(CudaOpCall& c) {
   CudaWeights::Share& s = share_of(c);
   float* out = c.out[0]->f32();
   const auto bytes = static_cast<std::size_t>(4 * c.out[0]->cols);
-  if (c.in.size() > 1) {
+  if (c.shape().index > 0) {
     cuda_check(cudaMemcpyAsync(out, c.in[1]->data, bytes, cudaMemcpyDeviceToDevice, c.stream),
                "copying statistics");
   } else {

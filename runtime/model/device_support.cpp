@@ -35,6 +35,26 @@ std::string missing(const StageGraph& g, const Op& op, const ModelSpec& m) {
       op.comm == CommKind::kExpertTensor)
     return fmt::format("collectives of {} parallelism",
                        kCommKindNames[static_cast<std::size_t>(op.comm)]);
+  switch (op.comm) {
+    case CommKind::kShard:
+    case CommKind::kReplica:
+    case CommKind::kExpertShard:
+    case CommKind::kExpertReplica:
+      return "HSDP (shard_group)";
+    default:
+      break;
+  }
+  switch (op.segment) {
+    case SegmentKind::kGatherF:
+    case SegmentKind::kGatherB:
+    case SegmentKind::kUnshardF:
+    case SegmentKind::kUnshardB:
+    case SegmentKind::kReduceB:
+      return "collectives on weights and gradients beside the passes (zero_stage 2 and 3, "
+             "overlap_grad_reduce, overlap_param_gather)";
+    default:
+      break;
+  }
   if (has_no_kernel(op.kind)) return fmt::format("op {}", op_kind_name(op.kind));
   const bool of_experts = op.row_proportional && is_product(op.kind) && op.bias.valid();
   if (of_experts || (op.kind == OpKind::kBiasBackward && op.row_proportional))

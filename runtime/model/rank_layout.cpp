@@ -41,6 +41,14 @@ void RankLayout::place_shares() {
   }
 }
 
+int RankLayout::share_of(int stage, int64_t group) const {
+  const auto& shares = rank_class().shares;
+  const auto s = std::find_if(shares.begin(), shares.end(), [&](const OptimizerShare& x) {
+    return x.stage == stage && x.group == group;
+  });
+  return static_cast<int>(s - shares.begin());
+}
+
 int64_t RankLayout::buffer(int64_t elements) {
   const int64_t at = buffer_elements_;
   buffer_elements_ += elements;

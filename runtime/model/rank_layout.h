@@ -43,8 +43,15 @@ class RankLayout {
   };
   const std::vector<Loss>& losses() const { return losses_; }
 
-  // Position of this rank among the owners of the share, which is also its shard.
+  // Of a group of weights of a stage that the rank holds.
+  int share_of(int stage, int64_t group) const;
+  // Position of this rank among the owners that split the share, which is also its shard.
   int64_t owner(int share) const { return owners_[static_cast<std::size_t>(share)]; }
+  // The first owned element.
+  int64_t shard_begin(int share) const {
+    const OptimizerShare& s = rank_class().shares[static_cast<std::size_t>(share)];
+    return s.shards == 1 ? 0 : owner(share) * s.owned();
+  }
   // First routed expert of a MoE layer that the rank holds.
   int64_t first_expert(int64_t local_experts) const { return position_.expert * local_experts; }
   const ExecPlan::Position& position() const { return position_; }

@@ -19,10 +19,14 @@ namespace {
 void check_arguments(const RunArguments& a, const StudySpec& study) {
   if (a.resume && !a.load.empty())
     usage("--resume takes the weights from a checkpoint and --load from a model: give one of them");
-  if (!a.gradients.empty() && study.plan.zero_stage > 0 && study.plan.world_size() > 1)
+  if (!a.gradients.empty() && study.plan.dp.zero_stage > 0 && study.plan.world_size() > 1)
     usage(
         "--dump-gradients writes whole gradients, which no rank has when the optimizer states "
         "are split: add --set /plan/zero_stage=0");
+  if (a.device == "cuda" && study.plan.dp.optimizer != OptimizerKind::kAdamW)
+    usage("--device cuda has no optimizer but adamw; --device cpu runs the plan's");
+  if (a.device == "cuda" && study.plan.dp.gradient_dtype != ReduceDtype::kFp32)
+    usage("--device cuda reduces gradients in FP32 only: add --set /plan/gradient_dtype=fp32");
   if (a.device != "cpu") return;
   if (a.ranks > 0)
     check_world_size(study.plan, a.ranks, fmt::format("--ranks asks for {}", a.ranks));

@@ -38,7 +38,7 @@ void SimEngine::release(Actor& a, int stream, const StreamInstr& i) {
 
 // A gap on the compute stream inside a call is exposed communication when an all-to-all ended it.
 // Before a call's first op it is the pipeline's bubble up to the start of the call's own
-// communication, and exposed from there on.
+// communication, and exposed from there on; gradient collectives of calls before are exposed too.
 void SimEngine::account(Actor& a, const Flight& f) {
   ClassTime& time = trace_.time[a.program];
   const Stream& s = a.streams[static_cast<int>(StreamKind::kCompute)];
@@ -49,7 +49,8 @@ void SimEngine::account(Actor& a, const Flight& f) {
                        a.woken_by == static_cast<int>(StreamKind::kGradient) ||
                        a.woken_by == static_cast<int>(StreamKind::kTensor);
   if (gap > Picos(0) && first_of_call) {
-    const bool own = by_comm && a.comm_call == s.call;
+    const bool own = a.woken_by == static_cast<int>(StreamKind::kGradient) ||
+                     (by_comm && a.comm_call == s.call);
     const Picos bubble = own ? std::clamp(a.comm_since - a.compute_until, Picos(0), gap) : gap;
     time.bubble += bubble;
     gap -= bubble;

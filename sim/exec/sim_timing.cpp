@@ -35,8 +35,10 @@ double gemm_op_seconds(const Op& op, const GpuSpec& gpu, Precision precision,
   s.groups = op.shape.groups;
   if (op.kind == OpKind::kGemmFp8) s.kernel = cast_kernel(precision, false);
   if (op.kind == OpKind::kGemmFp8Wgrad)
-    s.kernel = cast_kernel(precision, true), s.output = GemmOutput::kFp32Accumulate;
-  if (op.kind == OpKind::kGemm && op.phase == Phase::kWeight)
+    s.kernel = cast_kernel(precision, true);
+  // A gradient of one micro-batch (op.grad) is written in BF16.
+  if ((op.kind == OpKind::kGemm || op.kind == OpKind::kGemmFp8Wgrad) &&
+      op.phase == Phase::kWeight && !op.grad.valid())
     s.output = GemmOutput::kFp32Accumulate;
   return gemm_seconds(gpu, s, share);
 }

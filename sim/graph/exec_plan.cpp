@@ -51,6 +51,14 @@ int64_t ExecPlan::group_of(const Communicator& c, int64_t replica) const {
       return p.expert_data * expert_tensor_parallel + p.expert_tensor;
     case CommKind::kExpertData:
       return p.expert * expert_tensor_parallel + p.expert_tensor;
+    case CommKind::kShard:
+      return replica / tensor_parallel / shard_group * tensor_parallel + p.tensor;
+    case CommKind::kReplica:
+      return replica / tensor_parallel % shard_group * tensor_parallel + p.tensor;
+    case CommKind::kExpertShard:
+      return p.expert_data / expert_shard_group() * experts() + replica % experts();
+    case CommKind::kExpertReplica:
+      return p.expert_data % expert_shard_group() * experts() + replica % experts();
     case CommKind::kForwardP2p:
     case CommKind::kBackwardP2p:
     case CommKind::kEmbedding:

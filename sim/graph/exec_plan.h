@@ -8,6 +8,7 @@
 // (communicator, sequence number): the n-th op of a communicator on each member belongs together.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -73,7 +74,9 @@ struct Call {
 // (kind, key), split into groups of equal positions (Position) in all other dimensions; P2P and
 // kEmbedding: one per replica; kWorld and kStage: one group.
 // P2P connects two ranks in one direction, for every stage boundary between them; or a rank with
-// itself where it holds both sides of a boundary (size 1): then its send and receive meet.
+// itself where it holds both sides of a boundary (size 1): then its send and receive meet. Of HSDP:
+// kShard by blocks of consecutive replicas, kReplica by equal position in them; kExpertShard and
+// kExpertReplica the same by position in the expert group.
 struct Communicator {
   CommKind kind;
   uint32_t key;
@@ -111,6 +114,12 @@ struct ExecPlan {
   std::vector<RankClass> classes;
   int64_t tensor_parallel = 1, context_parallel = 1;
   int64_t expert_parallel = 1, expert_tensor_parallel = 1;
+  int64_t shard_group = 1;  // HSDP: of the ranks that hold the same part of the dense weights
+
+  int64_t experts() const { return expert_parallel * expert_tensor_parallel; }  // ranks of a group
+  int64_t expert_shard_group() const {
+    return std::max<int64_t>(1, shard_group * tensor_parallel / experts());
+  }
 
   int64_t ranks() const;
   // replica = (data · context_parallel + context) · tensor_parallel + tensor

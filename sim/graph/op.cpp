@@ -73,6 +73,7 @@ constexpr std::array<KindInfo, kOpKinds> kKinds = {{
     {"grad_norm", R::kCompute, C::kOptimizer},
     {"adamw", R::kCompute, C::kOptimizer},
     {"unscale", R::kCompute, C::kOptimizer},
+    {"unshard", R::kCompute, C::kQuantCast},
     {"cast_weights", R::kCompute, C::kOptimizer},
     {"router_bias", R::kCompute, C::kOptimizer},
     {"zero_grad", R::kCompute, C::kOptimizer},

@@ -77,6 +77,7 @@ enum class OpKind : uint8_t {
   kGradNorm,
   kAdamW,
   kUnscale,      // FP16: loss scale out of the gradients, and a look for overflow
+  kUnshard,      // gathered weights to the copies that kernels read
   kCastWeights,  // updated BF16 weights to the copies that kernels read
   kRouterBias,   // auxiliary-loss-free balancing
   kZeroGrad,

@@ -1,17 +1,27 @@
 #include "sim/graph/optimizer.h"
 
+#include <algorithm>
+
+#include "sim/graph/param_groups.h"
+
 namespace orrery {
 namespace {
 
-constexpr int64_t kGradBytes = 4;    // FP32
+constexpr int64_t kGradBytes = 4;    // FP32, of shards and statistics
 constexpr int64_t kMasterBytes = 4;  // FP32
 constexpr int64_t kWeightBytes = 2;  // BF16, as gathered
 
-int64_t moment_bytes(const PlanSpec& p) { return p.moments == MomentDtype::kBf16 ? 2 : 4; }
+// Of all moments of a parameter.
+int64_t moment_bytes(const PlanSpec& p) {
+  const int64_t moments = p.dp.optimizer == OptimizerKind::kSgd ? 0 : 2;
+  return moments * (p.moments == MomentDtype::kBf16 ? 2 : 4);
+}
 
-// Reads the gradient, master weight and moments; writes master, moments and the BF16 weight.
-int64_t adamw_bytes(const PlanSpec& p) {
-  return kGradBytes + 2 * kMasterBytes + 4 * moment_bytes(p) + kWeightBytes;
+// Reads the gradient, master weight and moments; writes master and moments and, unless it is
+// gathered from the master weights, the BF16 weight.
+int64_t update_bytes(const PlanSpec& p) {
+  return held_gradient_bytes(p) + 2 * kMasterBytes + 2 * moment_bytes(p) +
+         (p.dp.shards_weights() ? 0 : kWeightBytes);
 }
 
 // Reads the BF16 weights (twice where their largest magnitude comes first), writes what products
@@ -32,9 +42,13 @@ class OptimizerBuilder {
 
   StageGraph build() {
     b_.begin(SegmentKind::kOptimizer, 0, -1);
-    sum_tensor_gradients();
-    add_embedding_gradients();
-    reduce_gradients();
+    reduced_.resize(input_.shares.size());
+    const bool reduced = config_.plan.dp.reduces_in_backward();
+    sum_tensor_gradients(reduced);
+    if (reduced)
+      add_embedding_shards();
+    else
+      add_embedding_gradients(), reduce_gradients();
     unscale_gradients();
     const TensorId statistics = reduce_statistics();
     update_weights(statistics);
@@ -58,13 +72,19 @@ class OptimizerBuilder {
   }
 
   // Of weights that every rank of the tensor-parallel group holds, each for its own rows or heads.
-  void sum_tensor_gradients() {
+  // Where the replicas have reduced them already, of the owned shard.
+  void sum_tensor_gradients(bool reduced) {
     for (std::size_t i = 0; i < input_.shares.size(); ++i) {
       const OptimizerShare& s = input_.shares[i];
       if (s.tensor_summed == 0) continue;
-      ready_.push_back(token("summed gradients"));
+      const TensorId sum = token("summed gradients");
+      if (reduced)
+        reduced_[i] = sum;
+      else
+        ready_.push_back(sum);
+      const int64_t elements = reduced ? std::min(s.tensor_summed, s.owned()) : s.tensor_summed;
       collective(OpKind::kAllReduce, "sum tensor-parallel gradients", CommKind::kTensor, s.chunk,
-                 s.tensor_summed, kGradBytes, {}, ready_.back(), static_cast<int64_t>(i));
+                 elements, held_gradient_bytes(config_.plan), {}, sum, static_cast<int64_t>(i));
     }
   }
 
@@ -74,7 +94,19 @@ class OptimizerBuilder {
     for (int chunk : input_.chunks_with_shared_embedding) {
       ready_.push_back(token("embedding gradients"));
       collective(OpKind::kAllReduce, "reduce embedding gradients", CommKind::kEmbedding, chunk, n,
-                 kGradBytes, {}, ready_.back(), kNoShare);
+                 held_gradient_bytes(config_.plan), {}, ready_.back(), kNoShare);
+    }
+  }
+
+  // After the replicas have reduced: of the embedding, a group of its own, its shards.
+  void add_embedding_shards() {
+    for (std::size_t i = 0; i < input_.shares.size(); ++i) {
+      const OptimizerShare& s = input_.shares[i];
+      if (!s.shared_embedding) continue;
+      reduced_[i] = token("embedding gradients");
+      collective(OpKind::kAllReduce, "reduce embedding gradients", CommKind::kEmbedding, s.chunk,
+                 s.owned(), held_gradient_bytes(config_.plan), {}, reduced_[i],
+                 static_cast<int64_t>(i));
     }
   }
 
@@ -85,7 +117,7 @@ class OptimizerBuilder {
       const TensorId unscaled = token("unscaled gradients");
       b_.op(OpKind::kUnscale, "unscale gradients",
             {.m = input_.shares[i].owned(), .n = 2 * kGradBytes, .index = static_cast<int64_t>(i)},
-            {reduced_[i]}, {unscaled});
+            reduced_[i].valid() ? std::vector{reduced_[i]} : std::vector<TensorId>{}, {unscaled});
       reduced_[i] = unscaled;
     }
   }
@@ -93,10 +125,16 @@ class OptimizerBuilder {
   void reduce_gradients() {
     for (std::size_t i = 0; i < input_.shares.size(); ++i) {
       const OptimizerShare& s = input_.shares[i];
-      reduced_.push_back(token("reduced gradients"));
+      const auto index = static_cast<int64_t>(i);
+      const int64_t bytes = config_.plan.dp.gradient_bytes();
+      reduced_[i] = token("reduced gradients");
       collective(s.shards > 1 ? OpKind::kReduceScatter : OpKind::kAllReduce, "reduce gradients",
-                 s.comm, s.chunk, s.elements, kGradBytes, ready_, reduced_.back(),
-                 static_cast<int64_t>(i));
+                 s.comm, s.chunk, s.elements, bytes, ready_, reduced_[i], index);
+      if (s.shards == 1 || s.shards == s.owners) continue;
+      const TensorId shard = reduced_[i];
+      reduced_[i] = token("reduced shards");
+      collective(OpKind::kAllReduce, "reduce shards", s.replica_comm(), s.chunk, s.owned(), bytes,
+                 {shard}, reduced_[i], index);
     }
   }
 
@@ -104,11 +142,14 @@ class OptimizerBuilder {
     const int64_t n = step_statistics(config_.model);
     TensorId local;
     for (std::size_t i = 0; i < input_.shares.size(); ++i) {
-      std::vector<TensorId> in = {reduced_[i]};
-      if (local.valid()) in.push_back(local);
+      std::vector<TensorId> in;
+      for (TensorId t : {reduced_[i], local})
+        if (t.valid()) in.push_back(t);
       const TensorId sum = b_.tensor("step statistics", Dtype::kFp32, 1, n, BufferKind::kWorkspace);
       b_.op(OpKind::kGradNorm, "gradient norm",
-            {.m = input_.shares[i].owned(), .n = kGradBytes, .index = static_cast<int64_t>(i)},
+            {.m = input_.shares[i].owned(),
+             .n = held_gradient_bytes(config_.plan),
+             .index = static_cast<int64_t>(i)},
             std::move(in), {sum});
       local = sum;
     }
@@ -119,32 +160,39 @@ class OptimizerBuilder {
   }
 
   void update_weights(TensorId statistics) {
+    const DataParallelSpec& dp = config_.plan.dp;
     std::vector<TensorId> written;
-    int64_t elements = 0;
+    int64_t weights = 0, gradients = 0;
     for (std::size_t i = 0; i < input_.shares.size(); ++i) {
       const OptimizerShare& s = input_.shares[i];
       // With FP8 weights the BF16 ones are temporary; else they are what the kernels read.
-      const TensorId updated = b_.fp8() ? b_.tensor("updated weights", Dtype::kBf16, 1, s.elements,
+      const bool temporary = b_.fp8() && !s.weights_sharded;
+      const TensorId updated = temporary ? b_.tensor("updated weights", Dtype::kBf16, 1, s.elements,
                                                     BufferKind::kWorkspace)
                                         : token("updated weights");
       const auto index = static_cast<int64_t>(i);
       b_.op(OpKind::kAdamW, "adamw",
-            {.m = s.owned(), .n = adamw_bytes(config_.plan), .index = index},
-            {statistics, reduced_[i]}, {updated});
+            {.m = s.owned(), .n = update_bytes(config_.plan), .index = index},
+            reduced_[i].valid() ? std::vector{statistics, reduced_[i]} : std::vector{statistics},
+            {updated});
       b_.last_op().unit = static_cast<int16_t>(s.chunk);
+      gradients += s.held_gradients();
+      if (s.weights_sharded) continue;
+      weights += s.elements;
       TensorId whole = updated;
-      if (s.shards > 1) {
+      if (s.shards > 1 && !dp.overlap_param_gather) {
         whole = token("gathered weights");
         collective(OpKind::kAllGather, "gather weights", s.comm, s.chunk, s.elements, kWeightBytes,
                    {updated}, whole, index);
         if (b_.fp8()) written.push_back(updated);
       }
       written.push_back(whole);
-      elements += s.elements;
     }
-    b_.op(OpKind::kZeroGrad, "zero gradients", {.m = elements, .n = kGradBytes}, {}, {});
+    b_.op(OpKind::kZeroGrad, "zero gradients",
+          {.m = gradients, .n = held_gradient_bytes(config_.plan)}, {}, {});
+    if (weights == 0) return;
     const int64_t cast_bytes = weight_cast_bytes(config_.plan.precision);
-    b_.op(OpKind::kCastWeights, "cast weights", {.m = elements, .n = cast_bytes}, written, {});
+    b_.op(OpKind::kCastWeights, "cast weights", {.m = weights, .n = cast_bytes}, written, {});
   }
 
   void balance_routers() {
@@ -173,7 +221,15 @@ class OptimizerBuilder {
 int64_t step_statistics(const ModelSpec& m) { return 2 + m.mtp_layers; }
 
 int64_t optimizer_state_bytes(const PlanSpec& plan) {
-  return kMasterBytes + 2 * moment_bytes(plan);
+  return kMasterBytes + moment_bytes(plan);
+}
+
+int64_t held_gradient_bytes(const PlanSpec& plan) {
+  return plan.dp.shards_gradients() ? kGradBytes : plan.dp.gradient_bytes();
+}
+
+CommKind OptimizerShare::replica_comm() const {
+  return orrery::replica_comm(comm == CommKind::kExpertShard);
 }
 
 StageGraph build_optimizer(const GraphConfig& config, const OptimizerInput& input) {

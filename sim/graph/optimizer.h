@@ -15,21 +15,28 @@ namespace orrery {
 struct OptimizerShare {
   int chunk = 0;
   int stage = 0;
-  CommKind comm = CommKind::kData;
-  std::vector<ParamId> params;    // of the stage
-  std::vector<int64_t> offsets;   // where each starts
-  int64_t elements = 0;           // of all, padded to a multiple of shards x 128
-  int64_t owners = 1;             // replicas that reduce their gradients together
-  int64_t tensor_replicated = 0;  // leading elements that are the same on all ranks of the
-                                  // tensor-parallel group,
-  int64_t tensor_summed = 0;      // and of these the first, whose gradients are summed over it
-  int64_t shards = 1;             // over which the states are split: owners, or 1 with ZeRO-0
+  int group = 0;                    // of the stage's ParamGroups
+  CommKind comm = CommKind::kData;  // over which gradients are reduced, and states split
+  std::vector<ParamId> params;      // of the stage
+  std::vector<int64_t> offsets;     // where each starts
+  int64_t elements = 0;             // of all, padded to a multiple of shards x 128
+  int64_t owners = 1;               // replicas that reduce their gradients together
+  int64_t tensor_replicated = 0;    // leading elements that are the same on all ranks of the
+                                    // tensor-parallel group,
+  int64_t tensor_summed = 0;        // and of these the first, whose gradients are summed over it
+  int64_t shards = 1;               // over which the states are split: owners, or 1 with ZeRO-0
   // Of a stage that repeats the first stage's embedding: left out of the gradient norm.
   ParamId repeated;
+  // What is held all the time: gradients and weights whole, or the owned shard of the gradients and
+  // no weights but the master weights.
+  bool gradients_sharded = false;
+  bool weights_sharded = false;
+  bool shared_embedding = false;  // the embedding alone, which another stage has too
 
   int64_t owned() const { return elements / shards; }
+  int64_t held_gradients() const { return gradients_sharded ? owned() : elements; }
+  CommKind replica_comm() const;  // HSDP: the owners of the same shard
 };
-constexpr int64_t kShareAlignment = 128;
 constexpr int64_t kNoShare = -1;  // OpShape::index of collectives on other arrays
 
 // What the optimizer of a rank works on, apart from shares.
@@ -51,5 +58,8 @@ int64_t step_statistics(const ModelSpec& m);
 // with FP8 weights, cast.
 StageGraph build_optimizer(const GraphConfig& config, const OptimizerInput& input);
 int64_t optimizer_state_bytes(const PlanSpec& plan);  // per owned parameter
+// Per parameter of what is held all the time. Shards are accumulated in FP32, whole gradients in
+// the type in which they are reduced, as Megatron does.
+int64_t held_gradient_bytes(const PlanSpec& plan);
 
 }  // namespace orrery

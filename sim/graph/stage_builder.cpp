@@ -70,6 +70,8 @@ SegmentKind again_segment(SegmentKind s) {
 }
 
 }  // namespace
+StageBuilder::StageBuilder(const GraphConfig& config, StageGraph graph)
+    : config_(config), rows_(expert_rows(config)), graph_(std::move(graph)) {}
 
 void StageBuilder::begin(SegmentKind segment, int unit, int layer) {
   if (again_) segment = again_segment(segment);
@@ -179,10 +181,13 @@ Phase phase_of(SegmentKind s) {
     case SegmentKind::kHeadF:
     case SegmentKind::kRecvF:
     case SegmentKind::kSendF:
+    case SegmentKind::kGatherF:
+    case SegmentKind::kUnshardF:
       return Phase::kForward;
     case SegmentKind::kMlpW:
     case SegmentKind::kAttnW:
     case SegmentKind::kHeadW:
+    case SegmentKind::kReduceB:
       return Phase::kWeight;
     case SegmentKind::kOptimizer:
       return Phase::kOptimizer;

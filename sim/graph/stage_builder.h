@@ -40,6 +40,8 @@ using Addends = std::vector<TensorId>;
 class StageBuilder {
  public:
   explicit StageBuilder(const GraphConfig& config);
+  // Appends to a finished graph.
+  StageBuilder(const GraphConfig& config, StageGraph graph);
 
   const GraphConfig& config() const { return config_; }
   const ModelSpec& model() const { return config_.model; }

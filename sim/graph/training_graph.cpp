@@ -11,7 +11,8 @@ const std::string_view kSegmentNames[kSegmentKinds] = {
     "attn(F)",     "dispatch(F)", "mlp(F)",  "combine(F)", "combine(B)", "mlp(B)",
     "dispatch(B)", "attn(B)",     "mlp(W)",  "attn(W)",    "head(F)",    "head(B)",
     "head(W)",     "recv(F)",     "send(F)", "recv(B)",    "send(B)",    "optimizer",
-    "attn(R)",     "dispatch(R)", "mlp(R)",  "combine(R)"};
+    "attn(R)",     "dispatch(R)", "mlp(R)",  "combine(R)", "gather(F)",  "unshard(F)",
+    "gather(B)",   "unshard(B)",  "reduce(B)"};
 
 const std::string_view kStreamNames[kStreams] = {
     "compute",           "compute (wgrad)", "expert all-to-all", "send forward 0",
@@ -20,9 +21,10 @@ const std::string_view kStreamNames[kStreams] = {
     "tensor collectives"};
 
 const std::string_view kCommKindNames[kCommKinds] = {
-    "none",   "pipeline forward", "pipeline backward", "expert",
-    "data",   "expert-data",      "embedding",         "world",
-    "tensor", "context",          "expert-tensor",     "stage"};
+    "none",         "pipeline forward", "pipeline backward", "expert",
+    "data",         "expert-data",      "embedding",         "world",
+    "tensor",       "context",          "expert-tensor",     "stage",
+    "shard",        "replica",          "expert-shard",      "expert-replica"};
 
 bool Tensor::may_free(StreamKind stream, Phase phase, bool merged) const {
   for (const auto& [s, last] : last_use)
@@ -41,10 +43,11 @@ void StageGraph::index_readers() {
     else
       it->second = std::max(it->second, op.phase);
   };
+  for (Tensor& t : tensors) t.last_use.clear(), t.is_read = false;
   for (auto op = ops.rbegin(); op != ops.rend(); ++op)
-    for (TensorId t : outputs(*op)) tensors[t.v].written = op->phase;
+    for_each_written(*op, [&](TensorId t) { tensors[t.v].written = op->phase; });
   for (const Op& op : ops)
-    for (TensorId t : inputs(op)) use(op, t), tensors[t.v].is_read = true;
+    for_each_read(op, [&](TensorId t) { use(op, t), tensors[t.v].is_read = true; });
   // A result that nobody reads is freed by the op that wrote it.
   for (const Op& op : ops)
     for (TensorId t : outputs(op))

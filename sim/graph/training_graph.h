@@ -145,8 +145,14 @@ enum class SegmentKind : uint8_t {
   kDispatchR,
   kMlpR,
   kCombineR,
+  // Of the groups of weights whose use begins at the unit in the pass, or in the backward ends.
+  kGatherF,
+  kUnshardF,  // what makes of gathered weights those that kernels read
+  kGatherB,
+  kUnshardB,
+  kReduceB,
 };
-constexpr int kSegmentKinds = static_cast<int>(SegmentKind::kCombineR) + 1;
+constexpr int kSegmentKinds = static_cast<int>(SegmentKind::kReduceB) + 1;
 extern const std::string_view kSegmentNames[kSegmentKinds];  // "attn(F)", ...
 
 // Which ranks take part in a collective or transfer.
@@ -163,8 +169,12 @@ enum class CommKind : uint8_t {
   kContext,
   kExpertTensor,
   kStage,  // all ranks that hold a stage
+  kShard,          // HSDP: the replicas over which states are split
+  kReplica,        // those that hold the same shard
+  kExpertShard,    // the same of a shard of the experts
+  kExpertReplica,
 };
-constexpr int kCommKinds = 12;
+constexpr int kCommKinds = 16;
 extern const std::string_view kCommKindNames[kCommKinds];
 inline bool is_p2p(CommKind k) { return k == CommKind::kForwardP2p || k == CommKind::kBackwardP2p; }
 
@@ -184,10 +194,32 @@ struct Op {
   OpWork work;
   ParamId param;
   ParamId bias;  // added to each row of the result: of products and norms
+  // Sharded weights and gradients: the gathered weights of the parameter's group that the op reads,
+  // and the group's gradients that it adds to. Invalid: the arrays that are held all the time.
+  TensorId weights, grad;
   GemmLayout layout = GemmLayout::kNT;
   uint32_t first_operand = 0;
   uint16_t inputs = 0, outputs = 0;
 };
+
+// Weights of a stage that are reduced, gathered and updated together: a flat array, each parameter
+// padded to whole 128-element chunks.
+struct ParamGroup {
+  bool expert = false;
+  std::vector<ParamId> params;
+  std::vector<int64_t> offsets;  // where each starts
+  int64_t elements = 0;          // of all, padded to a multiple of shards x 128
+  int64_t owners = 1;            // replicas that reduce their gradients together
+  int64_t shards = 1;            // over which they split states, gradients or weights
+  // Leading elements that are the same on all ranks of the tensor-parallel group, and of these the
+  // first, whose gradients are summed over it.
+  int64_t tensor_replicated = 0, tensor_summed = 0;
+  // Lowest unit that uses them: the first to need them and, in the backward, the last.
+  int16_t first_unit = 0;
+
+  int64_t owned() const { return elements / shards; }
+};
+constexpr int64_t kShareAlignment = 128;
 
 // The one parameter that two stages may share: tied to the head, or read by an MTP module.
 constexpr std::string_view kEmbeddingParam = "embedding.weight";
@@ -204,6 +236,7 @@ struct StageGraph {
   std::vector<Param> params;
   std::vector<TensorId> operands;
   std::vector<Segment> segments;
+  std::vector<ParamGroup> groups;
   int units = 0;  // layers and heads of the stage, in forward order
   // Per unit: the first of the units, up to this one, whose forward runs again before the backward
   // of this one; -1: none.
@@ -216,6 +249,18 @@ struct StageGraph {
   }
   std::span<const TensorId> outputs(const Op& op) const {
     return {operands.data() + op.first_operand + op.inputs, op.outputs};
+  }
+  // Inputs, gathered weights, and the gradients that the op adds to; then all that it writes.
+  template <class F>
+  void for_each_read(const Op& op, F f) const {
+    for (TensorId t : inputs(op)) f(t);
+    if (op.weights.valid()) f(op.weights);
+    if (op.grad.valid()) f(op.grad);
+  }
+  template <class F>
+  void for_each_written(const Op& op, F f) const {
+    for (TensorId t : outputs(op)) f(t);
+    if (op.grad.valid()) f(op.grad);
   }
   // The segment, or nullptr when the unit has none of that kind.
   const Segment* find(SegmentKind kind, int unit) const;

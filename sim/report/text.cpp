@@ -41,7 +41,7 @@ std::string header(const Prediction& p) {
       "micro-batches "
       "per pipeline; stack {}\n",
       s.plan.name, layout(s.plan), kScheduleNames[static_cast<std::size_t>(s.plan.schedule)],
-      s.plan.zero_stage, with_commas(s.plan.global_batch), s.plan.sequence_length,
+      s.plan.dp.zero_stage, with_commas(s.plan.global_batch), s.plan.sequence_length,
       s.plan.micro_batches(), s.stack.name);
   std::string split;
   for (int64_t n : s.plan.layers_per_stage) split += fmt::format(" {}", n);

@@ -28,6 +28,11 @@ void BlockEmitter::add(Role role, const StageAt& at, SegmentKind segment, int un
   }
 }
 
+bool BlockEmitter::uses(StreamKind s) const {
+  return std::any_of(items_.begin(), items_.end(),
+                     [s](const Item& i) { return i.is_op() && i.stream == s; });
+}
+
 BlockEmitter::TensorState& BlockEmitter::state(Role role, TensorId t) {
   auto& v = tensors_[role == Role::kForward ? 0 : 1];
   if (t.v >= v.size()) v.resize(t.v + 1);
@@ -39,6 +44,7 @@ void BlockEmitter::scan() {
   event_of_item_.assign(items_.size(), -1);
   const bool merged = block_.kind != BlockKind::kBackwardInput;
   for (int i = 0; i < static_cast<int>(items_.size()); ++i) {
+    if (!items_[static_cast<std::size_t>(i)].is_op()) continue;
     const PlanOp& p = plan_.ops[items_[static_cast<std::size_t>(i)].plan_op];
     const StageGraph& g = plan_.stages[p.stage];
     const Op& o = g.ops[p.graph_op];
@@ -49,20 +55,20 @@ void BlockEmitter::scan() {
                     [&](int j) { return items_[static_cast<std::size_t>(j)].stream == p.stream; });
       last.push_back(i);
     };
-    for (TensorId t : g.inputs(o)) {
+    g.for_each_read(o, [&](TensorId t) {
       const int w = state(p.role, t).writer;
       items_[static_cast<std::size_t>(i)].writers.push_back(w);
       if (w >= 0 && items_[static_cast<std::size_t>(w)].stream != p.stream)
         event_of_item_[static_cast<std::size_t>(w)] = 0;
       touch(t);
-    }
+    });
     if (modifies_first_input(o.kind)) state(p.role, g.inputs(o)[0]).writer = i;
-    for (TensorId t : g.outputs(o)) {
+    g.for_each_written(o, [&](TensorId t) {
       TensorState& s = state(p.role, t);
       s.writer = i;
       if (s.first_writer < 0) s.first_writer = i;
       if (!g.tensors[t.v].is_read) touch(t);  // freed by its writer
-    }
+    });
   }
   for (int& e : event_of_item_)
     if (e == 0) e = static_cast<int>(block_.events++);
@@ -108,16 +114,26 @@ void BlockEmitter::emit_hold(StreamKind s, StreamKind until) {
   instr(Instr::Kind::kWait, s, Role::kBlock, block_.events++);
 }
 
+// The first writer does, unless a separate backward block has written the tensor before.
+bool BlockEmitter::allocates(int index, Role role, const StageGraph& g, TensorId t) {
+  if (state(role, t).first_writer != index) return false;
+  return block_.kind != BlockKind::kWeight || g.tensors[t.v].written == Phase::kWeight;
+}
+
 void BlockEmitter::emit_item(int index) {
   const Item& item = items_[static_cast<std::size_t>(index)];
+  if (!item.is_op()) return emit_hold(item.waiter, item.stream);
   const PlanOp& p = plan_.ops[item.plan_op];
   const StageGraph& g = plan_.stages[p.stage];
   const Op& o = g.ops[p.graph_op];
-  for (std::size_t i = 0; i < item.writers.size(); ++i)
-    emit_waits(index, p.role, g.inputs(o)[i], item.writers[i]);
-  for (TensorId t : g.outputs(o))
-    if (state(p.role, t).first_writer == index)
-      instr(Instr::Kind::kAlloc, item.stream, p.role, t.v);
+  std::size_t read = 0;
+  g.for_each_read(o, [&](TensorId t) {
+    const int writer = item.writers[read++];
+    if (!allocates(index, p.role, g, t)) emit_waits(index, p.role, t, writer);
+  });
+  g.for_each_written(o, [&](TensorId t) {
+    if (allocates(index, p.role, g, t)) instr(Instr::Kind::kAlloc, item.stream, p.role, t.v);
+  });
   instr(Instr::Kind::kLaunch, item.stream, p.role, item.plan_op);
   if (const int e = event_of_item_[static_cast<std::size_t>(index)]; e >= 0)
     instr(Instr::Kind::kRecord, item.stream, Role::kBlock, static_cast<uint32_t>(e));
@@ -131,19 +147,15 @@ void BlockEmitter::emit_item(int index) {
     last.erase(it);
     instr(Instr::Kind::kFree, item.stream, p.role, t.v);
   };
-  for (TensorId t : g.inputs(o)) free_if_last(t);
-  for (TensorId t : g.outputs(o)) free_if_last(t);
+  g.for_each_read(o, free_if_last);
+  g.for_each_written(o, free_if_last);
 }
 
 // The compute stream ends the block after the second compute stream and the tensor collectives, and
 // marks what later calls may rely on.
 void BlockEmitter::emit_tail() {
-  for (const StreamKind s : {StreamKind::kComputeAux, StreamKind::kTensor}) {
-    if (std::none_of(items_.begin(), items_.end(), [&](const Item& i) { return i.stream == s; }))
-      continue;
-    instr(Instr::Kind::kRecord, s, Role::kBlock, block_.events);
-    instr(Instr::Kind::kWait, StreamKind::kCompute, Role::kBlock, block_.events++);
-  }
+  for (const StreamKind s : {StreamKind::kComputeAux, StreamKind::kTensor})
+    if (uses(s)) emit_hold(StreamKind::kCompute, s);
   if (block_.kind == BlockKind::kForward || block_.kind == BlockKind::kPair)
     instr(Instr::Kind::kRecord, StreamKind::kCompute, Role::kForward,
           static_cast<uint32_t>(SlotEvent::kForwardDone));
@@ -167,12 +179,7 @@ Block BlockEmitter::finish() {
   scan();
   for (auto& row : waited_) std::fill(std::begin(row), std::end(row), -1);
   for (StreamKind s : gated_) emit_hold(s, StreamKind::kCompute);
-  std::size_t hold = 0;
-  for (std::size_t i = 0; i < items_.size(); ++i) {
-    for (; hold < holds_.size() && holds_[hold].before == i; ++hold)
-      emit_hold(holds_[hold].stream, holds_[hold].until);
-    emit_item(static_cast<int>(i));
-  }
+  for (int i = 0; i < static_cast<int>(items_.size()); ++i) emit_item(i);
   if (block_.kind != BlockKind::kRecv) emit_tail();
   drop_unused_events();
   return std::move(block_);

@@ -3,7 +3,6 @@
 // readers.
 #pragma once
 
-#include <utility>
 #include <vector>
 
 #include "sim/graph/exec_plan.h"
@@ -15,6 +14,9 @@ struct StageAt {
   int stage = -1;
   int chunk = 0;
   int lane = 0;
+  // Whether the micro-batch is the first of the step to go forward, or the last to leave weight
+  // gradients, where the block has collectives only then.
+  bool first_forward = false, last_weights = false;
 };
 
 // The pipeline streams of lane 1 follow those of lane 0.
@@ -28,20 +30,25 @@ class BlockEmitter {
   void add(Role role, const StageAt& at, SegmentKind segment, int unit);
   // Holds stream `s` until the compute stream reaches the start of the block.
   void gate(StreamKind s) { gated_.push_back(s); }
-  // Holds stream `s` from here on until stream `until` has run all that was added so far.
+  // Holds stream `s` from here on until stream `until` has run all that was added so far, in this
+  // block or before.
   void hold(StreamKind s, StreamKind until = StreamKind::kCompute) {
-    holds_.push_back({items_.size(), s, until});
+    items_.push_back({kHold, until, s, {}});
   }
+  bool uses(StreamKind s) const;
   Block finish();
 
  private:
+  static constexpr uint32_t kHold = UINT32_MAX;
   struct Item {
     uint32_t plan_op;
     StreamKind stream;
-    std::vector<int> writers;  // of each input: the last item before that writes it, -1: none
+    StreamKind waiter = StreamKind::kCompute;  // of a hold
+    std::vector<int> writers = {};  // of each operand read: the last item before it, -1: none
+    bool is_op() const { return plan_op != kHold; }
   };
   struct TensorState {
-    int writer = -1;  // last item that writes it
+    int writer = -1;  // last item so far that writes it
     int first_writer = -1;
     std::vector<int> last_readers;  // per stream, items that free it
   };
@@ -51,6 +58,7 @@ class BlockEmitter {
   void scan();
   void emit_hold(StreamKind s, StreamKind until);
   void emit_item(int index);
+  bool allocates(int index, Role role, const StageGraph& g, TensorId t);
   void emit_waits(int index, Role role, TensorId input, int writer);
   void emit_tail();
   void drop_unused_events();
@@ -61,11 +69,6 @@ class BlockEmitter {
   Block block_;
   std::vector<Item> items_;
   std::vector<StreamKind> gated_;
-  struct Hold {
-    std::size_t before;  // which item
-    StreamKind stream, until;
-  };
-  std::vector<Hold> holds_;
   std::vector<TensorState> tensors_[2];  // by role: forward, backward
   std::vector<int> event_of_item_;       // -1: nobody waits for it
   int waited_[kStreams][kStreams];       // [waiter][writer]: last item already waited for

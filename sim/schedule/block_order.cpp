@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "sim/schedule/group_order.h"
+
 namespace orrery {
 namespace {
 
@@ -46,20 +48,27 @@ void add_recompute(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, int
 }  // namespace
 
 void add_forward(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, AllToAlls how) {
-  for (int u = 0; u < graph(plan, at).units; ++u)
+  GroupOrder groups(e, plan, Role::kForward, at);
+  groups.begin();
+  for (int u = 0; u < graph(plan, at).units; ++u) {
+    groups.before(u);
     for (SegmentKind s : {SegmentKind::kAttnF, SegmentKind::kDispatchF, SegmentKind::kMlpF,
                           SegmentKind::kCombineF, SegmentKind::kHeadF})
       add_segment(e, plan, Role::kForward, at, s, u, how);
+  }
   e.add(Role::kForward, at, SegmentKind::kSendF, 0);
 }
 
 void add_backward(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, Weights weights,
                   AllToAlls how) {
+  GroupOrder groups(e, plan, Role::kBackward, at);
+  groups.begin();
   for (int u = graph(plan, at).units - 1; u >= 0; --u) {
     const auto add = [&](SegmentKind s) { add_segment(e, plan, Role::kBackward, at, s, u, how); };
     const auto add_weight = [&](SegmentKind s) {
       if (weights == Weights::kNow) add(s);
     };
+    groups.before(u);
     add_recompute(e, plan, at, u, how);
     add(SegmentKind::kHeadB);
     add_weight(SegmentKind::kHeadW);
@@ -69,6 +78,7 @@ void add_backward(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, Weig
     add_weight(SegmentKind::kMlpW);
     add(SegmentKind::kAttnB);
     add_weight(SegmentKind::kAttnW);
+    if (weights == Weights::kNow) groups.after_weights(u);
   }
   // As autograd does: what the backward returns is sent when all of it is done.
   e.hold(lane_stream(StreamKind::kSendBackward, at.lane));
@@ -76,17 +86,26 @@ void add_backward(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, Weig
 }
 
 void add_weight(BlockEmitter& e, const ExecPlan& plan, const StageAt& at) {
-  for (int u = graph(plan, at).units - 1; u >= 0; --u)
+  GroupOrder groups(e, plan, Role::kBackward, at);
+  for (int u = graph(plan, at).units - 1; u >= 0; --u) {
     for (SegmentKind s : {SegmentKind::kHeadW, SegmentKind::kMlpW, SegmentKind::kAttnW})
       e.add(Role::kBackward, at, s, u);
+    groups.after_weights(u);
+  }
 }
 
 void add_pair(BlockEmitter& e, const ExecPlan& plan, const StageAt& forward_at,
               const StageAt& backward_at, Transfers transfers) {
   const int forward_units = graph(plan, forward_at).units;
   const int backward_units = graph(plan, backward_at).units;
+  GroupOrder forward_groups(e, plan, Role::kForward, forward_at);
+  GroupOrder backward_groups(e, plan, Role::kBackward, backward_at);
+  forward_groups.begin();
+  backward_groups.begin();
   for (int i = 0; i < std::max(forward_units, backward_units); ++i) {
     const int f = i, b = backward_units - 1 - i;
+    if (f < forward_units) forward_groups.before(f);
+    if (b >= 0) backward_groups.before(b);
     const auto forward = [&](SegmentKind s) {
       if (f < forward_units) e.add(Role::kForward, forward_at, s, f);
     };
@@ -111,6 +130,7 @@ void add_pair(BlockEmitter& e, const ExecPlan& plan, const StageAt& forward_at,
       if (f == forward_units - 1) e.add(Role::kForward, forward_at, SegmentKind::kSendF, 0);
     }
     backward(SegmentKind::kAttnW);
+    if (b >= 0) backward_groups.after_weights(b);
   }
 }
 

@@ -26,6 +26,11 @@ uint32_t class_of(const PlanContext& p, const RankClass& c) {
   return static_cast<uint32_t>(&c - p.plan.classes.data());
 }
 
+// Collectives of a stage's graph are on its own weights; those of an optimizer name the chunk.
+int stage_of_weights(const RankClass& c, const PlanOp& o, const Op& op) {
+  return op.segment == SegmentKind::kOptimizer ? stage_of(c, op.unit) : o.stage;
+}
+
 Communicator communicator(const PlanContext& p, const RankClass& c, const PlanOp& o, const Op& op) {
   const PlanSpec& plan = p.config.plan;
   switch (op.comm) {
@@ -44,8 +49,22 @@ Communicator communicator(const PlanContext& p, const RankClass& c, const PlanOp
       return {op.comm, class_of(p, c), plan.expert_tensor_parallel};
     case CommKind::kData:
     case CommKind::kExpertData: {
-      const int st = stage_of(c, op.unit);
+      const int st = stage_of_weights(c, o, op);
       return {op.comm, static_cast<uint32_t>(st), p.replicas(st, op.comm == CommKind::kExpertData)};
+    }
+    case CommKind::kShard:
+    case CommKind::kExpertShard: {
+      const bool expert = op.comm == CommKind::kExpertShard;
+      return {op.comm, static_cast<uint32_t>(stage_of_weights(c, o, op)),
+              expert ? p.plan.expert_shard_group() : p.plan.shard_group};
+    }
+    case CommKind::kReplica:
+    case CommKind::kExpertReplica: {
+      const bool expert = op.comm == CommKind::kExpertReplica;
+      const int st = stage_of_weights(c, o, op);
+      return {op.comm, static_cast<uint32_t>(st),
+              p.replicas(st, expert) /
+                  (expert ? p.plan.expert_shard_group() : p.plan.shard_group)};
     }
     case CommKind::kStage: {
       const int st = stage_of(c, op.unit);

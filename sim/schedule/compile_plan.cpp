@@ -25,6 +25,7 @@ class PlanCompiler {
     plan_.context_parallel = config.plan.context_parallel;
     plan_.expert_parallel = config.plan.expert_parallel;
     plan_.expert_tensor_parallel = config.plan.expert_tensor_parallel;
+    plan_.shard_group = std::max<int64_t>(1, config.plan.dp.shard_group);
     at_.embedding_copies = std::count_if(
         plan_.stages.begin(), plan_.stages.end(),
         [](const StageGraph& g) { return g.find_param(kEmbeddingParam, -1).valid(); });
@@ -35,6 +36,9 @@ class PlanCompiler {
     at_.copies.assign(plan_.stages.size(), 0);
     for (const RankSchedule& s : schedules)
       for (int stage : s.stage_of_chunk) ++at_.copies[static_cast<std::size_t>(stage)];
+    std::vector<std::vector<int>> stages_of_class;
+    for (const RankSchedule& s : schedules) stages_of_class.push_back(s.stage_of_chunk);
+    group_weights(at_, stages_of_class, plan_.stages);
     for (std::size_t r = 0; r < schedules.size(); ++r)
       compile_class(static_cast<int>(r), schedules[r]);
     return std::move(plan_);
@@ -91,7 +95,7 @@ class PlanCompiler {
     for (std::size_t i = 0; i < schedule.steps.size(); ++i) {
       if (i == 0) call_recvs(c, schedule.steps[0]);
       if (i + 1 < schedule.steps.size()) call_recvs(c, schedule.steps[i + 1]);
-      call_step(c, schedule.steps[i]);
+      call_step(c, schedule, i);
     }
     call_optimizer(c);
     bind_communicators(at_, c, plan_.ops, first_op);
@@ -103,9 +107,26 @@ class PlanCompiler {
   int slot(const RankClass& c, int chunk, int batch) const {
     return chunk < 0 ? -1 : chunk * c.slots_per_chunk + batch;
   }
-  // The block for this kind and chunks, emitted on first use.
+  bool first_forward(const RankSchedule& schedule, std::size_t i) const {
+    const DataParallelSpec& dp = config_.plan.dp;
+    const auto step = schedule.steps.begin() + static_cast<std::ptrdiff_t>(i);
+    return dp.overlap_param_gather && !dp.shards_weights() && step->forward_chunk >= 0 &&
+           std::none_of(schedule.steps.begin(), step, [&](const ScheduleStep& s) {
+             return s.forward_chunk == step->forward_chunk;
+           });
+  }
+  bool last_weights(const RankSchedule& schedule, std::size_t i) const {
+    const DataParallelSpec& dp = config_.plan.dp;
+    const auto step = schedule.steps.begin() + static_cast<std::ptrdiff_t>(i);
+    return dp.reduces_in_backward() && !dp.shards_gradients() && step->backward_chunk >= 0 &&
+           std::none_of(step + 1, schedule.steps.end(), [&](const ScheduleStep& s) {
+             return s.kind != BlockKind::kBackwardInput && s.backward_chunk == step->backward_chunk;
+           });
+  }
+
+  // The block for this kind, chunks and ends of the step, emitted on first use.
   template <class Emit>
-  uint32_t block(RankClass& c, std::tuple<BlockKind, int, int> key, Emit emit) {
+  uint32_t block(RankClass& c, std::tuple<BlockKind, int, int, int> key, Emit emit) {
     const auto [it, fresh] = block_of_.try_emplace(key, static_cast<uint32_t>(c.blocks.size()));
     if (fresh) {
       BlockEmitter e(plan_, std::get<0>(key));
@@ -119,7 +140,7 @@ class PlanCompiler {
     const auto recv = [&](Role role, int chunk, int batch, SegmentKind segment, StreamKind stream) {
       if (chunk < 0 || at_.graph(stage_of(c, chunk)).find(segment, 0) == nullptr) return;
       const bool forward = role == Role::kForward;
-      const uint32_t b = block(c, {BlockKind::kRecv, forward ? chunk : -1, forward ? -1 : chunk},
+      const uint32_t b = block(c, {BlockKind::kRecv, forward ? chunk : -1, forward ? -1 : chunk, 0},
                                [&](BlockEmitter& e) {
                                  e.gate(lane_stream(stream, at(c, chunk).lane));
                                  e.add(role, at(c, chunk), segment, 0);
@@ -134,8 +155,11 @@ class PlanCompiler {
            StreamKind::kRecvBackward);
   }
 
-  void emit_step(BlockEmitter& e, const RankClass& c, const ScheduleStep& s) {
-    const StageAt f = at(c, s.forward_chunk), b = at(c, s.backward_chunk);
+  void emit_step(BlockEmitter& e, const RankClass& c, const ScheduleStep& s, bool first_forward,
+                 bool last_weights) {
+    StageAt f = at(c, s.forward_chunk), b = at(c, s.backward_chunk);
+    f.first_forward = first_forward;
+    b.last_weights = last_weights;
     const AllToAlls how =
         config_.plan.overlap_expert_parallel ? AllToAlls::kBeside : AllToAlls::kAlone;
     switch (s.kind) {
@@ -157,9 +181,12 @@ class PlanCompiler {
     }
   }
 
-  void call_step(RankClass& c, const ScheduleStep& s) {
-    const uint32_t b = block(c, {s.kind, s.forward_chunk, s.backward_chunk},
-                             [&](BlockEmitter& e) { emit_step(e, c, s); });
+  void call_step(RankClass& c, const RankSchedule& schedule, std::size_t i) {
+    const ScheduleStep& s = schedule.steps[i];
+    const bool first = first_forward(schedule, i), last = last_weights(schedule, i);
+    const int ends = (first ? 1 : 0) | (last ? 2 : 0);
+    const uint32_t b = block(c, {s.kind, s.forward_chunk, s.backward_chunk, ends},
+                             [&](BlockEmitter& e) { emit_step(e, c, s, first, last); });
     c.calls.push_back({b, slot(c, s.forward_chunk, s.forward_batch),
                        slot(c, s.backward_chunk, s.backward_batch)});
   }
@@ -172,7 +199,8 @@ class PlanCompiler {
     plan_.stages.push_back(build_optimizer(config_, in));
     BlockEmitter e(plan_, BlockKind::kOptimizer);
     e.gate(StreamKind::kGradient);
-    e.add(Role::kForward, {st, 0, 0}, SegmentKind::kOptimizer, 0);
+    if (config_.plan.dp.reduces_in_backward()) e.hold(StreamKind::kCompute, StreamKind::kGradient);
+    e.add(Role::kForward, {st}, SegmentKind::kOptimizer, 0);
     c.blocks.push_back(e.finish());
     c.calls.push_back({static_cast<uint32_t>(c.blocks.size() - 1), -1, -1});
   }
@@ -180,7 +208,7 @@ class PlanCompiler {
   GraphConfig config_;
   ExecPlan plan_;
   PlanContext at_;
-  std::map<std::tuple<BlockKind, int, int>, uint32_t> block_of_;
+  std::map<std::tuple<BlockKind, int, int, int>, uint32_t> block_of_;
 };
 
 }  // namespace

@@ -1,51 +1,37 @@
 #include "sim/schedule/optimizer_shares.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <numeric>
+
+#include "sim/base/error.h"
+#include "sim/graph/param_groups.h"
 
 namespace orrery {
 namespace {
 
-int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
-// What the ranks of a tensor-parallel group have of a weight.
-enum class TensorRole : uint8_t { kSummed, kReplicated, kOwn };
-
-TensorRole role_of(const PlanContext& p, const Param& w) {
-  if (w.tensor_summed) return TensorRole::kSummed;
-  const bool replicated =
-      !w.expert && p.config.plan.tensor_parallel > 1 && w.shard.axis == ShardAxis::kNone;
-  return replicated ? TensorRole::kReplicated : TensorRole::kOwn;
-}
-
-// The dense (or expert) weights of a chunk; `skip_embedding` when the rank has it in another one.
-OptimizerShare share(const PlanContext& p, const RankClass& c, int chunk, bool expert,
-                     bool skip_embedding) {
+// A group of weights of the stage of a chunk.
+OptimizerShare share(const PlanContext& p, const RankClass& c, int chunk, int group) {
+  const DataParallelSpec& dp = p.config.plan.dp;
   OptimizerShare s;
   s.chunk = chunk;
   s.stage = stage_of(c, chunk);
-  s.comm = expert ? CommKind::kExpertData : CommKind::kData;
-  s.owners = p.replicas(s.stage, expert);
-  s.shards = p.config.plan.zero_stage == 0 ? 1 : s.owners;
-  const std::vector<Param>& params = p.graph(s.stage).params;
-  const auto add = [&](TensorRole role) {
-    for (uint32_t i = 0; i < params.size(); ++i) {
-      const Param& w = params[i];
-      if (w.expert != expert || !w.trained || role_of(p, w) != role) continue;
-      if (w.name == kEmbeddingParam) {
-        if (skip_embedding) continue;
-        if (s.stage != 0) s.repeated = {i};
-      }
-      s.params.push_back({i});
-      s.offsets.push_back(s.elements);
-      s.elements += round_up(w.count(), kShareAlignment);
-    }
-    return s.elements;
-  };
-  s.tensor_summed = add(TensorRole::kSummed);
-  s.tensor_replicated = add(TensorRole::kReplicated);
-  add(TensorRole::kOwn);
-  s.elements = round_up(s.elements, s.shards * kShareAlignment);
+  s.group = group;
+  const StageGraph& graph = p.graph(s.stage);
+  const ParamGroup& g = graph.groups[static_cast<std::size_t>(group)];
+  s.comm = g.shards > 1 ? shard_comm(p.config.plan, g.expert) : owner_comm(g.expert);
+  s.params = g.params;
+  s.offsets = g.offsets;
+  s.elements = g.elements;
+  s.owners = g.owners;
+  s.tensor_replicated = g.tensor_replicated;
+  s.tensor_summed = g.tensor_summed;
+  s.shards = g.shards;
+  s.gradients_sharded = dp.shards_gradients();
+  s.weights_sharded = dp.shards_weights();
+  for (ParamId i : g.params)
+    if (s.stage != 0 && graph.params[i.v].name == kEmbeddingParam) s.repeated = i;
   return s;
 }
 
@@ -64,6 +50,35 @@ int64_t embeddings(const PlanContext& p, const RankClass& c) {
 
 }  // namespace
 
+void group_weights(const PlanContext& p, const std::vector<std::vector<int>>& stages_of_class,
+                   std::vector<StageGraph>& stages) {
+  const DataParallelSpec& dp = p.config.plan.dp;
+  std::vector<bool> skip(stages.size(), false);
+  for (std::vector<int> mine : stages_of_class) {
+    std::sort(mine.begin(), mine.end());
+    bool has_embedding = false;
+    for (int stage : mine) {
+      const bool embedding = p.graph(stage).find_param(kEmbeddingParam, -1).valid();
+      if (embedding && has_embedding) skip[static_cast<std::size_t>(stage)] = true;
+      has_embedding = has_embedding || embedding;
+    }
+  }
+  if ((dp.shards_weights() || dp.shards_gradients()) &&
+      std::count(skip.begin(), skip.end(), true) > 0)
+    throw Infeasible(fmt::format(
+        "zero_stage {} cannot split the embedding that two stages of one rank share (tied, or read "
+        "by an MTP module): use zero_stage 1 or a schedule with one stage per rank",
+        dp.zero_stage));
+  for (std::size_t s = 0; s < stages.size(); ++s) {
+    GroupRules rules;
+    rules.owners = p.replicas(static_cast<int>(s), false);
+    rules.expert_owners = p.replicas(static_cast<int>(s), true);
+    rules.skip_embedding = skip[s];
+    group_params(p.config.plan, rules, stages[s]);
+    add_group_collectives(p.config, stages[s]);
+  }
+}
+
 OptimizerInput optimizer_input(const PlanContext& p, const RankClass& c) {
   std::vector<int> chunks(c.stage_of_chunk.size());
   std::iota(chunks.begin(), chunks.end(), 0);
@@ -72,13 +87,15 @@ OptimizerInput optimizer_input(const PlanContext& p, const RankClass& c) {
   OptimizerInput in;
   bool has_embedding = false;
   for (int chunk : chunks) {
-    for (bool expert : {false, true}) {
-      OptimizerShare s = share(p, c, chunk, expert, has_embedding);
-      if (!s.params.empty()) in.shares.push_back(std::move(s));
+    const StageGraph& graph = p.graph(stage_of(c, chunk));
+    const bool embedding = graph.find_param(kEmbeddingParam, -1).valid();
+    const bool shared = embedding && !has_embedding && embeddings(p, c) < p.embedding_copies;
+    for (std::size_t i = 0; i < graph.groups.size(); ++i) {
+      in.shares.push_back(share(p, c, chunk, static_cast<int>(i)));
+      const Param& first = graph.params[in.shares.back().params.front().v];
+      in.shares.back().shared_embedding = shared && first.name == kEmbeddingParam;
     }
-    const bool embedding = p.graph(stage_of(c, chunk)).find_param(kEmbeddingParam, -1).valid();
-    if (embedding && !has_embedding && embeddings(p, c) < p.embedding_copies)
-      in.chunks_with_shared_embedding.push_back(chunk);
+    if (shared) in.chunks_with_shared_embedding.push_back(chunk);
     has_embedding = has_embedding || embedding;
     const int64_t routers = moe_layers(p.graph(stage_of(c, chunk)));
     if (routers > 0 && p.config.model.router.bias) in.routers.push_back({chunk, routers});
@@ -89,11 +106,12 @@ OptimizerInput optimizer_input(const PlanContext& p, const RankClass& c) {
 void place_optimizer(const PlanContext& p, const OptimizerInput& in, RankClass& c) {
   Bytes weights{0}, gradients{0}, states{0};
   for (const OptimizerShare& s : in.shares) {
-    for (ParamId id : s.params) {
-      const Param& w = p.graph(s.stage).params[id.v];
-      weights += tensor_bytes(w.dtype, w.rows, w.cols);
-    }
-    gradients += Bytes(4 * s.elements);
+    if (!s.weights_sharded)
+      for (ParamId id : s.params) {
+        const Param& w = p.graph(s.stage).params[id.v];
+        weights += tensor_bytes(w.dtype, w.rows, w.cols);
+      }
+    gradients += Bytes(held_gradient_bytes(p.config.plan) * s.held_gradients());
     states += Bytes(optimizer_state_bytes(p.config.plan) * s.owned());
   }
   const auto at = [](BufferKind k) { return static_cast<std::size_t>(k); };

@@ -6,6 +6,11 @@
 
 namespace orrery {
 
+// Groups the weights of all stages, which their copies allow to know, and adds the collectives on
+// them to the stages' graphs. `stages_of_class`: that each rank of a pipeline holds.
+void group_weights(const PlanContext& p, const std::vector<std::vector<int>>& stages_of_class,
+                   std::vector<StageGraph>& stages);
+
 // Shares in the order of the stages, so that the ranks that share them meet in one order.
 OptimizerInput optimizer_input(const PlanContext& p, const RankClass& c);
 

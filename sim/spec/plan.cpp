@@ -83,7 +83,7 @@ PlanSpec read_plan(json::Reader r) {
     p.recompute.full_layers = c.integer_or("full_layers", 1, {1, 10000});
     c.finish();
   }
-  p.zero_stage = r.integer_or("zero_stage", 1, {0, 1});
+  p.dp = read_data_parallel(r);
   p.overlap_expert_parallel = r.boolean_or("overlap_expert_parallel", false);
   p.max_nodes_per_token = r.integer_or("max_nodes_per_token", 0, {0, 131072});
   r.ignore("note");
@@ -345,6 +345,51 @@ void check_precision(const PlanSpec& p, const ClusterSpec& c, std::vector<std::s
                       kPrecisionNames[static_cast<std::size_t>(p.precision)], kernel, gpu.name));
 }
 
+void check_data_parallel(const PlanSpec& p, std::vector<std::string>& out) {
+  const DataParallelSpec& d = p.dp;
+  const auto need = [&](bool holds, std::string rule) {
+    if (!holds) out.push_back(std::move(rule));
+  };
+  if (d.shard_group > 0) {
+    need(d.shards_states(), fmt::format("shard_group {} splits nothing with zero_stage 0",
+                                        d.shard_group));
+    const int64_t owners = p.data_parallel * p.context_parallel;
+    need(owners % d.shard_group == 0,
+         fmt::format("shard_group {} does not divide data_parallel {} x context_parallel {}",
+                     d.shard_group, p.data_parallel, p.context_parallel));
+    need(d.shard_group * p.tensor_parallel % p.expert_ranks() == 0,
+         fmt::format("the ranks that hold all experts, {}, do not divide shard_group {} x "
+                     "tensor_parallel {}",
+                     p.expert_ranks(), d.shard_group, p.tensor_parallel));
+    need(p.schedule != ScheduleKind::kDualPipe,
+         "shard_group is not supported with schedule dualpipe, which holds each stage twice");
+  }
+  need(d.zero_stage >= 2 || !d.reduce_every_micro_batch,
+       fmt::format("reduce_every_micro_batch needs zero_stage 2 or 3, found {}: whole gradients are "
+                   "accumulated and reduced once",
+                   d.zero_stage));
+  need(d.zero_stage < 2 || d.overlap_grad_reduce,
+       fmt::format("zero_stage {} reduces gradients during the backward: overlap_grad_reduce false "
+                   "is not supported with it",
+                   d.zero_stage));
+  need(d.zero_stage < 3 || d.overlap_param_gather,
+       "zero_stage 3 gathers weights unit by unit: overlap_param_gather false is not supported");
+  need(d.zero_stage != 0 || !d.overlap_param_gather,
+       "overlap_param_gather needs zero_stage 1 to 3: with 0 every replica has all weights");
+  need(d.bucket_parameters == 0 || d.by_bucket(),
+       "bucket_parameters needs zero_stage 0 or 1 with overlap_grad_reduce or overlap_param_gather");
+  need(d.shards_weights() || d.reshard_after_forward,
+       fmt::format("reshard_after_forward false needs zero_stage 3, found {}", d.zero_stage));
+  need(d.reshard_after_forward || !d.shards_weights() || p.pipeline_parallel == 1,
+       fmt::format("reshard_after_forward false keeps weights from a forward to its backward, which "
+                   "pipeline_parallel {} overlaps with other micro-batches': use zero_stage 2 with "
+                   "overlap_param_gather, which keeps them for the whole step",
+                   p.pipeline_parallel));
+  need(d.gather_dtype == GatherDtype::kBf16 ||
+           (d.shards_weights() && weight_dtype(p.precision) != Dtype::kBf16),
+       "gather_dtype fp8 needs zero_stage 3 and a precision with 8-bit weights");
+}
+
 }  // namespace
 
 std::string layout_product(const PlanSpec& p) {
@@ -366,6 +411,7 @@ std::vector<std::string> check_plan(const PlanSpec& p, const ModelSpec& m, const
   check_precision(p, c, out);
   check_overlap(p, out);
   check_recompute(p, out);
+  check_data_parallel(p, out);
   return out;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "sim/spec/cluster.h"
+#include "sim/spec/data_parallel.h"
 #include "sim/spec/model.h"
 #include "sim/spec/precision.h"
 
@@ -91,7 +92,7 @@ struct PlanSpec {
   // When layers_per_stage is left out: of the first and last stage; absent: as many as the others.
   std::optional<int64_t> layers_on_first_stage, layers_on_last_stage;
   Recompute recompute;
-  int64_t zero_stage = 1;  // 0 or 1: optimizer states sharded over the data-parallel replicas
+  DataParallelSpec dp;
   // Forwards and backwards in overlapped pairs where the schedule has them, and compute that can do
   // without an all-to-all beside it; else every all-to-all holds up the compute stream.
   bool overlap_expert_parallel = false;

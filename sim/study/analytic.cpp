@@ -258,7 +258,7 @@ AnalyticStep AnalyticCosts::step(const PlanSpec& plan, const ScheduleShape& shap
       late += static_cast<double>(rank.late_weights[c]) * s.weight;
       t.optimizer_s +=
           s.optimizer /
-          static_cast<double>(plan.zero_stage == 0
+          static_cast<double>(plan.dp.zero_stage == 0
                                   ? 1
                                   : plan.data_parallel *
                                         copies[static_cast<std::size_t>(rank.stages[c])]);

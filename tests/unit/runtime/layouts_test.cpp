@@ -71,16 +71,114 @@ TEST_CASE("layouts: a model starts at the entropy of its vocabulary and learns",
   CHECK(one.steps[0].grad_norm > 0);
 }
 
+DataParallelSpec zero(int stage) {
+  DataParallelSpec d;
+  d.zero_stage = stage;
+  d.reduce_every_micro_batch = d.overlap_grad_reduce = stage >= 2;
+  d.overlap_param_gather = stage == 3;
+  return d;
+}
+
+DataParallelSpec with(DataParallelSpec d, void (*change)(DataParallelSpec&)) {
+  change(d);
+  return d;
+}
+
 TEST_CASE("layouts: data parallel, ZeRO-0 and ZeRO-1", "[runtime]") {
   same_as_single_rank({.data = 2});
-  same_as_single_rank({.data = 4, .more = {"/plan/zero_stage=0"}});
+  same_as_single_rank({.data = 4, .dp = zero(0)});
+}
+
+TEST_CASE("layouts: ZeRO-2 and ZeRO-3", "[runtime]") {
+  for (int stage : {2, 3}) {
+    same_as_single_rank({.data = 4, .dp = zero(stage)});
+    same_as_single_rank({.data = 4, .expert = 2, .dp = zero(stage)});
+    same_as_single_rank({.pipeline = 2, .data = 2, .expert = 2, .dp = zero(stage)});
+    same_as_single_rank({.data = 1, .dp = zero(stage)});
+  }
+}
+
+TEST_CASE("layouts: ZeRO-3 that keeps weights, or reduces once a step", "[runtime]") {
+  const auto keep = [](DataParallelSpec& d) { d.reshard_after_forward = false; };
+  const auto once = [](DataParallelSpec& d) { d.reduce_every_micro_batch = false; };
+  same_as_single_rank({.data = 2, .expert = 2, .dp = with(zero(3), keep)});
+  same_as_single_rank({.data = 2, .dp = with(zero(3), once)});
+  same_as_single_rank({.pipeline = 2, .data = 2, .dp = with(zero(3), once)});
+  same_as_single_rank({.pipeline = 2, .data = 2, .expert = 2, .dp = with(zero(2), once)});
+}
+
+TEST_CASE("layouts: ZeRO-3 gathers in BF16 or FP8", "[runtime]") {
+  const auto fp8 = [](DataParallelSpec& d) { d.gather_dtype = GatherDtype::kFp8; };
+  const std::vector<std::string> precision = {"/plan/precision=fp8"};
+  same_as_single_rank({.data = 2, .expert = 2, .more = precision, .dp = zero(3)});
+  same_as_single_rank({.data = 2, .expert = 2, .more = precision, .dp = with(zero(3), fp8)});
+}
+
+TEST_CASE("layouts: HSDP", "[runtime]") {
+  const auto halves = [](DataParallelSpec& d) { d.shard_group = 2; };
+  for (int stage : {1, 2, 3}) {
+    same_as_single_rank({.data = 4, .dp = with(zero(stage), halves)});
+    same_as_single_rank({.data = 4, .expert = 2, .dp = with(zero(stage), halves)});
+  }
+  same_as_single_rank({.pipeline = 2, .data = 4, .dp = with(zero(2), [](DataParallelSpec& d) {
+                                                   d.shard_group = 2;
+                                                   d.reduce_every_micro_batch = false;
+                                                 })});
+}
+
+TEST_CASE("layouts: buckets reduced and gathered beside the passes", "[runtime]") {
+  const auto reduce = [](DataParallelSpec& d) {
+    d.overlap_grad_reduce = true;
+    d.bucket_parameters = 20000;
+  };
+  const auto both = [](DataParallelSpec& d) {
+    d.overlap_grad_reduce = d.overlap_param_gather = true;
+    d.bucket_parameters = 20000;
+  };
+  same_as_single_rank({.data = 4, .dp = with(zero(0), reduce)});
+  same_as_single_rank({.data = 4, .expert = 2, .dp = with(zero(1), reduce)});
+  same_as_single_rank({.data = 4, .expert = 2, .dp = with(zero(1), both)});
+  same_as_single_rank({.pipeline = 2, .data = 2, .dp = with(zero(1), both)});
+  same_as_single_rank({.pipeline = 2,
+                       .data = 2,
+                       .expert = 2,
+                       .schedule = "dualpipe",
+                       .more = {"/plan/overlap_expert_parallel=true"},
+                       .dp = with(zero(1), both)});
+  same_as_single_rank({.data = 4, .dp = with(zero(1), [](DataParallelSpec& d) {
+                         d.overlap_param_gather = true;
+                         d.shard_group = 2;
+                       })});
+}
+
+TEST_CASE("layouts: gradients reduced in BF16 are near", "[runtime]") {
+  const auto bf16 = [](DataParallelSpec& d) { d.gradient_dtype = ReduceDtype::kBf16; };
+  const auto fake = CpuNumerics::kFakeQuant;
+  for (int stage : {1, 3}) {
+    const Run exact = TinyJob<float>({.data = 4, .dp = zero(stage)}, fake).run(1);
+    const Run near = TinyJob<float>({.data = 4, .dp = with(zero(stage), bf16)}, fake).run(1);
+    // Of each of four addends and of their sum 2^-9.
+    CHECK(near.steps[0].grad_norm == Approx(exact.steps[0].grad_norm).epsilon(1e-2));
+    CHECK(near.steps[0].grad_norm != exact.steps[0].grad_norm);
+  }
+}
+
+TEST_CASE("layouts: SGD", "[runtime]") {
+  const auto sgd = [](DataParallelSpec& d) { d.optimizer = OptimizerKind::kSgd; };
+  const Run one = TinyJob<float>({.dp = with(zero(1), sgd)}).run(2);
+  const Run four = TinyJob<float>({.data = 4, .dp = with(zero(3), sgd)}).run(2);
+  CHECK(four.steps[1].grad_norm == Approx(one.steps[1].grad_norm).epsilon(1e-5));
+  largest_difference(one.weights, four.weights);
+  // w -= 0.01 (clip g + 0.1 w), not AdamW's step of nearly the learning rate.
+  const Run adamw = TinyJob<float>({.dp = zero(1)}).run(2);
+  CHECK(adamw.steps[1].losses[0] != one.steps[1].losses[0]);
 }
 
 TEST_CASE("layouts: expert parallel", "[runtime]") {
   same_as_single_rank({.data = 2, .expert = 2});
   same_as_single_rank({.data = 4, .expert = 2});
   same_as_single_rank({.data = 4, .expert = 4});
-  same_as_single_rank({.data = 4, .expert = 4, .more = {"/plan/zero_stage=0"}});
+  same_as_single_rank({.data = 4, .expert = 4, .dp = zero(0)});
 }
 
 TEST_CASE("layouts: pipeline parallel with 1F1B", "[runtime]") {

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,9 +25,11 @@ struct Layout {
   // Whatever the GPU of the profile can do.
   Precision precision = Precision::kBf16;
   int tensor = 1, context = 1;
+  std::optional<DataParallelSpec> dp = {};  // else as the plan says
   std::string name() const {
     std::string n = fmt::format("PP{} DP{} EP{} TP{} CP{} {}", pipeline, data, expert, tensor,
                                 context, schedule);
+    if (dp) n += fmt::format(" ZeRO-{}", dp->zero_stage);
     for (const std::string& m : more) n += " " + m;
     if (precision != Precision::kBf16)
       n += fmt::format(" {}", kPrecisionNames[static_cast<std::size_t>(precision)]);
@@ -84,6 +87,7 @@ inline StudySpec tiny_study(const Layout& l) {
   o.insert(o.end(), l.more.begin(), l.more.end());
   StudySpec s = deepseek(o);
   if (l.precision != Precision::kBf16) s.plan.precision = l.precision;
+  if (l.dp) s.plan.dp = *l.dp;
   return s;
 }
 
@@ -162,11 +166,12 @@ class TinyJob {
           const std::string key =
               fmt::format("{}@{}#{}", param.name, param.layer, first + e / each);
           const int64_t at = s.offsets[p] + e;
+          if (at < begin || at >= begin + s.owned()) continue;
           const int64_t index = whole_index(param, rank.layout().shard(param), e % each);
-          put(r.weights, key, index, whole, rank.weights(share)[static_cast<std::size_t>(at)]);
-          if (at >= begin && at < begin + s.owned())
-            put(r.gradients, key, index, whole,
-                rank.reduced_gradients(share)[static_cast<std::size_t>(at - begin)]);
+          put(r.weights, key, index, whole,
+              rank.state().master[i][static_cast<std::size_t>(at - begin)]);
+          put(r.gradients, key, index, whole,
+              rank.reduced_gradients(share)[static_cast<std::size_t>(at - begin)]);
         }
       }
     }

@@ -40,7 +40,7 @@ TEST_CASE("A plan's optional keys have neutral defaults", "[spec]") {
   const PlanSpec p = read(kPlan);
   CHECK(p.expert_parallel == 1);
   CHECK(p.micro_batch == 1);
-  CHECK(p.zero_stage == 1);
+  CHECK(p.dp.zero_stage == 1);
   CHECK(p.max_nodes_per_token == 0);
   CHECK_FALSE(p.recompute.norms);
   CHECK_FALSE(p.overlap_expert_parallel);
@@ -58,8 +58,51 @@ TEST_CASE("An unknown key of a plan is refused with the nearest known one", "[sp
 
 TEST_CASE("A ZeRO stage that is not modelled is refused", "[spec]") {
   std::string text = kPlan;
-  text.replace(text.find('{') + 1, 0, R"("zero_stage": 3, )");
+  text.replace(text.find('{') + 1, 0, R"("zero_stage": 4, )");
   CHECK(contains(error_of([&] { read(text); }), "/plan/zero_stage"));
+}
+
+TEST_CASE("The ZeRO stage decides what a plan leaves out", "[spec]") {
+  const auto with = [](const std::string& keys) {
+    std::string text = kPlan;
+    text.replace(text.find('{') + 1, 0, keys);
+    return read(text).dp;
+  };
+  const DataParallelSpec one = with("");
+  CHECK_FALSE(one.reduces_in_backward());
+  CHECK_FALSE(one.by_unit());
+  const DataParallelSpec three = with(R"("zero_stage": 3, )");
+  CHECK(three.reduce_every_micro_batch);
+  CHECK(three.shards_weights());
+  CHECK(three.shards_gradients());
+  CHECK(three.reshard_after_forward);
+  const DataParallelSpec once = with(R"("zero_stage": 3, "reduce_every_micro_batch": false, )");
+  CHECK(once.shards_weights());
+  CHECK_FALSE(once.shards_gradients());
+  CHECK(with(R"("overlap_grad_reduce": true, )").by_bucket());
+}
+
+TEST_CASE("Contradictions of data parallelism are named", "[spec]") {
+  const auto only = [](void (*change)(PlanSpec&), const std::string& part) {
+    const std::vector<std::string> b = broken(change);
+    REQUIRE(b.size() == 1);
+    CAPTURE(b[0]);
+    CHECK(contains(b[0], part));
+  };
+  only([](PlanSpec& p) { p.dp.reduce_every_micro_batch = true; },
+       "reduce_every_micro_batch needs zero_stage 2 or 3, found 1");
+  only([](PlanSpec& p) { p.dp.bucket_parameters = 1000; }, "bucket_parameters needs");
+  only([](PlanSpec& p) { p.dp.reshard_after_forward = false; },
+       "reshard_after_forward false needs zero_stage 3, found 1");
+  only(
+      [](PlanSpec& p) {
+        p.dp.zero_stage = 0;
+        p.dp.overlap_param_gather = true;
+      },
+      "overlap_param_gather needs zero_stage 1 to 3");
+  only([](PlanSpec& p) { p.dp.gather_dtype = GatherDtype::kFp8; }, "gather_dtype fp8 needs");
+  only([](PlanSpec& p) { p.schedule = ScheduleKind::k1F1B, p.dp.shard_group = 192; },
+       "shard_group 192 does not divide data_parallel 128");
 }
 
 TEST_CASE("Each rule between plan, model and cluster has its sentence", "[spec]") {
