@@ -187,8 +187,7 @@ void accumulate(OpCall<T>& c, CpuState<T>& state) {
 // Gradients that travel in BF16 are rounded before they are summed.
 template <class T>
 void round_gradients(const OpCall<T>& c, Collective<T>& x) {
-  if (c.share == kNoShare || c.op.kind == OpKind::kAllGather ||
-      c.mode != CpuNumerics::kFakeQuant ||
+  if (c.share == kNoShare || c.op.kind == OpKind::kAllGather || c.mode != CpuNumerics::kFakeQuant ||
       c.config.plan.dp.gradient_dtype != ReduceDtype::kBf16)
     return;
   for (int64_t i = 0; i < x.elements; ++i) {

@@ -124,7 +124,8 @@ class CpuExecutor::Rank : public RankState {
 
 CpuExecutor::CpuExecutor(const ExecPlan& plan, const GraphConfig& config, const Numerics& numerics,
                          const ExecutorOptions& options, CpuNumerics mode)
-    : plan_(fitting(plan)), job_(plan, config, numerics, {mode, options.seed, options.record}),
+    : plan_(fitting(plan)),
+      job_(plan, config, numerics, {mode, options.seed, options.record}),
       gathered_late_(config.plan.dp.overlap_param_gather) {
   for (int64_t r = 0; r < job_.ranks(); ++r)
     ranks_.push_back(std::make_unique<Rank>(*this, job_.rank(r), options.keep_gradients));

@@ -31,7 +31,9 @@ Json layout_json(const PlanSpec& p) {
           {"layers_per_stage", p.layers_per_stage},
           {"zero_stage", p.dp.zero_stage},
           {"shard_group", p.dp.shard_group},
-          {"weights_by", p.dp.by_unit() ? "unit" : p.dp.by_bucket() ? "bucket" : "stage"},
+          {"weights_by", p.dp.by_unit()     ? "unit"
+                         : p.dp.by_bucket() ? "bucket"
+                                            : "stage"},
           {"bucket_parameters", p.dp.bucket_parameters},
           {"optimizer", kOptimizerNames[static_cast<std::size_t>(p.dp.optimizer)]},
           {"precision", kPrecisionNames[static_cast<std::size_t>(p.precision)]},

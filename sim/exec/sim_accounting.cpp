@@ -49,8 +49,8 @@ void SimEngine::account(Actor& a, const Flight& f) {
                        a.woken_by == static_cast<int>(StreamKind::kGradient) ||
                        a.woken_by == static_cast<int>(StreamKind::kTensor);
   if (gap > Picos(0) && first_of_call) {
-    const bool own = a.woken_by == static_cast<int>(StreamKind::kGradient) ||
-                     (by_comm && a.comm_call == s.call);
+    const bool own =
+        a.woken_by == static_cast<int>(StreamKind::kGradient) || (by_comm && a.comm_call == s.call);
     const Picos bubble = own ? std::clamp(a.comm_since - a.compute_until, Picos(0), gap) : gap;
     time.bubble += bubble;
     gap -= bubble;

@@ -34,8 +34,7 @@ double gemm_op_seconds(const Op& op, const GpuSpec& gpu, Precision precision,
   s.m = op.shape.m, s.n = op.shape.n, s.k = op.shape.k;
   s.groups = op.shape.groups;
   if (op.kind == OpKind::kGemmFp8) s.kernel = cast_kernel(precision, false);
-  if (op.kind == OpKind::kGemmFp8Wgrad)
-    s.kernel = cast_kernel(precision, true);
+  if (op.kind == OpKind::kGemmFp8Wgrad) s.kernel = cast_kernel(precision, true);
   // A gradient of one micro-batch (op.grad) is written in BF16.
   if ((op.kind == OpKind::kGemm || op.kind == OpKind::kGemmFp8Wgrad) &&
       op.phase == Phase::kWeight && !op.grad.valid())

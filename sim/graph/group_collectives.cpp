@@ -22,7 +22,8 @@ class GroupCollectives {
     if (dp_.shards_weights())
       for (Pass pass : {Pass::kForward, Pass::kBackward}) use_gathered(pass);
     else if (dp_.overlap_param_gather)
-      for (std::size_t i = 0; i < groups(); ++i) gathers_[{Pass::kForward, unit(i)}].push_back({i, {}, {}});
+      for (std::size_t i = 0; i < groups(); ++i)
+        gathers_[{Pass::kForward, unit(i)}].push_back({i, {}, {}});
     if (dp_.shards_gradients()) use_reduced();
     emit_gathers();
     if (dp_.reduces_in_backward()) emit_reductions();
@@ -69,13 +70,13 @@ class GroupCollectives {
 
   Gather gathered(std::size_t i) {
     Gather x{i, {}, {}};
-    x.flat = b_.tensor("gathered weights", Dtype::kBf16, 1, group(i).elements,
-                       BufferKind::kWeights);
+    x.flat =
+        b_.tensor("gathered weights", Dtype::kBf16, 1, group(i).elements, BufferKind::kWeights);
     if (b_.fp8() && !casts()) graph().tensors[x.flat.v].bytes = kernel_bytes(i);
     x.weights = x.flat;
     if (casts()) {
-      x.weights = b_.tensor("unsharded weights", Dtype::kBf16, 1, group(i).elements,
-                            BufferKind::kWeights);
+      x.weights =
+          b_.tensor("unsharded weights", Dtype::kBf16, 1, group(i).elements, BufferKind::kWeights);
       graph().tensors[x.weights.v].bytes = kernel_bytes(i);
     }
     return x;
@@ -121,8 +122,8 @@ class GroupCollectives {
       if (!op.param.valid() || group_of_[op.param.v] < 0 || !writes_gradient(op)) continue;
       const auto i = static_cast<std::size_t>(group_of_[op.param.v]);
       if (!gradients_[i].valid())
-        gradients_[i] = b_.tensor("unit gradients", Dtype::kBf16, 1, group(i).elements,
-                                  BufferKind::kGradients);
+        gradients_[i] =
+            b_.tensor("unit gradients", Dtype::kBf16, 1, group(i).elements, BufferKind::kGradients);
       op.grad = gradients_[i];
       // Products write BF16 instead of adding to FP32.
       if (op.kind == OpKind::kGemm || op.kind == OpKind::kGemmFp8Wgrad)
@@ -148,8 +149,8 @@ class GroupCollectives {
         const ParamGroup& g = group(x.group);
         std::vector<TensorId> out;
         if (x.flat.valid()) out = {x.flat};
-        Op& op = collective(OpKind::kAllGather, "gather weights", shard_comm(config_.plan, g.expert),
-                            x.group, g.elements, 2, {}, out);
+        Op& op = collective(OpKind::kAllGather, "gather weights",
+                            shard_comm(config_.plan, g.expert), x.group, g.elements, 2, {}, out);
         if (x.flat.valid()) op.work.network = graph().tensors[x.flat.v].bytes;
       }
       b_.begin(forward ? SegmentKind::kUnshardF : SegmentKind::kUnshardB, unit, -1);
@@ -173,8 +174,8 @@ class GroupCollectives {
     std::vector<TensorId> in;
     if (i < gradients_.size()) in = {gradients_[i]};
     collective(g.shards > 1 ? OpKind::kReduceScatter : OpKind::kAllReduce, "reduce gradients",
-               g.shards > 1 ? shard_comm(config_.plan, g.expert) : owner_comm(g.expert),
-               i, g.elements, dp_.gradient_bytes(), in, {});
+               g.shards > 1 ? shard_comm(config_.plan, g.expert) : owner_comm(g.expert), i,
+               g.elements, dp_.gradient_bytes(), in, {});
     if (g.shards > 1 && g.shards < g.owners)
       collective(OpKind::kAllReduce, "reduce shards", replica_comm(g.expert), i, g.owned(),
                  dp_.gradient_bytes(), {}, {});
@@ -183,7 +184,7 @@ class GroupCollectives {
   const GraphConfig& config_;
   const DataParallelSpec& dp_;
   StageBuilder b_;
-  std::vector<int> group_of_;  // of each parameter; -1: none
+  std::vector<int> group_of_;                                    // of each parameter; -1: none
   std::map<std::pair<Pass, int>, std::vector<Gather>> gathers_;  // by the unit that needs them
   std::map<std::size_t, TensorId> kept_weights_;
   std::vector<TensorId> gradients_;

@@ -168,8 +168,8 @@ class OptimizerBuilder {
       // With FP8 weights the BF16 ones are temporary; else they are what the kernels read.
       const bool temporary = b_.fp8() && !s.weights_sharded;
       const TensorId updated = temporary ? b_.tensor("updated weights", Dtype::kBf16, 1, s.elements,
-                                                    BufferKind::kWorkspace)
-                                        : token("updated weights");
+                                                     BufferKind::kWorkspace)
+                                         : token("updated weights");
       const auto index = static_cast<int64_t>(i);
       b_.op(OpKind::kAdamW, "adamw",
             {.m = s.owned(), .n = update_bytes(config_.plan), .index = index},
@@ -220,9 +220,7 @@ class OptimizerBuilder {
 
 int64_t step_statistics(const ModelSpec& m) { return 2 + m.mtp_layers; }
 
-int64_t optimizer_state_bytes(const PlanSpec& plan) {
-  return kMasterBytes + moment_bytes(plan);
-}
+int64_t optimizer_state_bytes(const PlanSpec& plan) { return kMasterBytes + moment_bytes(plan); }
 
 int64_t held_gradient_bytes(const PlanSpec& plan) {
   return plan.dp.shards_gradients() ? kGradBytes : plan.dp.gradient_bytes();

@@ -8,10 +8,10 @@ const std::string_view kBufferKindNames[kBufferKinds] = {
     "weights", "gradients", "optimizer", "activations", "communication", "workspace"};
 
 const std::string_view kSegmentNames[kSegmentKinds] = {
-    "attn(F)",     "dispatch(F)", "mlp(F)",  "combine(F)", "combine(B)", "mlp(B)",
-    "dispatch(B)", "attn(B)",     "mlp(W)",  "attn(W)",    "head(F)",    "head(B)",
-    "head(W)",     "recv(F)",     "send(F)", "recv(B)",    "send(B)",    "optimizer",
-    "attn(R)",     "dispatch(R)", "mlp(R)",  "combine(R)", "gather(F)",  "unshard(F)",
+    "attn(F)",     "dispatch(F)", "mlp(F)",   "combine(F)", "combine(B)", "mlp(B)",
+    "dispatch(B)", "attn(B)",     "mlp(W)",   "attn(W)",    "head(F)",    "head(B)",
+    "head(W)",     "recv(F)",     "send(F)",  "recv(B)",    "send(B)",    "optimizer",
+    "attn(R)",     "dispatch(R)", "mlp(R)",   "combine(R)", "gather(F)",  "unshard(F)",
     "gather(B)",   "unshard(B)",  "reduce(B)"};
 
 const std::string_view kStreamNames[kStreams] = {
@@ -21,10 +21,10 @@ const std::string_view kStreamNames[kStreams] = {
     "tensor collectives"};
 
 const std::string_view kCommKindNames[kCommKinds] = {
-    "none",         "pipeline forward", "pipeline backward", "expert",
-    "data",         "expert-data",      "embedding",         "world",
-    "tensor",       "context",          "expert-tensor",     "stage",
-    "shard",        "replica",          "expert-shard",      "expert-replica"};
+    "none",   "pipeline forward", "pipeline backward", "expert",
+    "data",   "expert-data",      "embedding",         "world",
+    "tensor", "context",          "expert-tensor",     "stage",
+    "shard",  "replica",          "expert-shard",      "expert-replica"};
 
 bool Tensor::may_free(StreamKind stream, Phase phase, bool merged) const {
   for (const auto& [s, last] : last_use)

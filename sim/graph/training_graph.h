@@ -168,10 +168,10 @@ enum class CommKind : uint8_t {
   kTensor,
   kContext,
   kExpertTensor,
-  kStage,  // all ranks that hold a stage
-  kShard,          // HSDP: the replicas over which states are split
-  kReplica,        // those that hold the same shard
-  kExpertShard,    // the same of a shard of the experts
+  kStage,        // all ranks that hold a stage
+  kShard,        // HSDP: the replicas over which states are split
+  kReplica,      // those that hold the same shard
+  kExpertShard,  // the same of a shard of the experts
   kExpertReplica,
 };
 constexpr int kCommKinds = 16;

@@ -63,8 +63,7 @@ Communicator communicator(const PlanContext& p, const RankClass& c, const PlanOp
       const bool expert = op.comm == CommKind::kExpertReplica;
       const int st = stage_of_weights(c, o, op);
       return {op.comm, static_cast<uint32_t>(st),
-              p.replicas(st, expert) /
-                  (expert ? p.plan.expert_shard_group() : p.plan.shard_group)};
+              p.replicas(st, expert) / (expert ? p.plan.expert_shard_group() : p.plan.shard_group)};
     }
     case CommKind::kStage: {
       const int st = stage_of(c, op.unit);

@@ -43,8 +43,7 @@ void GroupOrder::after_weights(int unit) {
   if (!has(SegmentKind::kReduceB, unit) || (accumulated_ && !at_.last_weights)) return;
   if (accumulated_) {
     e_.hold(StreamKind::kGradient, StreamKind::kCompute);
-    if (e_.uses(StreamKind::kComputeAux))
-      e_.hold(StreamKind::kGradient, StreamKind::kComputeAux);
+    if (e_.uses(StreamKind::kComputeAux)) e_.hold(StreamKind::kGradient, StreamKind::kComputeAux);
   } else {
     e_.hold(StreamKind::kCompute, StreamKind::kGradient);
   }

@@ -22,9 +22,7 @@ class GroupOrder {
 
  private:
   bool has(SegmentKind segment, int unit) const { return graph_.find(segment, unit) != nullptr; }
-  bool gathers() const {
-    return sharded_ || (at_.first_forward && role_ == Role::kForward);
-  }
+  bool gathers() const { return sharded_ || (at_.first_forward && role_ == Role::kForward); }
   void gather_from(int unit);
   void add(SegmentKind segment, int unit) { e_.add(role_, at_, segment, unit); }
 
@@ -33,7 +31,7 @@ class GroupOrder {
   Role role_;
   StageAt at_;
   SegmentKind gather_, unshard_;
-  int step_;  // to the next unit of the pass
+  int step_;                  // to the next unit of the pass
   bool sharded_ = false;      // weights
   bool accumulated_ = false;  // whole gradients, over the step
 };

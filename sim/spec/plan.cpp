@@ -351,8 +351,8 @@ void check_data_parallel(const PlanSpec& p, std::vector<std::string>& out) {
     if (!holds) out.push_back(std::move(rule));
   };
   if (d.shard_group > 0) {
-    need(d.shards_states(), fmt::format("shard_group {} splits nothing with zero_stage 0",
-                                        d.shard_group));
+    need(d.shards_states(),
+         fmt::format("shard_group {} splits nothing with zero_stage 0", d.shard_group));
     const int64_t owners = p.data_parallel * p.context_parallel;
     need(owners % d.shard_group == 0,
          fmt::format("shard_group {} does not divide data_parallel {} x context_parallel {}",
@@ -364,10 +364,11 @@ void check_data_parallel(const PlanSpec& p, std::vector<std::string>& out) {
     need(p.schedule != ScheduleKind::kDualPipe,
          "shard_group is not supported with schedule dualpipe, which holds each stage twice");
   }
-  need(d.zero_stage >= 2 || !d.reduce_every_micro_batch,
-       fmt::format("reduce_every_micro_batch needs zero_stage 2 or 3, found {}: whole gradients are "
-                   "accumulated and reduced once",
-                   d.zero_stage));
+  need(
+      d.zero_stage >= 2 || !d.reduce_every_micro_batch,
+      fmt::format("reduce_every_micro_batch needs zero_stage 2 or 3, found {}: whole gradients are "
+                  "accumulated and reduced once",
+                  d.zero_stage));
   need(d.zero_stage < 2 || d.overlap_grad_reduce,
        fmt::format("zero_stage {} reduces gradients during the backward: overlap_grad_reduce false "
                    "is not supported with it",
@@ -376,15 +377,17 @@ void check_data_parallel(const PlanSpec& p, std::vector<std::string>& out) {
        "zero_stage 3 gathers weights unit by unit: overlap_param_gather false is not supported");
   need(d.zero_stage != 0 || !d.overlap_param_gather,
        "overlap_param_gather needs zero_stage 1 to 3: with 0 every replica has all weights");
-  need(d.bucket_parameters == 0 || d.by_bucket(),
-       "bucket_parameters needs zero_stage 0 or 1 with overlap_grad_reduce or overlap_param_gather");
+  need(
+      d.bucket_parameters == 0 || d.by_bucket(),
+      "bucket_parameters needs zero_stage 0 or 1 with overlap_grad_reduce or overlap_param_gather");
   need(d.shards_weights() || d.reshard_after_forward,
        fmt::format("reshard_after_forward false needs zero_stage 3, found {}", d.zero_stage));
-  need(d.reshard_after_forward || !d.shards_weights() || p.pipeline_parallel == 1,
-       fmt::format("reshard_after_forward false keeps weights from a forward to its backward, which "
-                   "pipeline_parallel {} overlaps with other micro-batches': use zero_stage 2 with "
-                   "overlap_param_gather, which keeps them for the whole step",
-                   p.pipeline_parallel));
+  need(
+      d.reshard_after_forward || !d.shards_weights() || p.pipeline_parallel == 1,
+      fmt::format("reshard_after_forward false keeps weights from a forward to its backward, which "
+                  "pipeline_parallel {} overlaps with other micro-batches': use zero_stage 2 with "
+                  "overlap_param_gather, which keeps them for the whole step",
+                  p.pipeline_parallel));
   need(d.gather_dtype == GatherDtype::kBf16 ||
            (d.shards_weights() && weight_dtype(p.precision) != Dtype::kBf16),
        "gather_dtype fp8 needs zero_stage 3 and a precision with 8-bit weights");

@@ -8,8 +8,8 @@ using namespace orrery;
 namespace {
 
 // Llama with 4 layers on 4 GPUs. Parameters of a layer: q, kv and o 3 x 256 x 256, gate and up
-// 256 x 1408, down 704 x 256, two norms of 256: 737,792, a multiple of 4 shards x 128. Embedding and
-// head 1024 x 256 each; the head's group has the final norm: 262,400, padded to 262,656.
+// 256 x 1408, down 704 x 256, two norms of 256: 737,792, a multiple of 4 shards x 128. Embedding
+// and head 1024 x 256 each; the head's group has the final norm: 262,400, padded to 262,656.
 constexpr int64_t kLayer = 737792, kEmbedding = 262144, kHead = 262656;
 constexpr int64_t kPadded = 4 * kLayer + kEmbedding + kHead;
 constexpr int64_t kParameters = kPadded - 256;

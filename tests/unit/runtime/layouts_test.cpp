@@ -146,9 +146,9 @@ TEST_CASE("layouts: buckets reduced and gathered beside the passes", "[runtime]"
                        .more = {"/plan/overlap_expert_parallel=true"},
                        .dp = with(zero(1), both)});
   same_as_single_rank({.data = 4, .dp = with(zero(1), [](DataParallelSpec& d) {
-                         d.overlap_param_gather = true;
-                         d.shard_group = 2;
-                       })});
+                                    d.overlap_param_gather = true;
+                                    d.shard_group = 2;
+                                  })});
 }
 
 TEST_CASE("layouts: gradients reduced in BF16 are near", "[runtime]") {
