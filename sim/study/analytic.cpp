@@ -16,6 +16,11 @@ double fastest(const OpTiming& t) {
 
 bool is_compute(StreamKind s) { return s == StreamKind::kCompute || s == StreamKind::kComputeAux; }
 
+bool is_stage_output(const StageGraph& g, const Op& op) {
+  return op.phase == Phase::kForward && op.outputs > 0 && g.act_out.valid() &&
+         g.outputs(op)[0] == g.act_out;
+}
+
 const Block* find_block(const RankClass& c, BlockKind kind) {
   for (const Block& b : c.blocks)
     if (b.kind == kind) return &b;
@@ -31,6 +36,8 @@ PlanSpec layer_by_layer(const StudySpec& s) {
   p.virtual_pipeline = 1;
   p.global_batch = p.data_parallel * p.micro_batch;
   p.schedule = ScheduleKind::k1F1B;
+  // Which layers are recomputed depends on the split when it is the first ones of each stage.
+  if (p.recompute.full == FullRecompute::kBlock) p.recompute.full = FullRecompute::kNone;
   return p;
 }
 
@@ -57,7 +64,9 @@ int at_stage(const ScheduleShape::Rank& rank, int chunk) {
 
 ScheduleShape schedule_shape(const PlanSpec& plan) {
   ScheduleShape shape;
-  for (const RankSchedule& s : make_schedules(plan, {})) {
+  // The order of ZB-V depends on the costs of the stages; how much of what there is does not.
+  shape.known_order = plan.schedule != ScheduleKind::kZbV;
+  for (const RankSchedule& s : make_schedules(plan, ChunkTimes{})) {
     const std::size_t n = s.stage_of_chunk.size();
     ScheduleShape::Rank rank;
     rank.stages = s.stage_of_chunk;
@@ -84,6 +93,11 @@ ScheduleShape schedule_shape(const PlanSpec& plan) {
     }
     shape.ranks.push_back(std::move(rank));
   }
+  shape.local.resize(static_cast<std::size_t>(plan.stages()));
+  for (const ScheduleShape::Rank& r : shape.ranks)
+    for (int s : r.stages)
+      if (std::find(r.stages.begin(), r.stages.end(), s + 1) != r.stages.end())
+        shape.local[static_cast<std::size_t>(s)] = true;
   return shape;
 }
 
@@ -119,10 +133,13 @@ struct AnalyticCosts::Run {
       if (!weights && op.phase == Phase::kWeight) continue;
       double& stream = streams[static_cast<std::size_t>(p.stream)];
       for (TensorId t : graph.inputs(op)) stream = std::max(stream, tensors[t.v]);
-      for (TensorId t : graph.outputs(op))
-        if (t == out) out_start = stream;
-      stream += fastest(timing[i.arg]);
-      for (TensorId t : graph.outputs(op)) tensors[t.v] = stream;
+      const double end = stream + fastest(timing[i.arg]);
+      for (TensorId t : graph.outputs(op)) tensors[t.v] = end;
+      // The sum that leaves a stage is part of the next norm when the next layer is on it.
+      if (is_stage_output(graph, op))
+        out_start = stream;
+      else
+        stream = end;
     }
   }
   double compute_end() const { return streams[static_cast<std::size_t>(StreamKind::kCompute)]; }
@@ -153,6 +170,7 @@ void AnalyticCosts::add_layer(const ExecPlan& plan, const std::vector<OpTiming>&
       if (i.kind != Instr::Kind::kLaunch) continue;
       const PlanOp& p = plan.ops[i.arg];
       const Op& op = g.ops[p.graph_op];
+      if (is_stage_output(g, op)) continue;
       const double t = fastest(alone[i.arg]);
       if (is_compute(p.stream)) {
         (is_forward ? l.compute_forward : l.compute_backward) += t;
@@ -190,8 +208,9 @@ AnalyticCosts::AnalyticCosts(const StudySpec& study) {
   sums_.emplace_back();
   for (std::size_t s = 0; s < plan.classes.size(); ++s) {
     add_layer(plan, alone, paired, s);
-    layers_.back().optimizer = optimizer_seconds(plan, plan.classes[s], input) *
-                               static_cast<double>(reference.data_parallel);
+    layers_.back().optimizer =
+        optimizer_seconds(plan, plan.classes[s], input) *
+        static_cast<double>(reference.zero_stage == 0 ? 1 : reference.data_parallel);
     if (plan.stages[s].grad_out.valid()) late_ = std::min(late_, layers_.back().late);
   }
   // Again with what the layer before keeps the compute stream busy with.
@@ -209,7 +228,7 @@ AnalyticCosts::Stage AnalyticCosts::stage(std::size_t first, std::size_t end) co
   Stage s;
   for (const auto part : kParts) s.*part = sums_[end].*part - sums_[first].*part;
   if (first == end) return s;
-  s.forward_out = s.forward - layers_[end - 1].forward + layers_[end - 1].forward_out + hop_;
+  s.forward_out = s.forward - layers_[end - 1].forward + layers_[end - 1].forward_out;
   s.forward += layers_[end - 1].forward_end - layers_[end - 1].forward;
   s.late = layers_[first].late;
   // Nothing of an earlier layer keeps the first one waiting.
@@ -229,8 +248,10 @@ AnalyticStep AnalyticCosts::step(const PlanSpec& plan, const ScheduleShape& shap
     if (i + 1 == plan.layers_per_stage.size()) layer = layers_.size();
     stages.push_back(stage(first, layer));
     head.push_back(to), tail.push_back(from);
-    to += stages.back().forward_out;
-    from += (shape.splits_backward ? stages.back().input : stages.back().backward) + hop_;
+    // A rank that holds both stages need not send.
+    const double hop = shape.local[i] ? 0 : hop_;
+    to += stages.back().forward_out + hop;
+    from += (shape.splits_backward ? stages.back().input : stages.back().backward) + hop;
   }
   for (const ScheduleShape::Rank& r : shape.ranks)
     for (int s : r.stages) ++copies[static_cast<std::size_t>(s)];
@@ -277,7 +298,8 @@ AnalyticStep AnalyticCosts::step(const PlanSpec& plan, const ScheduleShape& shap
     if (rank.last_in_full) late += last.late;
     const double before = head[static_cast<std::size_t>(at_stage(rank, rank.first_chunk))];
     const double after = tail[static_cast<std::size_t>(at_stage(rank, rank.last_chunk))];
-    t.bubble_s = before + (rank.last_in_pair ? 0 : std::max(0.0, after - late));
+    const bool has_tail = shape.known_order && !rank.last_in_pair;
+    t.bubble_s = before + (has_tail ? std::max(0.0, after - late) : 0);
     t.step_s = t.work_s + t.bubble_s + t.optimizer_s;
     if (t.step_s > best.step_s) best = t;
   }

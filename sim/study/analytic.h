@@ -41,7 +41,9 @@ struct ScheduleShape {
     bool last_in_pair = false;          // ... and a forward
   };
   std::vector<Rank> ranks;
+  std::vector<bool> local;       // per stage: a rank holds it and the next
   bool splits_backward = false;  // anywhere
+  bool known_order = true;       // of the calls; else only their numbers hold
 };
 ScheduleShape schedule_shape(const PlanSpec& plan);
 
