@@ -6,6 +6,7 @@
 #include <mutex>
 
 #if ORRERY_HAS_TBB
+#include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/task_arena.h>
 #endif
@@ -108,6 +109,9 @@ std::vector<SweepPoint> sweep(const SweepSpec& spec, const std::string& data_roo
     if (spec.progress) spec.progress(done);
   };
 #if ORRERY_HAS_TBB
+  // More threads than cores are allowed, if they are asked for.
+  const oneapi::tbb::global_control limit(oneapi::tbb::global_control::max_allowed_parallelism,
+                                          static_cast<std::size_t>(std::max(1, spec.threads)));
   oneapi::tbb::task_arena arena(spec.threads);
   arena.execute([&] {
     oneapi::tbb::parallel_for(std::size_t{0}, n, run, oneapi::tbb::simple_partitioner());
