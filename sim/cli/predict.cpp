@@ -34,6 +34,7 @@ void predict_verb(const PredictArguments& a) {
   if (a.fidelity == "chunk") options.collectives = CollectiveTier::kChunk;
   options.allow_oom = a.allow_oom;
   options.fast_forward = !a.no_fast_forward;
+  options.explain_memory = true;
   options.record = !a.trace.empty();
   const ProgressMode mode = a.quiet                ? ProgressMode::kQuiet
                             : a.progress == "json" ? ProgressMode::kJson

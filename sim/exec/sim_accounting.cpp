@@ -9,6 +9,12 @@
 
 namespace orrery {
 
+void SimEngine::sample_memory(const Actor& a) {
+  MemorySample s{now_, a.held, {}};
+  std::copy(std::begin(a.by_kind), std::end(a.by_kind), s.by_kind.begin());
+  trace_.memory_timeline[a.program].push_back(s);
+}
+
 void SimEngine::allocate(uint32_t actor, int stream, const StreamInstr& i) {
   Actor& a = actors_[actor];
   const Stream& s = a.streams[stream];
@@ -23,7 +29,7 @@ void SimEngine::allocate(uint32_t actor, int stream, const StreamInstr& i) {
     std::copy(std::begin(a.by_kind), std::end(a.by_kind), std::begin(m.by_kind));
     m.peak_op = a.last_launched;
   }
-  if (options_.record) trace_.memory_timeline[a.program].push_back({now_, a.held});
+  if (options_.record) sample_memory(a);
 }
 
 void SimEngine::release(Actor& a, int stream, const StreamInstr& i) {
@@ -33,7 +39,7 @@ void SimEngine::release(Actor& a, int stream, const StreamInstr& i) {
   if (t.readers > 1 && --a.reads_left[s.reads[role] + i.arg] > 0) return;
   a.held -= Bytes(t.bytes);
   a.by_kind[t.kind] -= Bytes(t.bytes);
-  if (options_.record) trace_.memory_timeline[a.program].push_back({now_, a.held});
+  if (options_.record) sample_memory(a);
 }
 
 // A gap on the compute stream inside a call is exposed communication when an all-to-all ended it.

@@ -3,6 +3,7 @@
 
 #include <functional>
 
+#include "sim/exec/sim_noise.h"
 #include "sim/exec/sim_timing.h"
 #include "sim/exec/trace.h"
 
@@ -10,6 +11,7 @@ namespace orrery {
 
 enum class Folding : uint8_t {
   kFolded,    // one rank stands for its class
+  kSampled,   // SimNoise::ranks of each class run, and meet in all its collectives
   kUnfolded,  // every rank runs
 };
 
@@ -36,6 +38,7 @@ struct SimOptions {
   int64_t gpus_per_node = 8;
   int64_t expert_parallel = 1;
   ExpertLoad load;  // used when its cv is positive
+  SimNoise noise;   // used when its ranks are positive: as many as run of each class
   // Called now and then with the ops done and the ops in all.
   std::function<void(int64_t, int64_t)> progress;
 };

@@ -24,7 +24,7 @@ SimEngine::SimEngine(const ExecPlan& plan, const std::vector<OpTiming>& timing,
   index_ops(timing);
   for (std::size_t c = 0; c < plan.classes.size(); ++c)
     programs_.push_back(stream_program(plan, c));
-  if (options.folding == Folding::kUnfolded)
+  if (options.folding != Folding::kFolded)
     for (const StreamProgram& p : programs_) quiet_.push_back(without_memory(p));
   index_tensors();
   make_actors();
@@ -34,9 +34,9 @@ SimEngine::SimEngine(const ExecPlan& plan, const std::vector<OpTiming>& timing,
   trace_.memory.resize(plan.classes.size());
   trace_.host_wait.resize(plan.classes.size());
   if (options.record) trace_.memory_timeline.resize(plan.classes.size());
-  // Records need every event, and neither loads drawn per call nor a host that lags repeat.
+  // Records need every event, and loads drawn per call never repeat.
   if (options.fast_forward && !options.record && options.load.cv <= 0 &&
-      options.host_issue <= Picos(0))
+      options.noise.op_jitter <= 0)
     forward_ = std::make_unique<FastForward>(plan);
 }
 
@@ -77,7 +77,9 @@ void SimEngine::index_tensors() {
 void SimEngine::make_actors() {
   for (uint32_t c = 0; c < plan_.classes.size(); ++c) {
     const RankClass& cls = plan_.classes[c];
-    const int64_t ranks = options_.folding == Folding::kFolded ? 1 : cls.multiplicity;
+    const int64_t ranks = options_.folding == Folding::kFolded    ? 1
+                          : options_.folding == Folding::kSampled ? options_.noise.ranks
+                                                                  : cls.multiplicity;
     for (int64_t r = 0; r < ranks; ++r) {
       Actor a;
       a.program = c;
@@ -103,8 +105,12 @@ void SimEngine::make_rendezvous() {
   for (const Actor& a : actors_) {
     rendezvous_base_.push_back(static_cast<uint32_t>(rendezvous_of_.size()));
     for (const Communicator& c : plan_.classes[a.program].communicators) {
-      const bool unfolded = options_.folding == Folding::kUnfolded;
-      const int64_t group = unfolded ? plan_.group_of(c, a.replica) : 0;
+      // Sampled ranks are all members of one group, except that each has its own pipeline.
+      const bool pipeline = c.kind == CommKind::kForwardP2p || c.kind == CommKind::kBackwardP2p ||
+                            c.kind == CommKind::kEmbedding;
+      const int64_t group = options_.folding == Folding::kUnfolded ? plan_.group_of(c, a.replica)
+                            : pipeline                             ? a.replica
+                                                                   : 0;
       const auto [it, fresh] =
           groups.try_emplace({c.kind, c.key, group}, static_cast<int32_t>(rendezvous_.size()));
       if (fresh) rendezvous_.emplace_back();
@@ -331,13 +337,14 @@ int64_t SimEngine::full_time(uint32_t flight) const {
 // How much longer an op that could start now waits for the hosts of its ranks to issue it.
 Picos SimEngine::host_lag(uint32_t index) {
   if (options_.host_issue <= Picos(0)) return {};
+  const Picos now = forward_ ? now_ + forward_->skipped() : now_;
   Picos issued;
   const auto look_at = [&](uint32_t actor, int stream) {
     const Actor& a = actors_[actor];
     const Picos at = a.streams[stream].issued;
     issued = std::max(issued, at);
     if (stream == kCompute && accounts(a))
-      trace_.host_wait[a.program] += std::max(Picos(0), at - now_);
+      trace_.host_wait[a.program] += std::max(Picos(0), at - now);
   };
   const int32_t r = flights_[index].rendezvous;
   if (r < 0)
@@ -345,20 +352,38 @@ Picos SimEngine::host_lag(uint32_t index) {
   else
     for (const Participant& p : rendezvous_[static_cast<std::size_t>(r)].here)
       look_at(p.actor, p.stream);
-  return std::max(Picos(0), issued - now_);
+  const Picos lag = std::max(Picos(0), issued - now);
+  if (lag > Picos(0)) ++host_lags_;
+  return lag;
 }
 
-// The rank's own load stretches the work that grows with its expert rows.
+// What makes ranks unequal stretches the work of one rank, and the collectives that it is in.
 Picos SimEngine::scaled(uint32_t index, Picos duration) const {
-  if (options_.load.cv <= 0) return duration;
+  if (options_.noise.ranks == 0 && options_.load.cv <= 0) return duration;
   const Flight& f = flights_[index];
-  if (!ops_[f.op].row_proportional) return duration;
   const PlanOp& p = plan_.ops[f.op];
   const Op& op = plan_.graph_op(p);
   const Actor& a = actors_[index / kStreams];
   const uint32_t call = a.streams[index % kStreams].call;
-  const double factor = options_.load.factor(a.replica, op.layer, call, p.role);
-  return Picos(std::llround(static_cast<double>(duration.count()) * factor));
+  double factor = 1;
+  if (options_.load.cv > 0 && ops_[f.op].row_proportional)
+    factor = options_.load.factor(a.replica, op.layer, call, p.role);
+  if (const SimNoise& n = options_.noise; n.ranks > 0) {
+    if (op_resource(op.kind) == Resource::kCompute) {
+      factor *= n.compute_factor(a.program, a.replica) * n.jitter(a.program, a.replica, call, f.op);
+      if (ops_[f.op].row_proportional) factor *= n.rows_factor(op.layer, a.replica);
+    } else if (f.rendezvous < 0) {
+      factor *= n.network_factor(a.program, a.replica);
+    } else {
+      double slowest = 1;
+      for (const Participant& m : rendezvous_[static_cast<std::size_t>(f.rendezvous)].here)
+        slowest =
+            std::max(slowest, n.network_factor(actors_[m.actor].program, actors_[m.actor].replica));
+      factor *= slowest;
+    }
+  }
+  return factor == 1 ? duration
+                     : Picos(std::llround(static_cast<double>(duration.count()) * factor));
 }
 
 // Looks at what changed during this time stamp: new ops get a finish time, running ones whose
@@ -427,17 +452,7 @@ double ExpertLoad::factor(int64_t replica, int layer, uint32_t call, Role role) 
   uint64_t x = seed ^ (static_cast<uint64_t>(replica) << 32) ^
                (static_cast<uint64_t>(static_cast<uint32_t>(layer)) << 16) ^
                (static_cast<uint64_t>(call) << 4) ^ static_cast<uint64_t>(role);
-  // Sum of twelve uniforms less six: normal to well beyond what 64 ranks draw. SplitMix64.
-  double z = -6;
-  for (int i = 0; i < 12; ++i) {
-    x += 0x9e3779b97f4a7c15ULL;
-    uint64_t h = x;
-    h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    h = (h ^ (h >> 27)) * 0x94d049bb133111ebULL;
-    h ^= h >> 31;
-    z += static_cast<double>(h >> 11) * 0x1.0p-53;
-  }
-  return std::max(0.0, 1 + cv * z);
+  return std::max(0.0, 1 + cv * normal_from(x));
 }
 
 StepTrace simulate(const ExecPlan& plan, const std::vector<OpTiming>& timing,

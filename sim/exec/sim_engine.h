@@ -128,6 +128,7 @@ class SimEngine {
 
   void allocate(uint32_t actor, int stream, const StreamInstr& i);
   void release(Actor& a, int stream, const StreamInstr& i);
+  void sample_memory(const Actor& a);
   void account(Actor& a, const Flight& f);
   void account_tail(Actor& a);
   [[noreturn]] void report_stuck() const;
@@ -155,6 +156,7 @@ class SimEngine {
   std::vector<uint32_t> dirty_, started_;
   Picos now_;
   int64_t reported_ = 0;
+  int64_t host_lags_ = 0;  // ops that waited for their host so far
   StepTrace trace_;
   std::unique_ptr<FastForward> forward_;  // null: every event is simulated
 };

@@ -108,11 +108,12 @@ void FastForward::describe_actor(const SimEngine& e, std::size_t actor,
     for (uint32_t k = 0; k < n; ++k) out.push_back(a.events[p.event_base[c] + k]);
   };
 
-  out.insert(out.end(), {w.region->begin, a.in_flight, a.load, a.woken_by, a.queued_stream,
-                         a.queued_stream < 0 ? 0 : a.queued_op, relative(a.compute_until),
-                         call(a.compute_call), call(a.comm_call),
-                         call(a.comm_call) < 0 ? 0 : relative(a.comm_since),
-                         a.gradient_wait.count(), a.held.count()});
+  out.insert(out.end(), {w.region->begin, a.in_flight, a.load, a.queued_stream,
+                         a.queued_stream < 0 ? 0 : a.queued_op});
+  if (e.accounts(a))
+    out.insert(out.end(), {a.woken_by, relative(a.compute_until), call(a.compute_call),
+                           call(a.comm_call), call(a.comm_call) < 0 ? 0 : relative(a.comm_since),
+                           a.gradient_wait.count(), a.held.count()});
   for (Bytes b : a.by_kind) out.push_back(b.count());
   for (int k = 0; k < kStreams; ++k) {
     const auto& s = a.streams[k];
@@ -121,9 +122,10 @@ void FastForward::describe_actor(const SimEngine& e, std::size_t actor,
     out.insert(out.end(), {s.pos, s.last_op});
     if (s.call >= w.region->end) event_range(s.call);
     if ((a.in_flight & (1u << k)) == 0) continue;
+    // Which member of a collective came last decides nothing.
     const auto& f = e.flights_[a.flight[k]];
-    out.insert(out.end(),
-               {a.flight[k], relative(f.start), relative(f.finish), f.op, f.rendezvous, f.full});
+    out.insert(out.end(), {relative(f.start), relative(f.finish), f.full, f.rendezvous,
+                           f.rendezvous < 0 ? f.op : 0});
   }
   for (uint32_t c = w.first; c <= w.last; ++c) event_range(c);
   const RankClass& cls = e.plan_.classes[a.program];
@@ -148,18 +150,40 @@ void FastForward::describe(const SimEngine& e, State& s) const {
   s.period = period_;
   s.time = e.now_;
   s.events = e.trace_.events;
+  s.host_lags = e.host_lags_;
   s.account = e.trace_.time;
   s.words.clear();
   for (std::size_t i = 0; i < e.actors_.size(); ++i) describe_actor(e, i, s.words);
   constexpr int kGradient = static_cast<int>(StreamKind::kGradient);
+  std::vector<int64_t> members;
   for (const auto& r : e.rendezvous_) {
-    s.words.push_back(static_cast<int64_t>(r.here.size()));
-    for (const auto& p : r.here) {
-      s.words.insert(s.words.end(), {p.actor, p.stream});
-      if (p.stream == kGradient)
-        s.words.push_back((e.actors_[p.actor].streams[kGradient].launched - e.now_).count());
+    members.clear();
+    for (const auto& p : r.here) members.push_back(int64_t{p.actor} * kStreams + p.stream);
+    std::sort(members.begin(), members.end());
+    s.words.push_back(static_cast<int64_t>(members.size()));
+    for (const int64_t m : members) {
+      s.words.push_back(m);
+      if (m % kStreams == kGradient)
+        s.words.push_back(
+            (e.actors_[static_cast<std::size_t>(m / kStreams)].streams[kGradient].launched - e.now_)
+                .count());
     }
   }
+}
+
+// Hosts that held nothing back and get further ahead with every period will hold nothing back.
+bool FastForward::hosts_keep_up(const SimEngine& e, const State& then) const {
+  if (e.options_.host_issue <= Picos(0)) return true;
+  if (e.host_lags_ != then.host_lags) return false;
+  const int64_t periods = period_ - then.period;
+  for (std::size_t i = 0; i < windows_.size(); ++i) {
+    const Window& w = windows_[i];
+    const std::vector<uint32_t>& issued = e.programs_[e.actors_[i].program].issue_base;
+    const uint32_t first = w.region->begin;
+    const int64_t kernels = issued[first + w.region->period] - issued[first];
+    if (e.options_.host_issue * (kernels * periods) > e.now_ - then.time) return false;
+  }
+  return true;
 }
 
 // How often `periods` more fit into every actor's region.
@@ -203,7 +227,7 @@ void FastForward::compare(SimEngine& e) {
   }
   describe(e, now);
   for (auto then = past_.rbegin(); then != past_.rend(); ++then) {
-    if (then->words != now.words) continue;
+    if (then->words != now.words || !hosts_keep_up(e, *then)) continue;
     const int64_t cycles = cycles_left(e, now.period - then->period);
     if (cycles > 0) jump(e, *then, cycles);
     past_.clear();

@@ -40,6 +40,7 @@ class FastForward {
     int64_t period = 0;  // number of the period
     Picos time;
     int64_t events = 0;
+    int64_t host_lags = 0;
     std::vector<ClassTime> account;
     std::vector<int64_t> words;
   };
@@ -60,6 +61,7 @@ class FastForward {
   void describe(const SimEngine& e, State& s) const;
   void describe_actor(const SimEngine& e, std::size_t actor, std::vector<int64_t>& out) const;
   void compare(SimEngine& e);
+  bool hosts_keep_up(const SimEngine& e, const State& then) const;
   int64_t cycles_left(const SimEngine& e, int64_t periods) const;
   void jump(SimEngine& e, const State& then, int64_t cycles);
   void move_actor(SimEngine& e, std::size_t actor, int64_t periods) const;

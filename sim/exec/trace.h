@@ -1,6 +1,7 @@
 // What running an ExecPlan for one step yields, whichever backend ran it.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "sim/graph/exec_plan.h"
@@ -19,6 +20,7 @@ struct OpRecord {
 struct MemorySample {
   Picos time;
   Bytes total;
+  std::array<Bytes, kBufferKinds> by_kind;
 };
 
 // Where the time of a class's compute stream goes. The parts sum to the step exactly.

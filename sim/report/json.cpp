@@ -35,6 +35,45 @@ Json memory_json(const StageMemory& m) {
   return j;
 }
 
+Json allocator_json(const AllocatorStats& a) {
+  return {{"peak_allocated_GiB", gib(a.peak_allocated)},
+          {"peak_reserved_GiB", gib(a.peak_reserved)},
+          {"fragmentation", a.fragmentation},
+          {"segments", a.segments},
+          {"retries", a.retries},
+          {"out_of_memory", a.out_of_memory}};
+}
+
+Json verdict_json(const Prediction& p) {
+  const MemoryVerdict& v = p.verdict;
+  Json j = {{"fits", v.fits()},
+            {"pipeline_rank", v.rank_class},
+            {"peak_GiB", gib(v.peak)},
+            {"capacity_GiB", gib(v.capacity)},
+            {"margin_GiB", gib(v.margin())},
+            {"outside_allocator_GiB", gib(v.outside)}};
+  if (v.allocator.peak_reserved > Bytes(0)) {
+    j["pytorch_allocator"] = allocator_json(v.allocator);
+    j["pytorch_allocator_expandable_segments"] = allocator_json(v.expandable);
+  }
+  for (const MemoryAdvice& a : p.advice)
+    j["advice"].push_back({{"change", a.change},
+                           {"peak_GiB", gib(a.peak)},
+                           {"step_time_s", seconds(a.step)},
+                           {"fits", a.peak <= v.capacity}});
+  return j;
+}
+
+Json noise_json(const Prediction& p) {
+  Json j = {{"simulated_ranks", p.noise->simulated_ranks},
+            {"equal_ranks_step_s", seconds(p.noise->without)}};
+  j["parts"] = Json::array();
+  for (const NoiseCost& c : p.noise->parts)
+    j["parts"].push_back({{"name", c.name}, {"extra_s", seconds(c.step - p.noise->without)}});
+  j["extra_s"] = seconds(p.trace.step - p.noise->without);
+  return j;
+}
+
 Json phase_json(const PhaseCost& c) {
   return {{"name", c.name}, {"tokens", c.tokens},     {"gpu_hours", c.gpu_hours},
           {"days", c.days}, {"cost_usd", c.cost_usd}, {"confidence", c.confidence},
@@ -72,6 +111,8 @@ Json result_json(const Prediction& p) {
   double most = 0;
   for (const StageMemory& m : p.memory) most = std::max(most, gib(m.memory.peak));
   j["highest_peak_memory_GiB"] = most;
+  j["memory_verdict"] = verdict_json(p);
+  if (p.noise) j["noise"] = noise_json(p);
   for (const PhaseCost& c : p.phases) j["phases"].push_back(phase_json(c));
   j["gpu_hours"] = p.gpu_hours;
   j["days"] = p.days;

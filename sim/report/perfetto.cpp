@@ -74,8 +74,12 @@ class Writer {
       for (const MemorySample& s : p_.trace.memory_timeline[c]) {
         if (s.time < next) continue;
         next = s.time + kStep;
-        event(R"({{"ph":"C","name":"memory","pid":{},"tid":0,"ts":{},"args":{{"GiB":{:.3f}}}}})", c,
-              us(s.time), gib(s.total));
+        std::string kinds;
+        for (std::size_t k = 0; k < s.by_kind.size(); ++k)
+          kinds += fmt::format(R"({}"{}":{:.3f})", k == 0 ? "" : ",", kBufferKindNames[k],
+                               gib(s.by_kind[k]));
+        event(R"({{"ph":"C","name":"memory, GiB","pid":{},"tid":0,"ts":{},"args":{{{}}}}})", c,
+              us(s.time), kinds);
       }
     }
   }

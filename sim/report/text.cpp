@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "sim/base/text.h"
 #include "sim/report/json.h"
 
@@ -119,6 +121,41 @@ std::string memory_section(const Prediction& p) {
          t.str();
 }
 
+std::string verdict_section(const Prediction& p) {
+  const MemoryVerdict& v = p.verdict;
+  const AllocatorStats& a = v.allocator;
+  std::string out = fmt::format("  {}: rank {} has {:.1f} GiB {} ({:.1f} %)\n",
+                                v.fits() ? "fits" : "does not fit", v.rank_class,
+                                std::abs(gib(v.margin())), v.fits() ? "to spare" : "too much",
+                                100 * std::abs(gib(v.margin()) / gib(v.capacity)));
+  if (a.peak_reserved == Bytes(0)) return out;
+  const auto reserved = [&](const AllocatorStats& s) { return gib(s.peak_reserved + v.outside); };
+  out += fmt::format(
+      "  with PyTorch's allocator {:.1f} GiB reserved ({:.1f} % unused at that peak{}), with "
+      "expandable segments {:.1f}; {:.1f} of them outside the allocator\n",
+      reserved(a), 100 * a.fragmentation, a.out_of_memory ? "; more than there is" : "",
+      reserved(v.expandable), gib(v.outside));
+  return out;
+}
+
+std::string noise_section(const Prediction& p) {
+  if (!p.noise) return "";
+  const NoiseReport& n = *p.noise;
+  Table t;
+  const auto row = [&](const std::string& name, Picos step) {
+    const double extra = seconds(step - n.without);
+    t.row({name, fmt::format("{:+.3f} s", extra),
+           fmt::format("{:+.1f} %", 100 * extra / seconds(n.without))});
+  };
+  t.row({"equal ranks", fmt::format("{:.3f} s", seconds(n.without))});
+  for (const NoiseCost& c : n.parts) row(c.name, c.step);
+  t.rule();
+  row("all together", p.trace.step);
+  return fmt::format("\nUnequal ranks ({} of each pipeline position simulated)\n",
+                     n.simulated_ranks) +
+         t.str();
+}
+
 std::string cost_section(const Prediction& p) {
   if (p.phases.empty()) return "";
   Table t;
@@ -154,7 +191,7 @@ std::string published_section(const Prediction& p) {
 
 std::string text_report(const Prediction& p) {
   std::string out = header(p) + step_section(p) + breakdown_section(p) + memory_section(p) +
-                    cost_section(p) + published_section(p);
+                    verdict_section(p) + noise_section(p) + cost_section(p) + published_section(p);
   for (const std::string& w : p.warnings) out += "\nwarning: " + w;
   if (!p.warnings.empty()) out += "\n";
   return out;

@@ -20,7 +20,7 @@ using json::Node;
 using json::Reader;
 
 // Members that may name a file.
-constexpr std::array<std::string_view, 6> kReferences = {"model", "cluster", "plan",
+constexpr std::array<std::string_view, 7> kReferences = {"model", "cluster", "plan",    "noise",
                                                          "stack", "price",   "training"};
 
 std::vector<PhaseSpec> read_phases(Reader& r, int64_t plan_sequence) {
@@ -156,6 +156,7 @@ StudySpec read_study(const Node& root, const std::string& path) {
   s.usd_per_gpu_hour = read_price(r);
   if (const Node* training = r.raw("training"))
     s.training = read_training(*training, "/training", diagnostics);
+  if (r.has("noise")) s.noise = read_noise(r.object("noise"));
   s.phases = read_phases(r, s.plan.sequence_length);
   if (!s.phases.empty() && !s.usd_per_gpu_hour)
     r.fail("", "there are \"phases\" to price, but no \"price\"");

@@ -8,6 +8,7 @@
 
 #include "sim/spec/cluster.h"
 #include "sim/spec/model.h"
+#include "sim/spec/noise.h"
 #include "sim/spec/plan.h"
 #include "sim/spec/stack.h"
 #include "sim/spec/training.h"
@@ -52,6 +53,7 @@ struct StudySpec {
   ClusterSpec cluster;
   PlanSpec plan;
   StackSpec stack;
+  NoiseSpec noise;        // none when the experiment has none
   TrainingSpec training;  // defaults when the experiment has none
   std::optional<Sourced> usd_per_gpu_hour;
   std::vector<PhaseSpec> phases;

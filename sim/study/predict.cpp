@@ -98,28 +98,35 @@ void rates(Prediction& p) {
   p.mfu = {p.tflops_per_gpu.causal / peak, p.tflops_per_gpu.non_causal / peak};
 }
 
+// What a plan that does not fit could change, each with the peak that it was simulated to have.
+std::string advice_text(const Prediction& p) {
+  std::string out;
+  for (const MemoryAdvice& a : p.advice)
+    out += fmt::format("\n  {}: {:.1f} GiB ({:+.1f}), step {:.3f} s{}", a.change, gib(a.peak),
+                       gib(a.peak) - gib(p.verdict.peak), seconds(a.step),
+                       a.peak <= p.verdict.capacity ? ", fits" : "");
+  return out.empty() ? out : "; simulated changes that help:" + out;
+}
+
 void check_memory(Prediction& p, const ExecPlan& plan, const PredictOptions& options) {
-  const double capacity = p.study.cluster.node.gpu.hbm_capacity_GiB.value;
-  const StageMemory* worst = nullptr;
   for (std::size_t i = 0; i < plan.classes.size(); ++i) {
     const ClassMemory& m = p.trace.memory[i];
     p.memory.push_back({static_cast<int>(i), plan.classes[i].stage_of_chunk, m,
                         m.peak_op == UINT32_MAX ? "" : plan.op_name(m.peak_op)});
   }
-  for (const StageMemory& m : p.memory)
-    if (worst == nullptr || m.memory.peak > worst->memory.peak) worst = &m;
-  if (worst == nullptr || gib(worst->memory.peak) <= capacity) return;
+  p.verdict = memory_verdict(p.study, p.trace);
+  if (options.explain_memory) replay_allocators(p.verdict, plan);
+  if (p.verdict.fits()) return;
+  if (options.explain_memory) p.advice = memory_advice(p.study, p.verdict.peak);
+  const StageMemory& worst = p.memory[p.verdict.rank_class];
   const auto largest = static_cast<std::size_t>(
-      std::max_element(std::begin(worst->memory.by_kind), std::end(worst->memory.by_kind)) -
-      std::begin(worst->memory.by_kind));
+      std::max_element(std::begin(worst.memory.by_kind), std::end(worst.memory.by_kind)) -
+      std::begin(worst.memory.by_kind));
   const std::string message = fmt::format(
       "out of memory: pipeline rank {} peaks at {:.1f} GiB of {:g} GiB, at {}; the largest part is "
-      "{} with {:.1f} GiB ({})",
-      worst->rank, gib(worst->memory.peak), capacity, worst->peak_op, kBufferKindNames[largest],
-      gib(worst->memory.by_kind[largest]),
-      largest == static_cast<std::size_t>(BufferKind::kActivations)
-          ? "recompute more, or use more pipeline stages or a smaller micro-batch"
-          : "use more pipeline stages or more expert parallelism");
+      "{} with {:.1f} GiB{}",
+      worst.rank, gib(worst.memory.peak), p.study.cluster.node.gpu.hbm_capacity_GiB.value,
+      worst.peak_op, kBufferKindNames[largest], gib(worst.memory.by_kind[largest]), advice_text(p));
   if (!options.allow_oom) throw Infeasible(message);
   p.warnings.push_back(message);
 }
@@ -152,7 +159,7 @@ SimOptions sim_options(const StudySpec& study) {
 CompiledStudy compile_study(const StudySpec& study, CollectiveTier collectives) {
   CompiledStudy c{{study.model, study.plan, study.stack, study.cluster.node.gpus}, {}, {}, 1};
   c.plan = compile_plan(c.graph);
-  c.row_load = effective_row_load(study);
+  c.row_load = study.noise.has_expert_load ? 1 : effective_row_load(study);
   c.timing = time_ops(c.plan, {c.graph, study.cluster, collectives}, c.row_load);
   return c;
 }
@@ -169,7 +176,10 @@ Prediction predict(const StudySpec& study, const PredictOptions& options) {
   sim.record = options.record;
   sim.fast_forward = options.fast_forward;
   sim.progress = options.progress;
-  p.trace = simulate(compiled.plan, compiled.timing, sim);
+  if (study.noise.any())
+    p.noise = simulate_noise(study, compiled.plan, compiled.timing, sim, p.trace);
+  else
+    p.trace = simulate(compiled.plan, compiled.timing, sim);
   for (const ClassTime& t : p.trace.time) p.per_rank.push_back(breakdown_of(t));
   p.breakdown = mean(p.per_rank, p.trace.step);
   p.ops = p.trace.events;

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "sim/exec/sim_backend.h"
 #include "sim/study/experiment.h"
+#include "sim/study/memory.h"
+#include "sim/study/noise.h"
 
 namespace orrery {
 
@@ -50,6 +53,9 @@ struct Prediction {
   Breakdown breakdown;
   std::vector<Breakdown> per_rank;
   std::vector<StageMemory> memory;
+  MemoryVerdict verdict;
+  std::vector<MemoryAdvice> advice;  // when the plan does not fit
+  std::optional<NoiseReport> noise;  // when the experiment has noise; `trace` is with all of it
   double step_time_s = 0;
   double tokens_per_step = 0;
   double tokens_per_s_per_gpu = 0;
@@ -72,6 +78,8 @@ struct PredictOptions {
   std::function<void(int64_t, int64_t)> progress;  // see SimOptions
   CollectiveTier collectives = CollectiveTier::kFormula;
   bool allow_oom = false;  // report a plan that does not fit instead of refusing it
+  // Replays the allocator on the fullest rank and, when the plan does not fit, simulates changes.
+  bool explain_memory = false;
 };
 
 // Compiles, verifies and simulates one step and prices the phases. Throws Infeasible when the plan

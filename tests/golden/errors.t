@@ -35,7 +35,11 @@ $ orrery predict experiments/deepseek_v3 --set /plan/expert_parallel=48
 
 $ orrery predict experiments/deepseek_v3 --set /cluster/node/gpu/hbm_capacity_GiB=40
 ? 3
-! orrery: out of memory: pipeline rank 7 peaks at 62.0 GiB of 40 GiB, at layer 35 mlp(B) experts gate_up dgrad; the largest part is activations with 40.0 GiB (recompute more, or use more pipeline stages or a smaller micro-batch)
+! orrery: out of memory: pipeline rank 7 peaks at 62.0 GiB of 40 GiB, at layer 35 mlp(B) experts gate_up dgrad; the largest part is activations with 40.0 GiB; simulated changes that help:
+!   --set /plan/pipeline_parallel=32 --set /plan/data_parallel=64 --set /plan/layers_per_stage=[2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,1,1,1]: 53.2 GiB (-8.8), step 25.519 s
+!   --set /plan/recompute/attention=true: 57.3 GiB (-4.7), step 17.516 s
+!   --set /plan/recompute={"full":"uniform"}: 57.7 GiB (-4.3), step 24.353 s
+!   --set /plan/expert_parallel=128: 59.5 GiB (-2.5), step 17.127 s
 
 $ orrery compare experiments/deepseek_v3 experiments/deepseek_v3/config.json
 ? 65

@@ -47,6 +47,8 @@ $ orrery predict experiments/deepseek_v3
 >   13 (13, 2)        61.4      3.1       12.2        2.7         39.6            0.9        3.0
 >   14 (14, 1)        61.4      3.1       12.2        2.7         39.6            0.9        3.0
 >   15 (15, 0)        59.6      6.3       18.4        1.1         30.7            0.1        3.0
+>   fits: rank 7 has 17.1 GiB to spare (21.6 %)
+>   with PyTorch's allocator 75.5 GiB reserved (66.8 % unused at that peak), with expandable segments 68.3; 3.0 of them outside the allocator
 >
 > Training cost at $2 per GPU-hour
 >   phase                      tokens  GPU-hours  days     cost    confidence

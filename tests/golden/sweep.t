@@ -1,0 +1,35 @@
+$ orrery sweep experiments/tiny_moe_4_ranks --vary /plan/schedule=1f1b,dualpipe --vary /plan/layers_per_stage=[2,2],[3,1],[4,1]
+> /plan/schedule  /plan/layers_per_stage  step s  tokens/s/GPU  MFU %  peak GiB
+> 1f1b                             [2,2]   0.041        6204.3   0.03       1.5
+> 1f1b                             [3,1]   0.035        7301.6   0.04       1.5
+> 1f1b                             [4,1]       -             -      -         -  infeasible
+> dualpipe                         [2,2]   0.039        6621.6   0.03       1.5
+> dualpipe                         [3,1]   0.039        6608.1   0.03       1.5
+> dualpipe                         [4,1]       -             -      -         -  infeasible
+> /plan/schedule=1f1b /plan/layers_per_stage=[4,1]: experiments/tiny_moe_4_ranks/experiment.json: the plan cannot run:
+>   layers_per_stage sums to 5, but the model has 4 layers (num_hidden_layers)
+> /plan/schedule=dualpipe /plan/layers_per_stage=[4,1]: experiments/tiny_moe_4_ranks/experiment.json: the plan cannot run:
+>   layers_per_stage sums to 5, but the model has 4 layers (num_hidden_layers)
+
+$ orrery sweep experiments/tiny_moe_4_ranks --vary /plan/global_batch=8,16 --fidelity analytic --csv --threads 1
+> /plan/global_batch,outcome,step_time_s,tokens_per_s_per_gpu,mfu,peak_memory_GiB,cost_usd,note
+> 8,fits,0.02958639642069664,8652.625225453943,0.00044851513649142284,0,0,
+> 16,fits,0.05590447231269665,9158.480150499838,0.00047473649530913536,0,0,
+
+$ orrery sweep experiments/tiny_moe_4_ranks --vary plan/global_batch=8
+? 64
+! orrery: --vary plan/global_batch=8: expected /json/pointer=value,value,... for example --vary /plan/micro_batch=1,2,4
+
+$ orrery predict experiments/deepseek_v3 --fidelity analytic
+> DeepSeek-V3: analytic bound of plan deepseek_v3 on 2048 x H800, 256 nodes, 400G InfiniBand
+>
+>   step time, at least                 15.669 s
+>   tokens per second per GPU, at most    1960.6
+>   TFLOPS per GPU, at most                491.0
+>   MFU (causal), at most                49.65 %
+>
+>   of which, on pipeline rank 7       s
+>   work                          14.955
+>     of which compute            14.379
+>   bubble                         0.711
+>   optimizer                      0.003
