@@ -35,7 +35,12 @@ struct PortDemand {
   Resource resource = Resource::kCompute;
   bool collective = false;  // its channels hold SMs
 
-  auto operator<=>(const PortDemand&) const = default;
+  bool operator==(const PortDemand& o) const {
+    for (int p = 0; p < kPorts; ++p)
+      if (port[static_cast<std::size_t>(p)] != o.port[static_cast<std::size_t>(p)]) return false;
+    return beside_compute == o.beside_compute && resource == o.resource &&
+           collective == o.collective;
+  }
 };
 
 class PortStates {

@@ -210,7 +210,7 @@ AnalyticCosts::AnalyticCosts(const StudySpec& study) {
     add_layer(plan, alone, paired, s);
     layers_.back().optimizer =
         optimizer_seconds(plan, plan.classes[s], input) *
-        static_cast<double>(reference.zero_stage == 0 ? 1 : reference.data_parallel);
+        static_cast<double>(reference.dp.zero_stage == 0 ? 1 : reference.data_parallel);
     if (plan.stages[s].grad_out.valid()) late_ = std::min(late_, layers_.back().late);
   }
   // Again with what the layer before keeps the compute stream busy with.

@@ -130,8 +130,8 @@ std::vector<Change> changes(const StudySpec& s) {
       p.recompute = {};
       p.recompute.full = FullRecompute::kUniform;
     });
-  if (s.plan.zero_stage == 0)
-    add("--set /plan/zero_stage=1", [](PlanSpec& p) { p.zero_stage = 1; });
+  if (s.plan.dp.zero_stage == 0)
+    add("--set /plan/zero_stage=1", [](PlanSpec& p) { p.dp.zero_stage = 1; });
   if (const int64_t m = s.plan.micro_batch; m > 1 && m % 2 == 0)
     add(fmt::format("--set /plan/micro_batch={}", m / 2), [](PlanSpec& p) { p.micro_batch /= 2; });
   if (s.model.experts > 0)

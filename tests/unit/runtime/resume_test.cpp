@@ -118,12 +118,12 @@ TEST_CASE("resume: another model, layout or precision is refused by name", "[run
   CHECK(contains(f.message, "layout/pipeline_parallel: the checkpoint has 1, this run has 2"));
   CHECK(contains(f.message, "layout/data_parallel: the checkpoint has 2, this run has 1"));
   f = with({.data = 2, .more = {"/model/hidden_size=128"}});
-  CHECK(contains(f.message, "model/hidden: the checkpoint has 64, this run has 128"));
+  CHECK(contains(f.message, "model/hidden_size: the checkpoint has 64, this run has 128"));
   CHECK_FALSE(contains(f.message, "layout/"));
   f = with({.data = 2, .more = {"/plan/precision=fp8"}});
   CHECK(contains(f.message, "layout/precision: the checkpoint has \"bf16\", this run has \"fp8\""));
   f = with({.data = 2, .more = {"/model/routed_scaling_factor=1.25"}});
-  CHECK(contains(f.message, "model/router/routed_scaling_factor"));
+  CHECK(contains(f.message, "model/moe/routed_scaling_factor"));
 }
 
 TEST_CASE("resume: other data are allowed and said", "[runtime]") {
