@@ -151,6 +151,17 @@ TEST_CASE("layouts: buckets reduced and gathered beside the passes", "[runtime]"
                                   })});
 }
 
+TEST_CASE("layouts: sharded states with tensor and context parallelism", "[runtime]") {
+  const auto reduce = [](DataParallelSpec& d) {
+    d.overlap_grad_reduce = d.overlap_param_gather = true;
+    d.bucket_parameters = 20000;
+  };
+  const std::vector<std::string> rows = {"/plan/sequence_parallel=true"};
+  same_as_single_rank({.data = 2, .more = rows, .tensor = 2, .dp = zero(3)});
+  same_as_single_rank({.data = 2, .more = rows, .tensor = 2, .dp = with(zero(1), reduce)});
+  same_as_single_rank({.data = 2, .context = 2, .dp = zero(2)});
+}
+
 TEST_CASE("layouts: gradients reduced in BF16 are near", "[runtime]") {
   const auto bf16 = [](DataParallelSpec& d) { d.gradient_dtype = ReduceDtype::kBf16; };
   const auto fake = CpuNumerics::kFakeQuant;
