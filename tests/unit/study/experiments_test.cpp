@@ -1,6 +1,8 @@
 // The experiments of the repository.
 #include <filesystem>
+#include <set>
 
+#include "sim/study/validate.h"
 #include "tests/catch.h"
 #include "tests/source_dir.h"
 #include "tests/unit/deepseek.h"
@@ -42,4 +44,22 @@ TEST_CASE("The small experiments have the shapes that their readme gives", "[stu
   CHECK(llama.model.experts == 0);
   CHECK(llama.plan.sequence_length == 128);
   CHECK(llama.training.data.branching == 4);
+}
+
+TEST_CASE("Every validation case loads, names its family and has a published figure", "[study]") {
+  const std::string root = kSourceDir;
+  const fs::path folder = fs::path(root) / "experiments/validation";
+  std::set<std::string> families;
+  const std::vector<std::string> files = validation_files(folder.string());
+  for (const std::string& file : files) {
+    CAPTURE(file);
+    const StudySpec s = load_study(file, {}, root);
+    CHECK(s.name == fs::relative(file, folder).replace_extension().generic_string());
+    REQUIRE(s.validation);
+    CHECK(s.validation->family == fs::path(file).parent_path().filename());
+    families.insert(s.validation->family);
+    for (const PublishedValue& v : s.published) CHECK(v.value > 0);
+  }
+  CHECK(files.size() >= 45);
+  CHECK(families.size() >= 10);
 }
