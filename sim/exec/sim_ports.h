@@ -16,6 +16,7 @@
 // Ignored: HBM traffic of communication, the gaps that a slowed peer leaves to others' ports.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <map>
@@ -83,7 +84,14 @@ class PortStates {
 
   std::vector<PortDemand> kinds_;
   std::vector<Solved> states_{1};
-  std::map<Counts, State> numbers_{{{}, kIdle}};
+  // Element by element: GCC 12 takes the memcmp of the default order for an overrun.
+  struct Less {
+    bool operator()(const Counts& a, const Counts& b) const {
+      return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end(),
+                                          [](uint8_t x, uint8_t y) { return x < y; });
+    }
+  };
+  std::map<Counts, State, Less> numbers_{{{}, kIdle}};
 };
 
 }  // namespace orrery
