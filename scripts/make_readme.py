@@ -24,6 +24,13 @@ def number(v):
     return f"{v:,.0f}" if v >= 1e5 else f"{v:.4g}"
 
 
+def validation():
+    """The summary, and every case folded away below it."""
+    summary, cases = orrery("validate", "--markdown", "--quiet").split("\n\n", 1)
+    return (summary + "\n\n<details><summary>Every case</summary>\n\n" + cases +
+            "\n</details>\n")
+
+
 def accuracy():
     p = json.loads(orrery("predict", "experiments/deepseek_v3", "--json"))
     rows = ["| figure | predicted | published | error | published in |", "|---|---|---|---|---|"]
@@ -43,6 +50,7 @@ def main():
     path = ROOT / "README.md"
     text = path.read_text()
     text = replace(text, "output", "```\n" + orrery("predict", "experiments/deepseek_v3") + "```\n")
+    text = replace(text, "validation", validation())
     text = replace(text, "accuracy", accuracy())
     path.write_text(text)
 

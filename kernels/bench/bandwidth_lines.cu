@@ -16,7 +16,10 @@ constexpr int64_t kRows = 32768, kCols = 7168, kCount = kRows * kCols;
 constexpr double kN = static_cast<double>(kCount);
 
 std::string text(int64_t rows, int64_t cols) {
-  return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]";
+  // Appended, not prepended: GCC 12 takes the latter for an overlapping copy.
+  std::string t = "[";
+  t.append(std::to_string(rows)).append(", ").append(std::to_string(cols)).append("]");
+  return t;
 }
 
 class Lines {
