@@ -2,12 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
+#include <thread>
 
 #include "sim/base/progress.h"
 #include "sim/cli/verbs.h"
 #include "sim/report/json.h"
+#include "sim/report/sensitivity.h"
 
 namespace orrery {
 namespace {
@@ -15,7 +18,9 @@ namespace {
 struct ValidateArguments {
   std::string folder;
   std::string progress = "auto";
-  bool json = false, markdown = false, quiet = false;
+  std::string only;
+  int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  bool json = false, markdown = false, quiet = false, sensitivity = false;
   double max_error = -1;
 };
 
@@ -31,6 +36,12 @@ void validate_verb(const ValidateArguments& a) {
     if (!progress) progress = std::make_unique<Progress>("validating", total, mode);
     progress->update(done);
   };
+  if (a.sensitivity) {
+    const Sensitivity s = sensitivity(folder, data_root(), {options, a.only, a.threads});
+    progress.reset();
+    fmt::print("{}", a.json ? sensitivity_json(s) : sensitivity_text(s));
+    return;
+  }
   const Validation v = validate(folder, data_root(), options);
   progress.reset();
   fmt::print("{}", a.json       ? validation_json(v)
@@ -51,10 +62,20 @@ void add_validate(CLI::App& app) {
       "validate", "Predict published training runs and print how far off the predictions are");
   verb->add_option("folder", a->folder,
                    "folder of experiments with a \"validation\" member (experiments/validation)");
+  CLI::Option* sensitivity = verb->add_flag(
+      "--sensitivity", a->sensitivity,
+      "how the errors move when each fitted, measured or assumed constant of the profiles moves "
+      "10 % down and up (minutes)");
+  verb->add_option("--only", a->only, "with --sensitivity: constants whose name contains this")
+      ->needs(sensitivity);
+  verb->add_option("--threads", a->threads, "with --sensitivity; the result does not depend on it")
+      ->check(CLI::Range(1, 1024))
+      ->needs(sensitivity);
   verb->add_flag("--json", a->json, "one JSON object instead of text");
-  verb->add_flag("--markdown", a->markdown, "the tables of README.md");
+  verb->add_flag("--markdown", a->markdown, "the tables of README.md")->excludes(sensitivity);
   verb->add_option("--max-error", a->max_error,
-                   "exit with 4 when the median error of the step's time is larger, in percent");
+                   "exit with 4 when the median error of the step's time is larger, in percent")
+      ->excludes(sensitivity);
   verb->add_flag("--quiet", a->quiet, "no progress line");
   verb->add_option("--progress", a->progress, "auto, or json: one object a line on stderr")
       ->check(CLI::IsMember({"auto", "json"}))

@@ -170,8 +170,7 @@ StudySpec read_study(const Node& root, const std::string& path) {
 
 }  // namespace
 
-StudySpec load_study(const std::string& path, const std::vector<std::string>& overrides,
-                     const std::string& data_root) {
+json::Node resolve_experiment(const std::string& path, const std::string& data_root) {
   std::error_code ignored;
   const fs::path file =
       fs::is_directory(path, ignored) ? fs::path(path) / "experiment.json" : fs::path(path);
@@ -180,8 +179,11 @@ StudySpec load_study(const std::string& path, const std::vector<std::string>& ov
   for (const std::string_view key : kReferences)
     resolve_profile(root, key, file.parent_path(), profiles);
   add_collectives(root, profiles);
-  for (const std::string& o : overrides) apply_override(root, o);
-  StudySpec s = read_study(root, file.string());
+  return root;
+}
+
+StudySpec read_experiment(const json::Node& root, const std::string& path) {
+  StudySpec s = read_study(root, path);
   split_layers(s.plan, s.model);
   const std::vector<std::string> broken = check_plan(s.plan, s.model, s.cluster);
   if (!broken.empty()) {
@@ -190,6 +192,16 @@ StudySpec load_study(const std::string& path, const std::vector<std::string>& ov
     throw Infeasible(all);
   }
   return s;
+}
+
+StudySpec load_study(const std::string& path, const std::vector<std::string>& overrides,
+                     const std::string& data_root) {
+  std::error_code ignored;
+  Node root = resolve_experiment(path, data_root);
+  for (const std::string& o : overrides) apply_override(root, o);
+  const fs::path file =
+      fs::is_directory(path, ignored) ? fs::path(path) / "experiment.json" : fs::path(path);
+  return read_experiment(root, file.string());
 }
 
 }  // namespace orrery

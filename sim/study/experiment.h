@@ -69,4 +69,9 @@ struct StudySpec {
 StudySpec load_study(const std::string& path, const std::vector<std::string>& overrides,
                      const std::string& data_root);
 
+// The two halves of load_study, for who changes values in between: the file with everything that
+// it names in its place, and the study that such an object says.
+json::Node resolve_experiment(const std::string& path, const std::string& data_root);
+StudySpec read_experiment(const json::Node& root, const std::string& path);
+
 }  // namespace orrery

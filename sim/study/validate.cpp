@@ -77,16 +77,22 @@ void check_orders(Validation& v) {
 
 bool is_memory(const std::string& figure) { return figure.find("GiB") != std::string::npos; }
 
-std::string case_name(const fs::path& file, const fs::path& folder) {
+}  // namespace
+
+double ValidationResult::error() const {
+  const double ratio = predicted / published;
+  return (memory || !is_rate(figure) ? ratio : 1 / ratio) - 1;
+}
+
+std::string case_name(const std::string& file, const std::string& folder) {
   return fs::relative(file, folder).replace_extension().generic_string();
 }
 
-void run_case(const std::string& file, const std::string& name, const std::string& data_root,
-              const ValidateOptions& options, Validation& v) {
+std::vector<ValidationResult> validate_case(const StudySpec& study, const std::string& name,
+                                            const ValidateOptions& options) {
   ValidationResult r;
   r.name = name;
   Prediction p;
-  const StudySpec study = load_study(file, {}, data_root);
   if (study.validation) {
     r.family = study.validation->family;
     r.group = study.validation->group;
@@ -100,6 +106,7 @@ void run_case(const std::string& file, const std::string& name, const std::strin
   } catch (const Error& e) {
     r.problem = e.what();
   }
+  std::vector<ValidationResult> out;
   for (const PublishedValue& value : study.published) {
     ValidationResult figure = r;
     figure.figure = value.name;
@@ -107,15 +114,9 @@ void run_case(const std::string& file, const std::string& name, const std::strin
     figure.published = value.value;
     if (figure.problem.empty() && !options.figure(p, value.name, figure.predicted))
       figure.problem = "no such figure in a prediction: " + value.name;
-    v.results.push_back(std::move(figure));
+    out.push_back(std::move(figure));
   }
-}
-
-}  // namespace
-
-double ValidationResult::error() const {
-  const double ratio = predicted / published;
-  return (memory || !is_rate(figure) ? ratio : 1 / ratio) - 1;
+  return out;
 }
 
 std::vector<std::string> validation_files(const std::string& folder) {
@@ -151,7 +152,9 @@ Validation validate(const std::string& folder, const std::string& data_root,
   for (std::size_t i = 0; i < files.size(); ++i) {
     if (options.progress)
       options.progress(static_cast<int64_t>(i), static_cast<int64_t>(files.size()));
-    run_case(files[i], case_name(files[i], folder), data_root, options, v);
+    const StudySpec study = load_study(files[i], {}, data_root);
+    for (ValidationResult& r : validate_case(study, case_name(files[i], folder), options))
+      v.results.push_back(std::move(r));
   }
   summarise(v);
   return v;

@@ -61,6 +61,12 @@ struct ValidateOptions {
 Validation validate(const std::string& folder, const std::string& data_root,
                     const ValidateOptions& options);
 
+// The results of one study that was read from a case: a row per published figure.
+std::vector<ValidationResult> validate_case(const StudySpec& study, const std::string& name,
+                                            const ValidateOptions& options);
+// The name of a case.
+std::string case_name(const std::string& file, const std::string& folder);
+
 // From the results alone.
 void summarise(Validation& v);
 
