@@ -1,5 +1,6 @@
 #include "kernels/attention/attention.h"
 #include "kernels/attention/backward.cuh"
+#include "kernels/attention/bulk_backward.h"
 
 namespace orrery::kernels {
 namespace attention {
@@ -74,6 +75,7 @@ Status attention_backward(const AttentionBackwardParams& p, cudaStream_t stream)
     return bad;
   const BackwardParams all{p, static_cast<QueryRow*>(p.workspace)};
   if (Status bad = prepare_rows(all, stream); !bad.ok()) return bad;
+  if (bulk_backward_takes(s)) return bulk_backward(all, stream);
   if (Status bad = key_gradients(all, stream); !bad.ok()) return bad;
   return query_gradients(all, stream);
 }
