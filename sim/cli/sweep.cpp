@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <memory>
-#include <thread>
 
+#include "sim/base/parallel.h"
 #include "sim/base/progress.h"
 #include "sim/cli/verbs.h"
 
@@ -16,7 +16,7 @@ struct SweepArguments {
   std::string experiment;
   std::vector<std::string> overrides, vary;
   std::string fidelity = "flow", progress = "auto";
-  int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  int threads = default_threads();
   bool json = false, jsonl = false, csv = false, quiet = false;
 };
 

@@ -2,11 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <memory>
-#include <thread>
 
+#include "sim/base/parallel.h"
 #include "sim/base/progress.h"
 #include "sim/cli/verbs.h"
 #include "sim/report/json.h"
@@ -19,7 +18,7 @@ struct ValidateArguments {
   std::string folder;
   std::string progress = "auto";
   std::string only;
-  int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  int threads = default_threads();
   bool json = false, markdown = false, quiet = false, sensitivity = false;
   double max_error = -1;
 };

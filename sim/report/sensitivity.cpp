@@ -89,8 +89,8 @@ std::string sensitivity_text(const Sensitivity& s) {
   const ErrorSummary& all = s.base.time.front();
   std::string out = fmt::format(
       "{} cases: median error of the step's time {:.1f} %, bias {:+.1f} %. Changes in percentage "
-      "points when one constant moves by 10 %, those that move the bias most first\n",
-      all.cases, 100 * all.median, 100 * all.bias);
+      "points when one constant moves by {:g} %, those that move the bias most first\n",
+      all.cases, 100 * all.median, 100 * all.bias, 100 * kMove);
   std::vector<const MovedConstant*> order;
   int still = 0;
   for (const MovedConstant& m : s.constants)
@@ -109,7 +109,8 @@ std::string sensitivity_text(const Sensitivity& s) {
   for (const MovedConstant& m : s.constants)
     for (int up = 0; up < 2; ++up)
       if (!m.side[up].problem.empty())
-        out += fmt::format("cannot move by {}10 %: {}\n", up != 0 ? "+" : "-", m.name);
+        out += fmt::format("cannot move by {}{:g} %: {}: {}\n", up != 0 ? "+" : "-", 100 * kMove,
+                           m.name, m.side[up].problem);
   return out;
 }
 

@@ -170,20 +170,22 @@ StudySpec read_study(const Node& root, const std::string& path) {
 
 }  // namespace
 
-json::Node resolve_experiment(const std::string& path, const std::string& data_root) {
+std::string experiment_file(const std::string& path) {
   std::error_code ignored;
-  const fs::path file =
-      fs::is_directory(path, ignored) ? fs::path(path) / "experiment.json" : fs::path(path);
-  Node root = json::parse_json_file(file.string());
+  return fs::is_directory(path, ignored) ? (fs::path(path) / "experiment.json").string() : path;
+}
+
+json::Node resolve_experiment(const std::string& file, const std::string& data_root) {
+  Node root = json::parse_json_file(file);
   const fs::path profiles = fs::path(data_root) / "hardware_profiles";
   for (const std::string_view key : kReferences)
-    resolve_profile(root, key, file.parent_path(), profiles);
+    resolve_profile(root, key, fs::path(file).parent_path(), profiles);
   add_collectives(root, profiles);
   return root;
 }
 
-StudySpec read_experiment(const json::Node& root, const std::string& path) {
-  StudySpec s = read_study(root, path);
+StudySpec read_experiment(const json::Node& root, const std::string& file) {
+  StudySpec s = read_study(root, file);
   split_layers(s.plan, s.model);
   const std::vector<std::string> broken = check_plan(s.plan, s.model, s.cluster);
   if (!broken.empty()) {
@@ -196,12 +198,10 @@ StudySpec read_experiment(const json::Node& root, const std::string& path) {
 
 StudySpec load_study(const std::string& path, const std::vector<std::string>& overrides,
                      const std::string& data_root) {
-  std::error_code ignored;
-  Node root = resolve_experiment(path, data_root);
+  const std::string file = experiment_file(path);
+  Node root = resolve_experiment(file, data_root);
   for (const std::string& o : overrides) apply_override(root, o);
-  const fs::path file =
-      fs::is_directory(path, ignored) ? fs::path(path) / "experiment.json" : fs::path(path);
-  return read_experiment(root, file.string());
+  return read_experiment(root, file);
 }
 
 }  // namespace orrery

@@ -69,9 +69,10 @@ struct StudySpec {
 StudySpec load_study(const std::string& path, const std::vector<std::string>& overrides,
                      const std::string& data_root);
 
-// The two halves of load_study, for who changes values in between: the file with everything that
-// it names in its place, and the study that such an object says.
-json::Node resolve_experiment(const std::string& path, const std::string& data_root);
-StudySpec read_experiment(const json::Node& root, const std::string& path);
+// The steps of load_study, for who changes values in between: the file of `path`, its content with
+// everything that it names in its place, and the study that such an object says.
+std::string experiment_file(const std::string& path);
+json::Node resolve_experiment(const std::string& file, const std::string& data_root);
+StudySpec read_experiment(const json::Node& root, const std::string& file);
 
 }  // namespace orrery

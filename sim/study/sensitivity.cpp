@@ -1,30 +1,17 @@
 #include "sim/study/sensitivity.h"
 
 #include <algorithm>
-#include <filesystem>
-#include <functional>
 #include <map>
 #include <mutex>
 
-#if ORRERY_HAS_TBB
-#include <oneapi/tbb/global_control.h>
-#include <oneapi/tbb/parallel_for.h>
-#include <oneapi/tbb/task_arena.h>
-#endif
-
+#include "sim/base/parallel.h"
 #include "sim/schedule/compile_plan.h"
+#include "sim/study/constants.h"
 
 namespace orrery {
 namespace {
 
-namespace fs = std::filesystem;
 using json::Node;
-
-// A constant as one case reads it.
-struct Found {
-  Node* node;
-  std::string name, source;
-};
 
 struct Outcome {
   std::string name, source;
@@ -37,64 +24,8 @@ struct CaseOutcome {
   std::vector<Outcome> constants;
 };
 
-bool is_number(const Node& n) {
-  return n.kind == Node::Kind::kInteger || n.kind == Node::Kind::kNumber;
-}
-
 bool moves(const std::string& source) {
   return source == "fitted" || source == "measured" || source == "assumed";
-}
-
-// "gpu/h100_sxm5" of a file below the profiles; "" of another.
-std::string profile_of(const Node& n, const fs::path& profiles) {
-  if (!n.file) return "";
-  const fs::path relative = fs::path(*n.file).lexically_relative(profiles);
-  if (relative.empty() || *relative.begin() == "..") return "";
-  return fs::path(relative).replace_extension().generic_string();
-}
-
-void collect(Node& n, const std::string& path, const fs::path& profiles, std::vector<Found>& out) {
-  if (n.kind != Node::Kind::kObject) return;
-  const Node* source = n.find("source");
-  if (source != nullptr && source->kind == Node::Kind::kString) {
-    const std::string profile = profile_of(n, profiles);
-    if (moves(source->string) && !profile.empty())
-      out.push_back({&n, profile + ": " + path, source->string});
-    return;
-  }
-  for (auto& [key, child] : n.members)
-    collect(child, path.empty() ? key : path + "/" + key, profiles, out);
-}
-
-// Paths begin in the file that has the constant: below the cluster, its node and GPU, ...
-std::vector<Found> constants_of(Node& root, const fs::path& profiles) {
-  std::vector<Found> out;
-  const auto within = [&](Node* parent, std::string_view inner) {
-    if (parent == nullptr || parent->kind != Node::Kind::kObject) return;
-    for (auto& [key, child] : parent->members)
-      if (key != inner) collect(child, key, profiles, out);
-  };
-  const auto member = [](Node* n, std::string_view key) {
-    return n == nullptr ? nullptr : n->find(key);
-  };
-  Node* cluster = root.find("cluster");
-  Node* node = member(cluster, "node");
-  Node* stack = root.find("stack");
-  within(cluster, "node");
-  within(node, "gpu");
-  within(member(node, "gpu"), "");
-  within(stack, "collectives");
-  within(member(stack, "collectives"), "");
-  return out;
-}
-
-void scale(Node& n, double factor) {
-  if (is_number(n)) {
-    n.number *= factor;
-    n.kind = Node::Kind::kNumber;
-  }
-  for (Node& item : n.items) scale(item, factor);
-  for (auto& [key, child] : n.members) scale(child, factor);
 }
 
 bool same(const OpTiming& a, const OpTiming& b) {
@@ -128,13 +59,13 @@ CaseOutcome run_case(const std::string& file, const std::string& folder,
   const GraphConfig graph{study.model, study.plan, study.stack, study.cluster.node.gpus};
   const ExecPlan plan = compile_plan(graph);
   const std::vector<OpTiming> timing = time_ops(plan, {graph, study.cluster}, 1);
-  for (const Found& f : constants_of(root, fs::path(data_root) / "hardware_profiles")) {
-    if (f.name.find(options.only) == std::string::npos) continue;
+  for (const ProfileConstant& c : profile_constants(root, data_root + "/hardware_profiles")) {
+    if (!moves(c.source) || c.name.find(options.only) == std::string::npos) continue;
     Outcome o;
-    o.name = f.name, o.source = f.source;
-    const Node kept = *f.node;
+    o.name = c.name, o.source = c.source;
+    const Node kept = *c.node;
     for (int up = 0; up < 2; ++up) {
-      scale(*f.node, up != 0 ? 1 + kMove : 1 - kMove);
+      scale(*c.node, up != 0 ? 1 + kMove : 1 - kMove);
       try {
         const StudySpec moved = read_experiment(root, file);
         if (!same_step(study, plan, timing, moved))
@@ -142,7 +73,7 @@ CaseOutcome run_case(const std::string& file, const std::string& folder,
       } catch (const Error& e) {
         o.problem[up] = e.what();
       }
-      *f.node = kept;
+      *c.node = kept;
     }
     out.constants.push_back(std::move(o));
   }
@@ -191,31 +122,11 @@ std::vector<MovedConstant> merge(const std::vector<CaseOutcome>& cases) {
   return out;
 }
 
-void for_each_index(std::size_t n, int threads, const std::function<void(std::size_t)>& run) {
-#if ORRERY_HAS_TBB
-  const oneapi::tbb::global_control limit(oneapi::tbb::global_control::max_allowed_parallelism,
-                                          static_cast<std::size_t>(threads));
-  oneapi::tbb::task_arena arena(threads);
-  arena.execute([&] {
-    oneapi::tbb::parallel_for(std::size_t{0}, n, run, oneapi::tbb::simple_partitioner());
-  });
-#else
-  static_cast<void>(threads);
-  for (std::size_t i = 0; i < n; ++i) run(i);
-#endif
-}
-
 }  // namespace
 
 Sensitivity sensitivity(const std::string& folder, const std::string& data_root,
                         const SensitivityOptions& options) {
-  std::error_code ignored;
-  if (!fs::is_directory(folder, ignored))
-    throw Error(ExitCode::kNoInput, folder + ": there is no such folder of cases");
   const std::vector<std::string> files = validation_files(folder);
-  if (files.empty())
-    throw Error(ExitCode::kNoInput,
-                folder + ": found no experiment with a \"validation\" member below this folder");
   std::vector<CaseOutcome> cases(files.size());
   std::mutex reporting;
   int64_t done = 0;

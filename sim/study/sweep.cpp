@@ -5,13 +5,8 @@
 #include <algorithm>
 #include <mutex>
 
-#if ORRERY_HAS_TBB
-#include <oneapi/tbb/global_control.h>
-#include <oneapi/tbb/parallel_for.h>
-#include <oneapi/tbb/task_arena.h>
-#endif
-
 #include "sim/base/error.h"
+#include "sim/base/parallel.h"
 #include "sim/study/analytic.h"
 #include "sim/study/predict.h"
 
@@ -102,25 +97,12 @@ std::vector<SweepPoint> sweep(const SweepSpec& spec, const std::string& data_roo
   std::vector<SweepPoint> points(n);
   std::mutex mutex;
   int64_t done = 0;
-  const auto run = [&](std::size_t i) {
+  for_each_index(n, spec.threads, [&](std::size_t i) {
     points[i] = run_point(spec, i, data_root);
     const std::lock_guard lock(mutex);
     ++done;
     if (spec.progress) spec.progress(done);
-  };
-#if ORRERY_HAS_TBB
-  // More threads than cores are allowed, if they are asked for.
-  const oneapi::tbb::global_control limit(oneapi::tbb::global_control::max_allowed_parallelism,
-                                          static_cast<std::size_t>(std::max(1, spec.threads)));
-  oneapi::tbb::task_arena arena(spec.threads);
-  arena.execute([&] {
-    oneapi::tbb::parallel_for(std::size_t{0}, n, run, oneapi::tbb::simple_partitioner());
   });
-#else
-  if (spec.threads > 1)
-    throw Error(ExitCode::kUsage, "this binary was built without oneTBB: use --threads 1");
-  for (std::size_t i = 0; i < n; ++i) run(i);
-#endif
   return points;
 }
 

@@ -120,6 +120,9 @@ std::vector<ValidationResult> validate_case(const StudySpec& study, const std::s
 }
 
 std::vector<std::string> validation_files(const std::string& folder) {
+  std::error_code ignored;
+  if (!fs::is_directory(folder, ignored))
+    throw Error(ExitCode::kNoInput, folder + ": there is no such folder of cases");
   std::vector<std::string> files;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     if (!entry.is_regular_file() || entry.path().extension() != ".json") continue;
@@ -127,6 +130,9 @@ std::vector<std::string> validation_files(const std::string& folder) {
     if (root.kind == json::Node::Kind::kObject && root.find("validation") != nullptr)
       files.push_back(entry.path().string());
   }
+  if (files.empty())
+    throw Error(ExitCode::kNoInput,
+                folder + ": found no experiment with a \"validation\" member below this folder");
   std::sort(files.begin(), files.end());
   return files;
 }
@@ -141,13 +147,7 @@ void summarise(Validation& v) {
 
 Validation validate(const std::string& folder, const std::string& data_root,
                     const ValidateOptions& options) {
-  std::error_code ignored;
-  if (!fs::is_directory(folder, ignored))
-    throw Error(ExitCode::kNoInput, folder + ": there is no such folder of cases");
   const std::vector<std::string> files = validation_files(folder);
-  if (files.empty())
-    throw Error(ExitCode::kNoInput,
-                folder + ": found no experiment with a \"validation\" member below this folder");
   Validation v;
   for (std::size_t i = 0; i < files.size(); ++i) {
     if (options.progress)

@@ -47,7 +47,8 @@ struct Validation {
   int ordered_pairs = 0;  // that were looked at
 };
 
-// Experiment files below `folder` that have a "validation" member, sorted by path.
+// Experiment files below `folder` that have a "validation" member, sorted by path. None, or no such
+// folder, is an error.
 std::vector<std::string> validation_files(const std::string& folder);
 
 struct ValidateOptions {
