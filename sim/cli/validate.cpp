@@ -8,6 +8,7 @@
 #include "sim/base/parallel.h"
 #include "sim/base/progress.h"
 #include "sim/cli/verbs.h"
+#include "sim/report/fit.h"
 #include "sim/report/json.h"
 #include "sim/report/sensitivity.h"
 
@@ -18,6 +19,7 @@ struct ValidateArguments {
   std::string folder;
   std::string progress = "auto";
   std::string only;
+  std::string fit;
   int threads = default_threads();
   bool json = false, markdown = false, quiet = false, sensitivity = false;
   double max_error = -1;
@@ -31,14 +33,22 @@ void validate_verb(const ValidateArguments& a) {
   std::unique_ptr<Progress> progress;
   ValidateOptions options;
   options.figure = result_value;
+  options.threads = a.threads;
   options.progress = [&](int64_t done, int64_t total) {
     if (!progress) progress = std::make_unique<Progress>("validating", total, mode);
     progress->update(done);
   };
   if (a.sensitivity) {
-    const Sensitivity s = sensitivity(folder, data_root(), {options, a.only, a.threads});
+    const Sensitivity s = sensitivity(folder, data_root(), {options, a.only});
     progress.reset();
     fmt::print("{}", a.json ? sensitivity_json(s) : sensitivity_text(s));
+    return;
+  }
+  if (!a.fit.empty()) {
+    const FitSpec spec = read_fit(a.fit);
+    const FitResult r = fit(spec, folder, data_root(), options);
+    progress.reset();
+    fmt::print("{}", a.json ? fit_json(spec, r) : fit_text(spec, r));
     return;
   }
   const Validation v = validate(folder, data_root(), options);
@@ -67,14 +77,22 @@ void add_validate(CLI::App& app) {
       "10 % down and up (minutes)");
   verb->add_option("--only", a->only, "with --sensitivity: constants whose name contains this")
       ->needs(sensitivity);
-  verb->add_option("--threads", a->threads, "with --sensitivity; the result does not depend on it")
-      ->check(CLI::Range(1, 1024))
-      ->needs(sensitivity);
+  CLI::Option* fit =
+      verb->add_option("--fit", a->fit,
+                       "fit the constants that this file names on the runs whose validation says "
+                       "\"fitted\" and print them; no file changes")
+          ->check(CLI::ExistingFile)
+          ->excludes(sensitivity);
+  verb->add_option("--threads", a->threads, "the result does not depend on it")
+      ->check(CLI::Range(1, 1024));
   verb->add_flag("--json", a->json, "one JSON object instead of text");
-  verb->add_flag("--markdown", a->markdown, "the tables of README.md")->excludes(sensitivity);
+  verb->add_flag("--markdown", a->markdown, "the tables of README.md")
+      ->excludes(sensitivity)
+      ->excludes(fit);
   verb->add_option("--max-error", a->max_error,
                    "exit with 4 when the median error of the step's time is larger, in percent")
-      ->excludes(sensitivity);
+      ->excludes(sensitivity)
+      ->excludes(fit);
   verb->add_flag("--quiet", a->quiet, "no progress line");
   verb->add_option("--progress", a->progress, "auto, or json: one object a line on stderr")
       ->check(CLI::IsMember({"auto", "json"}))

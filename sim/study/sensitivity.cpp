@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <map>
-#include <mutex>
 
-#include "sim/base/parallel.h"
 #include "sim/schedule/compile_plan.h"
 #include "sim/study/constants.h"
 
@@ -128,14 +126,8 @@ Sensitivity sensitivity(const std::string& folder, const std::string& data_root,
                         const SensitivityOptions& options) {
   const std::vector<std::string> files = validation_files(folder);
   std::vector<CaseOutcome> cases(files.size());
-  std::mutex reporting;
-  int64_t done = 0;
-  for_each_index(files.size(), options.threads, [&](std::size_t i) {
-    cases[i] = run_case(files[i], folder, data_root, options);
-    const std::lock_guard<std::mutex> lock(reporting);
-    if (options.validate.progress)
-      options.validate.progress(++done, static_cast<int64_t>(files.size()));
-  });
+  for_each_case(files.size(), options.validate,
+                [&](std::size_t i) { cases[i] = run_case(files[i], folder, data_root, options); });
   Sensitivity s;
   for (const CaseOutcome& c : cases)
     s.base.results.insert(s.base.results.end(), c.base.begin(), c.base.end());

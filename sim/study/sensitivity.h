@@ -31,9 +31,8 @@ struct Sensitivity {
 };
 
 struct SensitivityOptions {
-  ValidateOptions validate;  // `progress` counts cases, and may be called by any thread in turn
-  std::string only;          // constants whose name contains it; "": all
-  int threads = 1;           // the result does not depend on it
+  ValidateOptions validate;
+  std::string only;  // constants whose name contains it; "": all
 };
 
 constexpr double kMove = 0.1;

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <mutex>
 
 #include "sim/base/json_reader.h"
+#include "sim/base/parallel.h"
 
 namespace orrery {
 namespace {
@@ -137,6 +139,17 @@ std::vector<std::string> validation_files(const std::string& folder) {
   return files;
 }
 
+void for_each_case(std::size_t cases, const ValidateOptions& options,
+                   const std::function<void(std::size_t)>& one) {
+  std::mutex reporting;
+  int64_t done = 0;
+  for_each_index(cases, options.threads, [&](std::size_t i) {
+    one(i);
+    const std::lock_guard<std::mutex> lock(reporting);
+    if (options.progress) options.progress(++done, static_cast<int64_t>(cases));
+  });
+}
+
 void summarise(Validation& v) {
   v.time = summaries(v.results, false);
   v.memory = summaries(v.results, true);
@@ -145,19 +158,23 @@ void summarise(Validation& v) {
   check_orders(v);
 }
 
+Validation validation_of(const std::vector<std::vector<ValidationResult>>& of_case) {
+  Validation v;
+  for (const auto& results : of_case)
+    v.results.insert(v.results.end(), results.begin(), results.end());
+  summarise(v);
+  return v;
+}
+
 Validation validate(const std::string& folder, const std::string& data_root,
                     const ValidateOptions& options) {
   const std::vector<std::string> files = validation_files(folder);
-  Validation v;
-  for (std::size_t i = 0; i < files.size(); ++i) {
-    if (options.progress)
-      options.progress(static_cast<int64_t>(i), static_cast<int64_t>(files.size()));
+  std::vector<std::vector<ValidationResult>> of_case(files.size());
+  for_each_case(files.size(), options, [&](std::size_t i) {
     const StudySpec study = load_study(files[i], {}, data_root);
-    for (ValidationResult& r : validate_case(study, case_name(files[i], folder), options))
-      v.results.push_back(std::move(r));
-  }
-  summarise(v);
-  return v;
+    of_case[i] = validate_case(study, case_name(files[i], folder), options);
+  });
+  return validation_of(of_case);
 }
 
 }  // namespace orrery

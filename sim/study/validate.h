@@ -54,8 +54,14 @@ std::vector<std::string> validation_files(const std::string& folder);
 struct ValidateOptions {
   // The figure of that name in a prediction, or false.
   std::function<bool(const Prediction&, const std::string&, double&)> figure;
-  std::function<void(int64_t, int64_t)> progress;  // cases done, of all; may be empty
+  // Cases done, of all; called from one thread at a time. May be empty.
+  std::function<void(int64_t, int64_t)> progress;
+  int threads = 1;  // results do not depend on it
 };
+
+// Calls one(i) for each of `cases` cases over the threads and reports progress.
+void for_each_case(std::size_t cases, const ValidateOptions& options,
+                   const std::function<void(std::size_t)>& one);
 
 // Predicts every case. One that cannot be read is an error; one that cannot be predicted (it does
 // not fit in memory, say) is a result with a problem.
@@ -70,5 +76,7 @@ std::string case_name(const std::string& file, const std::string& folder);
 
 // From the results alone.
 void summarise(Validation& v);
+// Of the results of each case.
+Validation validation_of(const std::vector<std::vector<ValidationResult>>& of_case);
 
 }  // namespace orrery

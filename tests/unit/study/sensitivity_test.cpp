@@ -13,7 +13,7 @@ Sensitivity of(std::string only, int threads) {
   SensitivityOptions o;
   o.validate.figure = result_value;
   o.only = std::move(only);
-  o.threads = threads;
+  o.validate.threads = threads;
   return sensitivity(std::string(kSourceDir) + "/experiments/validation/korthikanti", kSourceDir,
                      o);
 }
