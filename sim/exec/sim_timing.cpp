@@ -1,12 +1,14 @@
 #include "sim/exec/sim_timing.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "sim/cost/attention.h"
 #include "sim/cost/gemm.h"
 #include "sim/cost/memory_bound.h"
 #include "sim/cost/unfused_attention.h"
 #include "sim/exec/sim_comm.h"
+#include "sim/graph/work.h"
 
 namespace orrery {
 namespace {
@@ -83,8 +85,48 @@ bool is_gemm(OpKind k) {
   return k == OpKind::kGemm || k == OpKind::kGemmFp8 || k == OpKind::kGemmFp8Wgrad;
 }
 
+// Time of the kernels into which the stack breaks an op, beyond that of the op as one kernel.
+double unfused_seconds(const Op& op, const TimingInput& in, const GpuShare& share) {
+  for (const UnfusedOp& u : in.graph.stack.unfused_ops) {
+    if (u.kind != op_kind_name(op.kind)) continue;
+    const GpuSpec& gpu = in.cluster.node.gpu;
+    const double bytes = u.bytes_per_element.value * d(op_elements(op));
+    const double kernel = (gpu.kernel_fixed_us.value + gpu.launch_gap_us.value) * 1e-6;
+    const double efficiency =
+        gpu.hbm_efficiency[static_cast<std::size_t>(AccessPattern::kStream)].value;
+    return (u.kernels.value - 1) * kernel +
+           hbm_seconds(gpu, Bytes(std::llround(bytes)), efficiency, share);
+  }
+  return 0;
+}
+
 double composite_seconds(const CompositeSpec& c, int64_t tokens) {
   return c.us.value * 1e-6 * d(tokens) / c.reference_tokens.value;
+}
+
+double fused_op_seconds(const Op& op, const TimingInput& in, const GpuShare& share) {
+  const GpuSpec& gpu = in.cluster.node.gpu;
+  const StackSpec& stack = in.graph.stack;
+  const int64_t tokens = in.graph.plan.rows_per_rank();
+  switch (op.kind) {
+    case OpKind::kGemm:
+    case OpKind::kGemmFp8:
+    case OpKind::kGemmFp8Wgrad:
+      return gemm_op_seconds(op, gpu, in.graph.plan.precision, share);
+    case OpKind::kAttention:
+    case OpKind::kAttentionBackward:
+      return attention_op_seconds(op, in, share);
+    case OpKind::kRouter:
+      return composite_seconds(stack.router_forward, tokens);
+    case OpKind::kRouterBackward:
+      return composite_seconds(stack.router_backward, tokens);
+    case OpKind::kExpertLayout:
+      return composite_seconds(stack.expert_layout, tokens);
+    case OpKind::kDispatchLayout:
+      return composite_seconds(stack.dispatch_layout, tokens);
+    default:
+      return memory_bound_seconds(gpu, op.work.pattern, op.work.hbm, share);
+  }
 }
 
 class Timer {
@@ -176,29 +218,8 @@ class Timer {
 }  // namespace
 
 double compute_op_seconds(const Op& op, const TimingInput& in, int64_t sms, double hbm_fraction) {
-  const GpuSpec& gpu = in.cluster.node.gpu;
-  const StackSpec& stack = in.graph.stack;
   const GpuShare share{sms, hbm_fraction};
-  const int64_t tokens = in.graph.plan.rows_per_rank();
-  switch (op.kind) {
-    case OpKind::kGemm:
-    case OpKind::kGemmFp8:
-    case OpKind::kGemmFp8Wgrad:
-      return gemm_op_seconds(op, gpu, in.graph.plan.precision, share);
-    case OpKind::kAttention:
-    case OpKind::kAttentionBackward:
-      return attention_op_seconds(op, in, share);
-    case OpKind::kRouter:
-      return composite_seconds(stack.router_forward, tokens);
-    case OpKind::kRouterBackward:
-      return composite_seconds(stack.router_backward, tokens);
-    case OpKind::kExpertLayout:
-      return composite_seconds(stack.expert_layout, tokens);
-    case OpKind::kDispatchLayout:
-      return composite_seconds(stack.dispatch_layout, tokens);
-    default:
-      return memory_bound_seconds(gpu, op.work.pattern, op.work.hbm, share);
-  }
+  return fused_op_seconds(op, in, share) + unfused_seconds(op, in, share);
 }
 
 std::vector<OpTiming> time_ops(const ExecPlan& plan, const TimingInput& in, double row_load) {

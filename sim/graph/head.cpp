@@ -54,8 +54,13 @@ void head_forward(StageBuilder& b, TensorId x, const Addends& add, ParamId weigh
   t.dlogits = logits;
   if (b.tensor_parallel() > 1) return split_cross_entropy(b, logits, labels, loss, t.loss, depth);
   // Reads the logits twice (maximum and sum, then gradient) and writes the gradient over them.
+  std::vector<TensorId> out = {loss};
+  const auto scratch = static_cast<int64_t>(b.config().stack.loss_workspace_bytes_per_logit.value);
+  if (scratch > 0)
+    out.push_back(b.tensor("loss workspace", Dtype::kUint8, b.tokens() * scratch, m.vocab,
+                           BufferKind::kWorkspace));
   b.op(OpKind::kCrossEntropy, "cross entropy", {.m = b.tokens(), .n = m.vocab, .index = depth},
-       {logits, labels}, {loss}, t.loss);
+       {logits, labels}, std::move(out), t.loss);
   b.last_op().work.hbm = 3 * b.graph().tensors[logits.v].bytes;
 }
 

@@ -73,6 +73,22 @@ Flops attention_flops(const OpShape& s, bool backward) {
 
 }  // namespace
 
+int64_t op_elements(const Op& op) {
+  const OpShape& s = op.shape;
+  switch (op.kind) {
+    case OpKind::kAttention:
+    case OpKind::kAttentionBackward:
+      return s.m * s.n * s.k * s.d_v;
+    case OpKind::kRope:
+    case OpKind::kRopeBackward:
+      return s.m * s.groups * s.n;
+    case OpKind::kAdamW:
+      return s.m;
+    default:
+      return s.m * s.n;
+  }
+}
+
 OpWork op_work(const StageGraph& g, const Op& op) {
   const OpShape& s = op.shape;
   const Bytes in = sum_bytes(g, g.inputs(op));

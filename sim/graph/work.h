@@ -12,4 +12,8 @@ namespace orrery {
 // outputs through HBM once; slices and gathers count only the part they touch.
 OpWork op_work(const StageGraph& graph, const Op& op);
 
+// Elements that an op maps, for costs per element: those of m rows of n; of RoPE the rotated ones,
+// of attention those of its output, of the optimizer the parameters.
+int64_t op_elements(const Op& op);
+
 }  // namespace orrery

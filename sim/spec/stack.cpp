@@ -25,6 +25,18 @@ CompositeSpec read_composite(Reader r) {
   return c;
 }
 
+std::vector<UnfusedOp> read_unfused_ops(Reader r) {
+  std::vector<UnfusedOp> ops;
+  for (const std::string& kind : r.keys()) {
+    Reader o = r.object(kind);
+    ops.push_back({kind, read_sourced(o, "kernels", {1, 1000}),
+                   read_sourced(o, "bytes_per_element", {0, 1000})});
+    o.finish();
+  }
+  r.finish();
+  return ops;
+}
+
 }  // namespace
 
 StackSpec read_stack(Reader r) {
@@ -45,6 +57,9 @@ StackSpec read_stack(Reader r) {
   s.scale_attention_out = r.boolean_or("scale_attention_out", false);
   s.reserved_GiB = read_sourced(r, "reserved_GiB", {0, 1024});
   if (r.has("host_issue_us")) s.host_issue_us = read_sourced(r, "host_issue_us", {0, 1000});
+  if (r.has("unfused_ops")) s.unfused_ops = read_unfused_ops(r.object("unfused_ops"));
+  if (r.has("loss_workspace_bytes_per_logit"))
+    s.loss_workspace_bytes_per_logit = read_sourced(r, "loss_workspace_bytes_per_logit", {0, 64});
   s.collectives = read_collectives(r.object("collectives"));
   r.finish();
   return s;

@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "sim/spec/collectives.h"
 #include "sim/spec/provenance.h"
@@ -30,6 +31,14 @@ struct CompositeSpec {
   Sourced reference_tokens;
 };
 
+// What an op of the graph costs beyond its fewest bytes where the stack runs it as several kernels,
+// as eager PyTorch does: intermediates written out and read again, and a launch per kernel.
+struct UnfusedOp {
+  std::string kind;           // an op_kind_name
+  Sourced kernels;            // in all
+  Sourced bytes_per_element;  // moved beyond OpWork::hbm, per element of op_elements
+};
+
 struct StackSpec {
   std::string name;
   Sourced communication_sms;      // taken from compute while an all-to-all is resident
@@ -50,6 +59,9 @@ struct StackSpec {
   Sourced reserved_GiB;              // CUDA context, NCCL and allocator reserve on every GPU
   // CPU time to issue one kernel of an eager framework; 0: CUDA graphs, or a host that never lags.
   Sourced host_issue_us;
+  std::vector<UnfusedOp> unfused_ops;
+  // Of the loss over a whole vocabulary, beside the logits that its gradient overwrites.
+  Sourced loss_workspace_bytes_per_logit;
   CollectiveSpec collectives;  // the library of all other collectives and transfers
 
   bool unfused_attention() const { return attention_kernel == kUnfusedAttention; }

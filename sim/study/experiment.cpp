@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "sim/base/json_write.h"
+#include "sim/graph/op.h"
 #include "sim/import/hf_config.h"
 #include "sim/spec/profile_file.h"
 
@@ -78,6 +79,17 @@ std::optional<Sourced> read_price(Reader& r) {
   price.ignore("name");
   price.finish();
   return usd;
+}
+
+void check_unfused_ops(Reader& r, const StackSpec& stack) {
+  for (const UnfusedOp& u : stack.unfused_ops) {
+    bool known = false;
+    for (int k = 0; k < kOpKinds && !known; ++k)
+      known = u.kind == op_kind_name(static_cast<OpKind>(k)) &&
+              op_resource(static_cast<OpKind>(k)) == Resource::kCompute;
+    if (!known)
+      r.fail("stack", fmt::format("unfused_ops has \"{}\", which is no compute operator", u.kind));
+  }
 }
 
 void check_attention_kernel(Reader& r, const StudySpec& s) {
@@ -153,6 +165,7 @@ StudySpec read_study(const Node& root, const std::string& path) {
   s.plan = read_plan(r.object("plan"));
   s.stack = read_stack(r.object("stack"));
   check_attention_kernel(r, s);
+  check_unfused_ops(r, s.stack);
   s.usd_per_gpu_hour = read_price(r);
   if (const Node* training = r.raw("training"))
     s.training = read_training(*training, "/training", diagnostics);
