@@ -145,8 +145,8 @@ StepTrace SimEngine::run() {
   while (!queue_.empty()) {
     do {
       const auto e = queue_.pop();
+      if (flights_[e.payload.flight].epoch != e.payload.epoch) continue;  // has another time now
       now_ = Picos(e.time);
-      if (flights_[e.payload.flight].epoch != e.payload.epoch) continue;
       ++trace_.events;
       land(e.payload.flight);
     } while (queue_.has_event_now());
