@@ -45,11 +45,11 @@ void SimEngine::release(Actor& a, int stream, const StreamInstr& i) {
 // A gap on the compute stream inside a call is exposed communication when an all-to-all ended it.
 // Before a call's first op it is the pipeline's bubble up to the start of the call's own
 // communication, and exposed from there on; gradient collectives of calls before are exposed too.
-void SimEngine::account(Actor& a, const Flight& f) {
+void SimEngine::account(Actor& a, Picos start, Picos end) {
   ClassTime& time = trace_.time[a.program];
   const Stream& s = a.streams[static_cast<int>(StreamKind::kCompute)];
   const auto kind = static_cast<std::size_t>(s.kind);
-  Picos gap = f.start - a.compute_until;
+  Picos gap = start - a.compute_until;
   const bool first_of_call = a.compute_call != s.call;
   const bool by_comm = a.woken_by == static_cast<int>(StreamKind::kAllToAll) ||
                        a.woken_by == static_cast<int>(StreamKind::kGradient) ||
@@ -70,8 +70,8 @@ void SimEngine::account(Actor& a, const Flight& f) {
     const Op& waited = plan_.graph_op(plan_.ops[op]);
     time.exposed[kind][static_cast<std::size_t>(op_class(waited))] += gap;
   }
-  time.block[kind] += gap + (now_ - f.start);
-  a.compute_until = now_;
+  time.block[kind] += gap + (end - start);
+  a.compute_until = end;
   a.compute_call = s.call;
   a.woken_by = -1;
 }

@@ -26,6 +26,7 @@ SimEngine::SimEngine(const ExecPlan& plan, const std::vector<OpTiming>& timing,
     programs_.push_back(stream_program(plan, c));
   if (options.folding != Folding::kFolded)
     for (const StreamProgram& p : programs_) quiet_.push_back(without_memory(p));
+  make_chains();
   index_tensors();
   make_actors();
   make_rendezvous();
@@ -62,6 +63,17 @@ void SimEngine::index_ops(const std::vector<OpTiming>& timing) {
     ops_.push_back({*it, plan_.ops[i].communicator, ports_.kind(t.demand), compute,
                     op.row_proportional && compute});
   }
+}
+
+// Records are of single ops, and noise is drawn for each.
+void SimEngine::make_chains() {
+  alone_ = options_.record || options_.load.cv > 0 || options_.noise.ranks > 0;
+  const auto times = [this](uint32_t op) {
+    const OpInfo& o = ops_[op];
+    return ComputeChains::OpTimes{o.compute && o.communicator < 0, timings_[o.timing].beside};
+  };
+  for (const StreamProgram& p : programs_) chains_.emplace_back(p, times);
+  for (const StreamProgram& p : quiet_) quiet_chains_.emplace_back(p, times);
 }
 
 void SimEngine::index_tensors() {
@@ -162,7 +174,7 @@ StepTrace SimEngine::run() {
       if (!s.done) report_stuck();
   for (Actor& a : actors_)
     if (accounts(a)) account_tail(a);
-  trace_.step = forward_ ? now_ + forward_->skipped() : now_;
+  trace_.step = clock();
   return std::move(trace_);
 }
 
@@ -208,6 +220,7 @@ void SimEngine::advance(uint32_t actor, int stream) {
   Actor& a = actors_[actor];
   const StreamProgram& p = program(a);
   Stream& s = a.streams[stream];
+  if (stream != kCompute) catch_up(actor);
   for (;;) {
     if (s.pos == s.end && !next_call(a, stream)) return;
     const StreamInstr& i = p.instrs[s.pos];
@@ -259,8 +272,9 @@ void SimEngine::launch(uint32_t actor, int stream, uint32_t op) {
   const int16_t comm = ops_[op].communicator;
   a.last_launched = op;
   a.streams[stream].launched = now_;
+  if (stream == kCompute) a.launch = chains(a).at(a.streams[kCompute].pos - 1);
   if (comm < 0) {
-    if (!queue_for_sms(a, stream, op)) take_off(actor, stream, op, -1);
+    if (!queue_for_sms(actor, stream, op)) take_off(actor, stream, op, -1);
     return;
   }
   const int32_t r = rendezvous_of_[rendezvous_base_[actor] + static_cast<uint32_t>(comm)];
@@ -273,12 +287,14 @@ void SimEngine::launch(uint32_t actor, int stream, uint32_t op) {
 
 // A kernel of one compute stream fills the SMs; one of the other stream starts when it ends. (Two
 // persistent kernels with one CTA per SM are never resident together.)
-bool SimEngine::queue_for_sms(Actor& a, int stream, uint32_t op) {
+bool SimEngine::queue_for_sms(uint32_t actor, int stream, uint32_t op) {
   if (stream != kCompute && stream != kComputeAux) return false;
+  Actor& a = actors_[actor];
   const int other = stream == kCompute ? kComputeAux : kCompute;
   if ((a.in_flight & (1u << other)) == 0) return false;
   a.queued_stream = stream;
   a.queued_op = op;
+  if (stream == kComputeAux && in_chain(a)) cut_chain(actor);
   return true;
 }
 
@@ -290,6 +306,7 @@ void SimEngine::take_off(uint32_t actor, int stream, uint32_t op, int32_t rendez
   f.rendezvous = rendezvous;
   if (rendezvous < 0) {
     join(actor, stream, op, index);
+    if (Actor& a = actors_[actor]; stream == kCompute && in_chain(a)) begin_chain(a, a.launch);
   } else {
     for (const Participant& p : rendezvous_[static_cast<std::size_t>(rendezvous)].here)
       join(p.actor, p.stream, actors_[p.actor].streams[p.stream].last_op, index);
@@ -299,6 +316,7 @@ void SimEngine::take_off(uint32_t actor, int stream, uint32_t op, int32_t rendez
 
 inline void SimEngine::join(uint32_t actor, int stream, uint32_t op, uint32_t flight) {
   Actor& a = actors_[actor];
+  if (stream != kCompute) catch_up(actor);
   Stream& s = a.streams[stream];
   s.last_op = op;
   a.in_flight = static_cast<uint16_t>(a.in_flight | (1u << stream));
@@ -337,7 +355,7 @@ int64_t SimEngine::full_time(uint32_t flight) const {
 // How much longer an op that could start now waits for the hosts of its ranks to issue it.
 Picos SimEngine::host_lag(uint32_t index) {
   if (options_.host_issue <= Picos(0)) return {};
-  const Picos now = forward_ ? now_ + forward_->skipped() : now_;
+  const Picos now = clock();
   Picos issued;
   const auto look_at = [&](uint32_t actor, int stream) {
     const Actor& a = actors_[actor];
@@ -390,6 +408,10 @@ Picos SimEngine::scaled(uint32_t index, Picos duration) const {
 // surroundings changed keep the share of their work that is left.
 void SimEngine::flush() {
   for (uint32_t index : started_) {
+    if (is_chain(index)) {
+      start_chain(index);
+      continue;
+    }
     Flight& f = flights_[index];
     f.full = full_time(index);
     f.finish = now_ + scaled(index, Picos(f.full)) + host_lag(index);
@@ -407,6 +429,7 @@ void SimEngine::flush() {
 }
 
 void SimEngine::set_rate(uint32_t index) {
+  if (is_chain(index)) return set_chain_rate(index);
   Flight& f = flights_[index];
   const int64_t full = full_time(index);
   if (full == f.full) return;
@@ -435,10 +458,15 @@ void SimEngine::land(uint32_t flight) {
 void SimEngine::land_on(uint32_t actor, int stream, const Flight& f) {
   Actor& a = actors_[actor];
   Stream& s = a.streams[stream];
+  if (stream == kCompute) {
+    if (in_chain(a)) end_chain(actor);
+  } else {
+    catch_up(actor);
+  }
   a.in_flight = static_cast<uint16_t>(a.in_flight & ~(1u << stream));
   count(actor, s.last_op, -1);
   if (accounts(a)) {
-    if (stream == kCompute) account(a, f);
+    if (stream == kCompute) account(a, f.start, now_);
     if (options_.record)
       trace_.records.push_back({f.rendezvous < 0 ? f.start : s.launched, now_, s.last_op, s.call,
                                 static_cast<uint16_t>(a.program), static_cast<StreamKind>(stream)});

@@ -9,6 +9,7 @@
 
 #include "sim/des/radix_queue.h"
 #include "sim/exec/sim_backend.h"
+#include "sim/exec/sim_chains.h"
 #include "sim/exec/sim_fast_forward.h"
 #include "sim/exec/stream_program.h"
 
@@ -65,6 +66,8 @@ class SimEngine {
     PortStates::State settled = PortStates::kIdle;  // load when their rates were last set
     Stream streams[kStreams];
     uint32_t flight[kStreams];        // of the op that runs on a stream
+    ChainFlight chain;                // what the compute stream runs, when that is a chain
+    uint32_t launch = 0;              // number (ComputeChains) of the compute stream's last launch
     std::vector<uint16_t> events;     // kReached, and the streams that wait
     std::vector<uint8_t> reads_left;  // of tensors with several reading streams, [slot, tensor]
     // Accounting of the compute stream.
@@ -107,6 +110,7 @@ class SimEngine {
   void make_actors();
   void make_rendezvous();
   void index_tensors();
+  void make_chains();
   void index_ops(const std::vector<OpTiming>& timing);
 
   void advance(uint32_t actor, int stream);
@@ -114,7 +118,7 @@ class SimEngine {
   void enter_call(const Actor& a, Stream& s) const;
   void reach(uint32_t actor, uint32_t event, int by);
   void launch(uint32_t actor, int stream, uint32_t op);
-  bool queue_for_sms(Actor& a, int stream, uint32_t op);
+  bool queue_for_sms(uint32_t actor, int stream, uint32_t op);
   void take_off(uint32_t actor, int stream, uint32_t op, int32_t rendezvous);
   void land(uint32_t flight);
   void land_on(uint32_t actor, int stream, const Flight& f);
@@ -126,10 +130,25 @@ class SimEngine {
   void count(uint32_t actor, uint32_t op, int delta);
   int64_t full_time(uint32_t flight) const;
 
+  // sim_chains.cpp
+  void begin_chain(Actor& a, uint32_t launch);
+  void start_chain(uint32_t flight);
+  void pass_ops(uint32_t actor, uint32_t last);
+  void pass_ended(uint32_t actor);
+  void set_chain_rate(uint32_t flight);
+  void cut_chain(uint32_t actor);
+  void finish_chain(uint32_t flight, Picos finish);
+  void end_chain(uint32_t actor);
+  // To be called before anything happens on an actor.
+  void catch_up(uint32_t actor) {
+    const ChainFlight& c = actors_[actor].chain;
+    if (c.flying && c.at + 1 < c.end && c.until <= now_) pass_ended(actor);
+  }
+
   void allocate(uint32_t actor, int stream, const StreamInstr& i);
   void release(Actor& a, int stream, const StreamInstr& i);
   void sample_memory(const Actor& a);
-  void account(Actor& a, const Flight& f);
+  void account(Actor& a, Picos start, Picos end);
   void account_tail(Actor& a);
   [[noreturn]] void report_stuck() const;
 
@@ -137,6 +156,16 @@ class SimEngine {
   const StreamProgram& program(const Actor& a) const {
     return accounts(a) ? programs_[a.program] : quiet_[a.program];
   }
+  ComputeChains& chains(const Actor& a) {
+    return accounts(a) ? chains_[a.program] : quiet_chains_[a.program];
+  }
+  bool in_chain(const Actor& a) const { return a.launch != ComputeChains::kNone; }
+  bool is_chain(uint32_t flight) const {
+    return flight % kStreams == static_cast<uint32_t>(StreamKind::kCompute) &&
+           flights_[flight].rendezvous < 0 && in_chain(actors_[flight / kStreams]);
+  }
+  // Time since the start of the step.
+  Picos clock() const { return forward_ ? now_ + forward_->skipped() : now_; }
 
   const ExecPlan& plan_;
   std::vector<OpInfo> ops_;         // as plan_.ops
@@ -145,6 +174,7 @@ class SimEngine {
   SimOptions options_;
   std::vector<StreamProgram> programs_;  // per class
   std::vector<StreamProgram> quiet_;     // the same without allocations, for ranks not accounted
+  std::vector<ComputeChains> chains_, quiet_chains_;  // of these
   std::vector<Actor> actors_;
   std::vector<Flight> flights_;  // [actor * kStreams + stream]
   std::vector<Rendezvous> rendezvous_;
@@ -157,6 +187,7 @@ class SimEngine {
   Picos now_;
   int64_t reported_ = 0;
   int64_t host_lags_ = 0;  // ops that waited for their host so far
+  bool alone_ = false;     // every op is an event of its own
   StepTrace trace_;
   std::unique_ptr<FastForward> forward_;  // null: every event is simulated
 };

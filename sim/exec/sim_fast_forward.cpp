@@ -126,6 +126,9 @@ void FastForward::describe_actor(const SimEngine& e, std::size_t actor,
     const auto& f = e.flights_[a.flight[k]];
     out.insert(out.end(), {relative(f.start), relative(f.finish), f.full, f.rendezvous,
                            f.rendezvous < 0 ? f.op : 0});
+    if (e.is_chain(a.flight[k]))
+      out.insert(out.end(), {a.chain.at, a.chain.end, relative(a.chain.began),
+                             relative(a.chain.until), a.chain.gap_open});
   }
   for (uint32_t c = w.first; c <= w.last; ++c) event_range(c);
   const RankClass& cls = e.plan_.classes[a.program];
