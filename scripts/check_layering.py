@@ -30,8 +30,9 @@ SIM_LAYERS = {
     "schedule": GRAPH,
     "exec": SCHEDULE,
     "study": EXEC | {"import"},
-    "report": EXEC | {"study"},
-    "cli": EXEC | {"import", "study", "report"},
+    "calibrate": SPEC | {"cost", "net", "import"},
+    "report": EXEC | {"study", "calibrate", "import"},
+    "cli": EXEC | {"import", "study", "calibrate", "report"},
 }
 # The one part of exec that knows the models; its files are sim/exec/sim_*.
 SIM_BACKEND = re.compile(r"sim/exec/sim_[^/]*$")

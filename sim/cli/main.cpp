@@ -44,6 +44,7 @@ int run(int argc, char** argv) {
   orrery::add_run(app);
   orrery::add_validate(app);
   orrery::add_bench(app);
+  orrery::add_calibrate(app);
   check_verb(app, argc, argv);
   try {
     app.parse(argc, argv);

@@ -14,6 +14,7 @@ void add_run(CLI::App& app);
 void add_validate(CLI::App& app);
 void add_sweep(CLI::App& app);
 void add_bench(CLI::App& app);
+void add_calibrate(CLI::App& app);
 
 // Ends the program with this code; what there is to say has been said.
 struct SilentExit {

@@ -20,7 +20,9 @@ struct NcclTestPoint {
 
 struct NcclTestRun {
   std::string program;  // "all_reduce_perf"; "" where the output does not say
+  std::string gpu;      // the driver's name of the first rank's; "" likewise
   int64_t ranks = 0;
+  int64_t nodes = 0;  // different names of hosts
   std::vector<NcclTestPoint> points;
 };
 

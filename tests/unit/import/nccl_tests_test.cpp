@@ -15,7 +15,8 @@ const char* const kText = R"(host: some line of mpirun
 #  Rank  1 Group  0 Pid    2 on  host device  1 [0x18] NVIDIA H200
 #                                                       out-of-place              in-place
 #       size         count      type   redop    root     time   algbw   busbw #wrong     time   algbw   busbw #wrong
-        1024           256     float     sum      -1    10.24    0.10    0.10      0    10.10    0.10    0.10      0
+           0             0     float     sum      -1     9.24    0.00    0.00      0     9.10    0.00    0.00      0
+        1024           256     float     sum      -1    10.24    0.10    0.00      0    10.10    0.10    0.00      0
      1048576        262144     float     sum      -1    20.00   52.43   52.43    N/A    21.00   49.93   49.93    N/A
 # Avg bus bandwidth    : 26.2
 )";
@@ -41,6 +42,33 @@ TEST_CASE("The text of nccl-tests is read among other lines", "[import]") {
   CHECK(r.points[1].bus_GBps == 52.43);
   CHECK(r.points[1].in_place_time_us == 21);
   CHECK(r.points[0].type == "float");
+  CHECK(r.nodes == 1);
+  CHECK(r.gpu == "NVIDIA H200");
+}
+
+TEST_CASE("The JSON of nccl-tests says who ran it, with MPI and without", "[import]") {
+  const std::string results = R"("results": [{"size": 8, "type": "float",
+    "out_of_place": {"time": 20.0, "alg_bw": 1, "bus_bw": 1, "nwrong": 0},
+    "in_place": {"time": 21.0, "alg_bw": 1, "bus_bw": 1, "nwrong": null}}]})";
+  const NcclTestRun mpi = parse_nccl_tests(
+      R"({"version": 2, "args": ["./all_gather_perf", "-g", "1"], "config": {"nthreads": 1,
+          "ngpus": 1, "devices": [
+            {"rank": 0, "hostname": "a", "device_info": "NVIDIA H100"},
+            {"rank": 1, "hostname": "a", "device_info": "NVIDIA H100"},
+            {"rank": 2, "hostname": "b", "device_info": "NVIDIA H100"},
+            {"rank": 3, "hostname": "b", "device_info": "NVIDIA H100"}]}, )" +
+          results,
+      "x.json");
+  CHECK(mpi.program == "./all_gather_perf");
+  CHECK(mpi.ranks == 4);
+  CHECK(mpi.nodes == 2);
+  CHECK(mpi.gpu == "NVIDIA H100");
+  const NcclTestRun alone = parse_nccl_tests(
+      R"({"config": {"nthreads": 1, "ngpus": 8, "devices": [{"rank": 0, "hostname": "a"}]}, )" +
+          results,
+      "x.json");
+  CHECK(alone.ranks == 8);
+  CHECK(alone.nodes == 1);
 }
 
 TEST_CASE("The JSON of nccl-tests gives the same point", "[import]") {

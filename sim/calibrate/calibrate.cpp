@@ -1,0 +1,156 @@
+#include "sim/calibrate/calibrate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "sim/calibrate/constants.h"
+#include "sim/calibrate/point_model.h"
+#include "sim/calibrate/robust.h"
+
+namespace orrery {
+namespace {
+
+using Indices = std::vector<std::size_t>;
+
+constexpr double kOutlierSigmas = 5, kOutlierFloor = 0.15;
+constexpr double kWildSigmas = 6, kWildFloor = 0.1;  // the floor as a part of the median
+constexpr double kUnsteady = 0.05, kDrift = 0.02;
+
+// FNV-1a of what the point is, not of where it stands or what it took.
+uint64_t hash_of(const MeasuredPoint& p) {
+  uint64_t h = 14695981039346656037ull;
+  for (const char c : fmt::format("{}|{}|{}", p.kernel, p.shape_text(), p.bytes.count()))
+    h = (h ^ static_cast<unsigned char>(c)) * 1099511628211ull;
+  return h;
+}
+
+class Fitter {
+ public:
+  Fitter(const Measured& measured, const GpuSpec& base) : m_(measured), base_(base), gpu_(base) {
+    for (const MeasuredPoint& p : m_.points) us_.push_back(p.median_us());
+  }
+
+  Calibration run() {
+    Calibration c;
+    launches(c);
+    for (const KernelClass& k : kernel_classes()) {
+      Indices of_class;
+      for (std::size_t i = 0; i < m_.points.size(); ++i)
+        if (!m_.points[i].shared() && k.takes(m_.points[i])) of_class.push_back(i);
+      if (!of_class.empty() && k.known(base_)) c.classes.push_back(fit(k, of_class));
+    }
+    beside(c);
+    c.gpu = gpu_;
+    return c;
+  }
+
+ private:
+  // The two constants of a launch are what they are measured as.
+  void launches(Calibration& c) {
+    const auto us = [&](std::string_view kernel) {
+      for (std::size_t i = 0; i < m_.points.size(); ++i)
+        if (m_.points[i].family == Family::kLaunch && m_.points[i].kernel == kernel) return us_[i];
+      return -1.0;
+    };
+    const double period = us("graph"), idle = us("idle");
+    if (period < 0 || idle < 0) return;
+    ClassFit f;
+    f.name = "launch";
+    const auto set = [&](const char* pointer, Sourced& of, double value) {
+      f.constants.push_back({pointer, four_digits(value), of.value, true, false});
+      of.value = four_digits(value);
+    };
+    set("/launch_gap_us", gpu_.launch_gap_us, std::min(idle, period));
+    set("/kernel_fixed_us", gpu_.kernel_fixed_us, std::max(0.0, period - idle));
+    c.classes.push_back(f);
+  }
+
+  ClassFit fit(const KernelClass& k, const Indices& of_class) {
+    ClassFit f;
+    f.name = k.name;
+    const std::vector<bool> held = held_back(m_, of_class);
+    Indices fitted;
+    for (std::size_t i = 0; i < of_class.size(); ++i)
+      if (!held[i]) fitted.push_back(of_class[i]);
+    const auto predict = [&](const GpuSpec& gpu, std::size_t i) {
+      return 1e6 * point_seconds(gpu, m_.points[i]);
+    };
+    const auto measured = [&](std::size_t i) { return us_[i]; };
+    f.constants = ConstantFit(k.constants, fitted, predict, measured).run(gpu_, base_);
+    f.points = errors(of_class, held);
+    return f;
+  }
+
+  std::vector<PointError> errors(const Indices& points, const std::vector<bool>& held) const {
+    std::vector<PointError> all;
+    std::vector<double> relative;
+    for (std::size_t i = 0; i < points.size(); ++i) {
+      PointError e{points[i], 1e6 * point_seconds(gpu_, m_.points[points[i]]),
+                   1e6 * point_seconds(base_, m_.points[points[i]]), held[i], false};
+      relative.push_back(e.error(us_[points[i]]));
+      all.push_back(e);
+    }
+    for (const std::size_t i : outliers(relative, kOutlierSigmas, kOutlierFloor))
+      all[i].outlier = std::abs(relative[i]) > kOutlierFloor;
+    return all;
+  }
+
+  void beside(Calibration& c) {
+    Indices shared;
+    for (std::size_t i = 0; i < m_.points.size(); ++i)
+      if (m_.points[i].shared() && point_seconds(gpu_, m_.points[i]) > 0) shared.push_back(i);
+    c.beside.name = "beside another kernel";
+    c.beside.points = errors(shared, std::vector<bool>(shared.size(), true));
+  }
+
+  const Measured& m_;
+  GpuSpec base_, gpu_;
+  std::vector<double> us_;  // medians
+};
+
+void check_repeats(const Measured& m, Calibration& c) {
+  for (std::size_t i = 0; i < m.points.size(); ++i) {
+    const std::vector<double>& us = m.points[i].us;
+    const double middle = median(us);
+    c.repeats += static_cast<int64_t>(us.size());
+    c.wild_repeats += static_cast<int64_t>(outliers(us, kWildSigmas, kWildFloor * middle).size());
+    if (mad_sigma(us) > kUnsteady * middle) c.unsteady.push_back(i);
+  }
+}
+
+Drift drift_of(const Measured& m) {
+  Drift d;
+  if (m.reference.size() < 2) return d;
+  const ReferenceRepeat &first = m.reference.front(), &last = m.reference.back();
+  d.known = true;
+  d.slowdown = last.us / first.us - 1;
+  d.first_clock_MHz = first.sm_clock_MHz, d.last_clock_MHz = last.sm_clock_MHz;
+  d.last_temperature_C = last.temperature_C;
+  const bool clock =
+      first.sm_clock_MHz > 0 && std::abs(last.sm_clock_MHz / first.sm_clock_MHz - 1) > kDrift;
+  d.flagged = std::abs(d.slowdown) > kDrift || clock;
+  return d;
+}
+
+}  // namespace
+
+std::vector<bool> held_back(const Measured& m, const Indices& points) {
+  std::vector<std::pair<uint64_t, std::size_t>> order;
+  for (std::size_t i = 0; i < points.size(); ++i)
+    order.emplace_back(hash_of(m.points[points[i]]), i);
+  std::sort(order.begin(), order.end());
+  std::vector<bool> held(points.size(), false);
+  for (std::size_t i = 0; i < points.size() / 5; ++i) held[order[i].second] = true;
+  return held;
+}
+
+Calibration calibrate_gpu(const Measured& measured, const GpuSpec& base) {
+  Calibration c = Fitter(measured, base).run();
+  check_repeats(measured, c);
+  c.drift = drift_of(measured);
+  return c;
+}
+
+}  // namespace orrery

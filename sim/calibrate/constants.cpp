@@ -1,0 +1,78 @@
+#include "sim/calibrate/constants.h"
+
+#include <fmt/format.h>
+
+namespace orrery {
+namespace {
+
+// What a profile may say (sim/spec/hardware.cpp), less what no kernel does.
+constexpr Bound kEfficiency{0.03, 1, false};
+constexpr Bound kTileOverhead{0, 30, true};
+constexpr Bound kAttentionOverhead{0, 60, true};
+constexpr Bound kSoftmax{0, 15, true};
+
+KernelClass gemm_class(Family family, GemmKernelSpec GpuSpec::*spec) {
+  KernelClass k;
+  k.name = kFamilyNames[static_cast<std::size_t>(family)];
+  k.takes = [family](const MeasuredPoint& p) { return p.family == family; };
+  k.known = [spec](const GpuSpec& g) { return (g.*spec).exists(); };
+  const auto constant = [&](const char* name, Sourced GemmKernelSpec::*member, Bound bound) {
+    k.constants.push_back(
+        {fmt::format("/{}/{}", k.name, name),
+         [spec, member](GpuSpec& g) -> double& { return ((g.*spec).*member).value; }, bound});
+  };
+  constant("mainloop_efficiency", &GemmKernelSpec::mainloop_efficiency, kEfficiency);
+  constant("tile_overhead_us", &GemmKernelSpec::tile_overhead_us, kTileOverhead);
+  constant("hbm_efficiency", &GemmKernelSpec::hbm_efficiency, kEfficiency);
+  return k;
+}
+
+KernelClass attention_class(Family family, AttentionKernelSpec GpuSpec::*spec) {
+  KernelClass k;
+  k.name = kFamilyNames[static_cast<std::size_t>(family)];
+  k.takes = [family](const MeasuredPoint& p) { return p.family == family; };
+  k.known = [](const GpuSpec&) { return true; };
+  const auto constant = [&](const char* name, Sourced AttentionKernelSpec::*member, Bound bound) {
+    k.constants.push_back(
+        {fmt::format("/{}/{}", k.name, name),
+         [spec, member](GpuSpec& g) -> double& { return ((g.*spec).*member).value; }, bound});
+  };
+  constant("mainloop_efficiency", &AttentionKernelSpec::mainloop_efficiency, kEfficiency);
+  constant("softmax_us", &AttentionKernelSpec::softmax_us, kSoftmax);
+  constant("tile_overhead_us", &AttentionKernelSpec::tile_overhead_us, kAttentionOverhead);
+  return k;
+}
+
+KernelClass pattern_class(std::size_t pattern) {
+  KernelClass k;
+  k.name = fmt::format("memory_bound {}", kAccessPatternNames[pattern]);
+  k.takes = [pattern](const MeasuredPoint& p) {
+    return p.family == Family::kMemoryBound && static_cast<std::size_t>(p.pattern) == pattern;
+  };
+  k.known = [](const GpuSpec&) { return true; };
+  k.constants.push_back(
+      {fmt::format("/hbm_efficiency/{}", kAccessPatternNames[pattern]),
+       [pattern](GpuSpec& g) -> double& { return g.hbm_efficiency[pattern].value; }, kEfficiency});
+  return k;
+}
+
+std::vector<KernelClass> make_classes() {
+  std::vector<KernelClass> all;
+  for (std::size_t p = 0; p < kAccessPatterns; ++p) all.push_back(pattern_class(p));
+  all.push_back(gemm_class(Family::kGemmBf16, &GpuSpec::gemm_bf16));
+  all.push_back(gemm_class(Family::kGemmFp8, &GpuSpec::gemm_fp8));
+  all.push_back(gemm_class(Family::kGemmFp8Wgrad, &GpuSpec::gemm_fp8_wgrad));
+  all.push_back(gemm_class(Family::kGemmFp8Tensor, &GpuSpec::gemm_fp8_tensor));
+  all.push_back(attention_class(Family::kAttentionForward, &GpuSpec::attention_forward));
+  all.push_back(attention_class(Family::kAttentionBackward, &GpuSpec::attention_backward));
+  return all;
+}
+
+}  // namespace
+
+const std::vector<KernelClass>& kernel_classes() {
+  static const std::vector<KernelClass> classes = make_classes();
+  return classes;
+}
+
+}  // namespace orrery

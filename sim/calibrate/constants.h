@@ -1,0 +1,27 @@
+// Which constants of a GPU profile the points of a class of kernels determine, and between what
+// bounds.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "sim/calibrate/fit_constants.h"
+#include "sim/calibrate/measured.h"
+
+namespace orrery {
+
+struct KernelClass {
+  std::string name;
+  std::function<bool(const MeasuredPoint&)> takes;
+  std::function<bool(const GpuSpec&)> known;  // whether the profile has such kernels at all
+  std::vector<FreeConstant<GpuSpec>> constants;
+};
+
+// In the order in which they are to be fitted. GEMMs: mainloop_efficiency, tile_overhead_us,
+// hbm_efficiency; attention: mainloop_efficiency, softmax_us, tile_overhead_us; memory-bound
+// kernels: the efficiency of their pattern. pJ_per_FLOP stays: at one power limit a lower clock
+// looks like a lower mainloop_efficiency.
+const std::vector<KernelClass>& kernel_classes();
+
+}  // namespace orrery
