@@ -30,6 +30,7 @@ class Fitter {
  public:
   Fitter(const Measured& measured, const GpuSpec& base) : m_(measured), base_(base), gpu_(base) {
     for (const MeasuredPoint& p : m_.points) us_.push_back(p.median_us());
+    classed_.resize(us_.size());
   }
 
   Calibration run() {
@@ -39,32 +40,27 @@ class Fitter {
       Indices of_class;
       for (std::size_t i = 0; i < m_.points.size(); ++i)
         if (!m_.points[i].shared() && k.takes(m_.points[i])) of_class.push_back(i);
-      if (!of_class.empty() && k.known(base_)) c.classes.push_back(fit(k, of_class));
+      if (of_class.empty() || !k.known(base_)) continue;
+      for (const std::size_t i : of_class) classed_[i] = true;
+      c.classes.push_back(fit(k, of_class));
     }
-    beside(c);
+    checks(c);
     c.gpu = gpu_;
     return c;
   }
 
  private:
-  // The two constants of a launch are what they are measured as.
   void launches(Calibration& c) {
-    const auto us = [&](std::string_view kernel) {
-      for (std::size_t i = 0; i < m_.points.size(); ++i)
-        if (m_.points[i].family == Family::kLaunch && m_.points[i].kernel == kernel) return us_[i];
-      return -1.0;
-    };
-    const double period = us("graph"), idle = us("idle");
-    if (period < 0 || idle < 0) return;
-    ClassFit f;
-    f.name = "launch";
-    const auto set = [&](const char* pointer, Sourced& of, double value) {
-      f.constants.push_back({pointer, four_digits(value), of.value, true, false});
-      of.value = four_digits(value);
-    };
-    set("/launch_gap_us", gpu_.launch_gap_us, std::min(idle, period));
-    set("/kernel_fixed_us", gpu_.kernel_fixed_us, std::max(0.0, period - idle));
-    c.classes.push_back(f);
+    for (std::size_t i = 0; i < m_.points.size(); ++i) {
+      if (m_.points[i].family != Family::kLaunch || m_.points[i].kernel != "idle") continue;
+      const double gap = four_digits(us_[i]);
+      ClassFit f;
+      f.name = "launch";
+      f.constants.push_back({"/launch_gap_us", gap, gpu_.launch_gap_us.value, true, false});
+      gpu_.launch_gap_us.value = gap;
+      c.classes.push_back(f);
+      return;
+    }
   }
 
   ClassFit fit(const KernelClass& k, const Indices& of_class) {
@@ -97,17 +93,31 @@ class Fitter {
     return all;
   }
 
-  void beside(Calibration& c) {
-    Indices shared;
-    for (std::size_t i = 0; i < m_.points.size(); ++i)
-      if (m_.points[i].shared() && point_seconds(gpu_, m_.points[i]) > 0) shared.push_back(i);
-    c.beside.name = "beside another kernel";
-    c.beside.points = errors(shared, std::vector<bool>(shared.size(), true));
+  void checks(Calibration& c) {
+    const auto check = [&](const char* name, auto takes) {
+      Indices points;
+      for (std::size_t i = 0; i < m_.points.size(); ++i)
+        if (!classed_[i] && takes(m_.points[i]) && point_seconds(gpu_, m_.points[i]) > 0)
+          points.push_back(i);
+      if (points.empty()) return;
+      ClassFit f;
+      f.name = name;
+      f.points = errors(points, std::vector<bool>(points.size(), true));
+      c.checks.push_back(f);
+    };
+    const auto attention = [](const MeasuredPoint& p) {
+      return p.family == Family::kAttentionForward || p.family == Family::kAttentionBackward;
+    };
+    const auto shared = [](const MeasuredPoint& p) { return p.shared(); };
+    check("attention, narrow heads",
+          [&](const MeasuredPoint& p) { return attention(p) && !shared(p); });
+    check("beside another kernel", shared);
   }
 
   const Measured& m_;
   GpuSpec base_, gpu_;
-  std::vector<double> us_;  // medians
+  std::vector<double> us_;     // medians
+  std::vector<bool> classed_;  // points of a class that was fitted
 };
 
 void check_repeats(const Measured& m, Calibration& c) {
@@ -122,14 +132,21 @@ void check_repeats(const Measured& m, Calibration& c) {
 
 Drift drift_of(const Measured& m) {
   Drift d;
-  if (m.reference.size() < 2) return d;
-  const ReferenceRepeat &first = m.reference.front(), &last = m.reference.back();
+  const std::size_t n = m.reference.size();
+  if (n < 2) return d;
+  const std::size_t part = (n + 4) / 5;
+  const auto middle = [&](std::size_t from, double ReferenceRepeat::*member) {
+    std::vector<double> x;
+    for (std::size_t i = from; i < from + part; ++i) x.push_back(m.reference[i].*member);
+    return median(x);
+  };
   d.known = true;
-  d.slowdown = last.us / first.us - 1;
-  d.first_clock_MHz = first.sm_clock_MHz, d.last_clock_MHz = last.sm_clock_MHz;
-  d.last_temperature_C = last.temperature_C;
+  d.slowdown = middle(n - part, &ReferenceRepeat::us) / middle(0, &ReferenceRepeat::us) - 1;
+  d.first_clock_MHz = middle(0, &ReferenceRepeat::sm_clock_MHz);
+  d.last_clock_MHz = middle(n - part, &ReferenceRepeat::sm_clock_MHz);
+  d.last_temperature_C = middle(n - part, &ReferenceRepeat::temperature_C);
   const bool clock =
-      first.sm_clock_MHz > 0 && std::abs(last.sm_clock_MHz / first.sm_clock_MHz - 1) > kDrift;
+      d.first_clock_MHz > 0 && std::abs(d.last_clock_MHz / d.first_clock_MHz - 1) > 2 * kDrift;
   d.flagged = std::abs(d.slowdown) > kDrift || clock;
   return d;
 }

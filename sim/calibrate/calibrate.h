@@ -10,7 +10,8 @@
 //
 // A constant that the points do not determine (the HBM efficiency of a GEMM when HBM limits none)
 // keeps the base profile's value, and so do all that no point is about: peaks, bandwidths,
-// pJ_per_FLOP.
+// energies. launch_gap_us is not fitted: it is the time in which no thread runs between two kernels
+// of a graph.
 #pragma once
 
 #include <string>
@@ -34,23 +35,25 @@ struct PointError {
 
 struct ClassFit {
   std::string name;  // "gemm_bf16", "memory_bound stream", ...
-  std::vector<FittedConstant> constants;
+  std::vector<MeasuredConstant> constants;
   std::vector<PointError> points;
 };
 
-// How the reference kernel changed from the first repeat to the last.
+// How the reference kernel changed from the first fifth of its repeats to the last, in medians: at
+// the power limit single repeats differ by a few percent.
 struct Drift {
   bool known = false;
   double slowdown = 0;  // last over first, less 1
   double first_clock_MHz = 0, last_clock_MHz = 0, last_temperature_C = 0;
-  bool flagged = false;  // by more than 2 %, in time or in clock
+  bool flagged = false;  // by more than 2 % in time, or 4 % in clock
 };
 
 struct Calibration {
   GpuSpec gpu;  // the base with the measured constants
   std::vector<ClassFit> classes;
-  // Points with another kernel beside them; nothing is fitted on them. No constants.
-  ClassFit beside;
+  // Points that nothing is fitted on: with another kernel beside them, or of no class. No
+  // constants.
+  std::vector<ClassFit> checks;
   std::vector<std::size_t> unsteady;  // points whose repeats spread by more than 5 % (mad_sigma)
   int64_t repeats = 0, wild_repeats = 0;  // all, and those far from the others of their point
   Drift drift;

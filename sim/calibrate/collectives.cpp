@@ -153,7 +153,7 @@ class Fitter {
       return predicted_us(m, m_.points[i]);
     };
     const auto measured = [&](std::size_t i) { return m_.points[i].median_us(); };
-    const std::vector<FittedConstant> found =
+    const std::vector<MeasuredConstant> found =
         ConstantFit(constants, fitted, predict, measured).run(model_, base_);
     c.constants.insert(c.constants.end(), found.begin(), found.end());
   }

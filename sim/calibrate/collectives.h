@@ -30,7 +30,7 @@ struct CollectiveErrors {
 
 struct CollectiveCalibration {
   std::string what;  // "2 ranks on 1 node of HGX H200, 55 points"
-  std::vector<FittedConstant> constants;
+  std::vector<MeasuredConstant> constants;
   std::vector<CollectiveErrors> errors;
   std::vector<std::string> outliers;
   std::size_t architecture = 0;

@@ -9,8 +9,8 @@ using nlohmann::ordered_json;
 
 constexpr std::string_view kOfStack = "/stack/collectives", kOfCluster = "/cluster";
 
-const FittedConstant* find(const CollectiveCalibration& c, std::string_view pointer) {
-  for (const FittedConstant& k : c.constants)
+const MeasuredConstant* find(const CollectiveCalibration& c, std::string_view pointer) {
+  for (const MeasuredConstant& k : c.constants)
     if (k.pointer == pointer && k.measured) return &k;
   return nullptr;
 }
@@ -41,7 +41,7 @@ ordered_json collectives_profile(const CollectiveCalibration& c, const std::stri
   const std::string reference = reference_of(c, run);
   ordered_json j{{"extends", base}, {"name", fmt::format("{}, measured", base)}};
   bool any = false;
-  for (const FittedConstant& k : c.constants) {
+  for (const MeasuredConstant& k : c.constants) {
     if (!k.measured || !k.pointer.starts_with(kOfStack)) continue;
     const std::string rest = k.pointer.substr(kOfStack.size() + 1);
     const std::size_t slash = rest.find('/');
@@ -52,7 +52,7 @@ ordered_json collectives_profile(const CollectiveCalibration& c, const std::stri
     else
       j[rest.substr(0, slash)] = table_row(rest.substr(slash + 1), k.value, base, reference, date);
   }
-  if (const FittedConstant* call = find(c, "call_us")) {
+  if (const MeasuredConstant* call = find(c, "call_us")) {
     any = true;
     ordered_json rows = {
         {"source", "measured"},
@@ -75,7 +75,7 @@ ordered_json cluster_profile(const CollectiveCalibration& c, const std::string& 
   ordered_json j{{"extends", base}, {"name", fmt::format("{}, measured", base)}};
   bool any = false;
   if (!gpu.empty()) j["node"]["gpu"] = gpu;
-  for (const FittedConstant& k : c.constants) {
+  for (const MeasuredConstant& k : c.constants) {
     if (!k.measured || !k.pointer.starts_with(kOfCluster)) continue;
     any = true;
     j[ordered_json::json_pointer(k.pointer.substr(kOfCluster.size()))] = {

@@ -10,6 +10,8 @@ constexpr Bound kEfficiency{0.03, 1, false};
 constexpr Bound kTileOverhead{0, 30, true};
 constexpr Bound kAttentionOverhead{0, 60, true};
 constexpr Bound kSoftmax{0, 15, true};
+constexpr Bound kKernelFixed{0, 10, true};
+constexpr int64_t kNarrowHead = 96;
 
 KernelClass gemm_class(Family family, GemmKernelSpec GpuSpec::*spec) {
   KernelClass k;
@@ -30,7 +32,9 @@ KernelClass gemm_class(Family family, GemmKernelSpec GpuSpec::*spec) {
 KernelClass attention_class(Family family, AttentionKernelSpec GpuSpec::*spec) {
   KernelClass k;
   k.name = kFamilyNames[static_cast<std::size_t>(family)];
-  k.takes = [family](const MeasuredPoint& p) { return p.family == family; };
+  k.takes = [family](const MeasuredPoint& p) {
+    return p.family == family && p.attention.d_qk >= kNarrowHead;
+  };
   k.known = [](const GpuSpec&) { return true; };
   const auto constant = [&](const char* name, Sourced AttentionKernelSpec::*member, Bound bound) {
     k.constants.push_back(
@@ -53,6 +57,10 @@ KernelClass pattern_class(std::size_t pattern) {
   k.constants.push_back(
       {fmt::format("/hbm_efficiency/{}", kAccessPatternNames[pattern]),
        [pattern](GpuSpec& g) -> double& { return g.hbm_efficiency[pattern].value; }, kEfficiency});
+  if (static_cast<AccessPattern>(pattern) == AccessPattern::kStream)
+    k.constants.push_back({"/kernel_fixed_us",
+                           [](GpuSpec& g) -> double& { return g.kernel_fixed_us.value; },
+                           kKernelFixed});
   return k;
 }
 

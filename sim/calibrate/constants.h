@@ -18,10 +18,12 @@ struct KernelClass {
   std::vector<FreeConstant<GpuSpec>> constants;
 };
 
-// In the order in which they are to be fitted. GEMMs: mainloop_efficiency, tile_overhead_us,
-// hbm_efficiency; attention: mainloop_efficiency, softmax_us, tile_overhead_us; memory-bound
-// kernels: the efficiency of their pattern. pJ_per_FLOP stays: at one power limit a lower clock
-// looks like a lower mainloop_efficiency.
+// In the order in which they are to be fitted. Memory-bound kernels: the efficiency of their
+// pattern, and streams, which come first, kernel_fixed_us; GEMMs: mainloop_efficiency,
+// tile_overhead_us, hbm_efficiency; attention: mainloop_efficiency, softmax_us, tile_overhead_us,
+// from heads at least 96 wide. A profile has one set of constants for all heads, and narrower ones
+// run other kernels: they are only checked. pJ_per_FLOP stays: at one power limit a lower clock
+// looks like a lower mainloop_efficiency, and the two fitted together run to their bounds.
 const std::vector<KernelClass>& kernel_classes();
 
 }  // namespace orrery

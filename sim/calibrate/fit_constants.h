@@ -13,7 +13,7 @@
 namespace orrery {
 
 // A constant as it came out.
-struct FittedConstant {
+struct MeasuredConstant {
   std::string pointer;  // in the profile: "/gemm_bf16/mainloop_efficiency"
   double value = 0;     // rounded to four digits, as it is written
   double base = 0;      // of the profile that the derived one extends
@@ -43,7 +43,7 @@ class ConstantFit {
               const std::vector<std::size_t>& points, Predict predict, MeasuredOf measured)
       : constants_(constants), points_(points), predict_(predict), measured_(measured) {}
 
-  std::vector<FittedConstant> run(Model& model, Model base) {
+  std::vector<MeasuredConstant> run(Model& model, Model base) {
     base_ = model;
     std::vector<double> start;
     for (const FreeConstant<Model>& c : constants_) {
@@ -55,7 +55,7 @@ class ConstantFit {
     // What is not determined goes back to the base, and the others are fitted again beside it.
     for (std::size_t i = 0; i < free.size(); ++i) free[i] = best.determined[i];
     if (std::find(free.begin(), free.end(), false) != free.end()) best = minimise_free(start, free);
-    std::vector<FittedConstant> fitted;
+    std::vector<MeasuredConstant> fitted;
     for (std::size_t i = 0; i < free.size(); ++i) {
       const double value = free[i] ? four_digits(best.x[i]) : start[i];
       constants_[i].of(model) = value;
@@ -100,8 +100,8 @@ class ConstantFit {
     return all;
   }
 
-  // A rise of the loss that says something: about a point of fifty, 8 % off.
-  static constexpr double kWorse = 0.04;
+  // A rise of the loss that says something: about that of 1 % more error of every 25th point.
+  static constexpr double kWorse = 0.002;
   // For each constant, of the square of its way from the base as a part of its range: where two
   // constants can stand for each other, they stay together.
   static constexpr double kPull = 0.05;

@@ -71,7 +71,8 @@ ordered_json measured_number(double value, const std::string& reference, const s
 
 std::string class_reference(const ClassFit& f, const Measured& m, const std::string& run) {
   const std::string start = fmt::format("orrery calibrate on {}, {}: ", m.gpu, run);
-  if (f.points.empty()) return fmt::format("{}empty kernels of a CUDA graph", start);
+  if (f.points.empty())
+    return fmt::format("{}between kernels of a CUDA graph, no thread running", start);
   const ErrorSummary fitted = summarise(f, m, Part::kFitted),
                      held = summarise(f, m, Part::kHeldOut);
   std::string text = fmt::format("{}{} points fitted, median error {:.1f} %, largest {:.1f} %",
@@ -150,7 +151,7 @@ ordered_json gpu_profile(const Calibration& c, const Measured& m, const std::str
     j["power"]["limit_W"] = measured_number(m.power_limit_W, driver, m.date);
   for (const ClassFit& f : c.classes) {
     const std::string reference = class_reference(f, m, run);
-    for (const FittedConstant& k : f.constants)
+    for (const MeasuredConstant& k : f.constants)
       if (k.measured)
         j[ordered_json::json_pointer(k.pointer)] = measured_number(k.value, reference, m.date);
   }

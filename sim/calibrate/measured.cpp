@@ -33,7 +33,9 @@ GemmShape read_gemm_shape(Reader& r, Family family) {
   if (family == Family::kGemmFp8) s.kernel = GemmKernel::kFp8;
   if (family == Family::kGemmFp8Wgrad) s.kernel = GemmKernel::kFp8Wgrad;
   if (family == Family::kGemmFp8Tensor) s.kernel = GemmKernel::kFp8Tensor;
-  if (family == Family::kGemmFp8Wgrad) s.output = GemmOutput::kFp32Accumulate;
+  constexpr std::string_view kOutputs[3] = {"bf16", "fp32", "fp32_accumulate"};
+  s.output = static_cast<GemmOutput>(
+      r.choice_or("output", family == Family::kGemmFp8Wgrad ? 2 : 0, kOutputs));
   s.m = r.integer("m", kSize), s.n = r.integer("n", kSize), s.k = r.integer("k", kSize);
   s.groups = r.integer_or("groups", 1, kSize);
   constexpr std::string_view kDims[2] = {"m", "k"};
@@ -46,7 +48,7 @@ AttentionShape read_attention_shape(Reader& r) {
   s.batch = r.integer("batch", kSize), s.heads = r.integer("heads", kSize);
   s.kv_heads = r.integer_or("kv_heads", 0), s.length = r.integer("length", kSize);
   s.d_qk = r.integer("d_qk", kSize), s.d_v = r.integer("d_v", kSize);
-  s.causal = r.boolean("causal");
+  s.causal = r.boolean_or("causal", true);
   return s;
 }
 
@@ -133,6 +135,7 @@ std::string MeasuredPoint::shape_text() const {
   if (is_gemm(family)) {
     text = fmt::format("{} x {} x {}", gemm.m, gemm.n, gemm.k);
     if (gemm.groups > 1) text += fmt::format(", {} groups", gemm.groups);
+    if (family == Family::kGemmBf16 && gemm.output != GemmOutput::kBf16) text += ", FP32 out";
   } else if (is_attention(family)) {
     text = fmt::format("{} x {} heads of {}, {}/{}{}", attention.batch, attention.heads,
                        attention.length, attention.d_qk, attention.d_v,
@@ -158,6 +161,7 @@ Measured read_measured(const json::Node& file) {
   r.integer("schema_version");
   r.ignore("note");
   r.ignore("seconds");
+  r.ignore("skipped");
   m.date = r.string("date");
   read_device(r.object("device"), m);
   read_software(r.object("software"), m);

@@ -1,22 +1,24 @@
 // The file of one calibration run: what a machine did, point by point, before anything is fitted.
 //
-//   {"schema_version": 2, "date": "2026-11-28",
+//   {"schema_version": 2, "date": "2026-11-28", "seconds": what the run took,
 //    "device": {"gpu", "multiprocessors", "memory_GiB", "highest_sm_clock_MHz",
 //               "highest_memory_clock_MHz", "power_limit_W"},
 //    "software": {"driver", "cuda_of_driver", "cuda", "cublaslt", "nccl"},
 //    "reference": [{"at_s", "us", "sm_clock_MHz", "temperature_C", "power_W"}],
-//    "points": [{"family", "kernel", its shape, "us": [one for each repeat]}]}
+//    "points": [{"family", "kernel", its shape, "us": [one for each repeat]}],
+//    "skipped": [what could not be measured, and why]}
 //
 // A point's time is that of one of many launches that follow each other, so it holds the gap
 // between two kernels. Shapes by family:
-//   gemm_bf16, gemm_fp8, gemm_fp8_wgrad, gemm_fp8_tensor    m, n, k; groups and grouped ("m", "k")
-//   attention_forward, attention_backward   batch, heads, kv_heads, length, d_qk, d_v, causal
-//   memory_bound      pattern, bytes (read and written)
-//   l2_copy           bytes, of a copy that stays in L2
-//   launch            kernel: "graph" and "stream": of empty kernels that follow each other, one;
-//                     "idle": of "graph", the time in which no thread runs; "host": the CPU's time
-//                     to launch one
-//   collective        kernel: "all_reduce", ..; ranks, nodes, bytes (as nccl-tests counts them)
+//   gemm_*        m, n, k; groups and grouped ("m", "k"); output ("bf16", "fp32",
+//                 "fp32_accumulate")
+//   attention_*   batch, heads, kv_heads, length, d_qk, d_v, causal (true)
+//   memory_bound  pattern, bytes (read and written)
+//   l2_copy       bytes, of a copy that stays in L2
+//   launch        kernel "graph", "stream": of empty kernels that follow each other, one;
+//                 "idle": between two small ones of a graph, the time in which no thread runs;
+//                 "host": the CPU's time to launch one
+//   collective    kernel: "all_reduce", ..; ranks, nodes, bytes (as nccl-tests counts them)
 // "beside_sms" and "beside_GBps" say what another kernel took at the same time: multiprocessors,
 // and bytes read and written. Such points check the models; nothing is fitted on them.
 #pragma once

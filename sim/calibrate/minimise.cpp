@@ -110,7 +110,7 @@ Minimum minimise(const std::function<double(std::span<const double>)>& loss,
   for (std::size_t i = 0; i < bounds.size(); ++i) m.x.push_back(search.value(i, best.u[i]));
   for (std::size_t i = 0; i < bounds.size(); ++i) {
     const Bound& b = bounds[i];
-    const double away = m.x[i] > 0 ? m.x[i] / 10 : (b.max - b.min) / 10;
+    const double away = std::max(m.x[i] / 5, (b.max - b.min) * 0.03);
     const auto rises = [&](double to) {
       std::vector<double> x = m.x;
       x[i] = std::clamp(to, b.min, b.max);

@@ -20,8 +20,8 @@ struct Bound {
 struct Minimum {
   std::vector<double> x;
   double loss = 0;
-  // Whether the loss grows by `worse` when the value alone moves a tenth of itself (or of its
-  // range, at 0), either way: what the data do not determine is not measured.
+  // Whether the loss grows by `worse` when the value alone moves a fifth of itself (3 % of its
+  // range if that is more), either way: what the data do not determine is not measured.
   std::vector<bool> determined;
   std::vector<bool> at_bound;
 };

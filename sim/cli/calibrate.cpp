@@ -63,6 +63,25 @@ std::string today() {
   return text;
 }
 
+// A line for each point, so that a run can be read and compared.
+std::string measured_text(const ordered_json& file) {
+  std::string text = "{";
+  for (const auto& [key, value] : file.items()) {
+    text += fmt::format("{}\n  {}: ", text.size() > 1 ? "," : "", ordered_json(key).dump());
+    if (!value.is_array()) {
+      text += value.dump();
+      continue;
+    }
+    const char* between = "[\n    ";
+    for (const ordered_json& element : value) {
+      text += fmt::format("{}{}", between, element.dump());
+      between = ",\n    ";
+    }
+    text += value.empty() ? "[]" : "\n  ]";
+  }
+  return text + "\n}\n";
+}
+
 class Calibrate {
  public:
   explicit Calibrate(const CalibrateArguments& a)
@@ -103,11 +122,11 @@ class Calibrate {
     ordered_json j = measure_here(a_);
     ordered_json file{{"schema_version", 2}, {"date", today()}};
     file.update(j);
-    const std::string text = file.dump(1);
+    const std::string text = measured_text(file);
     measured_ = read_measured(json::parse_json(text, "measured"));
     const fs::path folder = out_ / "measured" / fs::path(base_of(*measured_)).filename().string();
     const fs::path path = free_name(folder, measured_->date);
-    write(path, text + "\n");
+    write(path, text);
     run_ = name_of(path);
   }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "sim/base/text.h"
 #include "sim/calibrate/robust.h"
@@ -38,7 +39,27 @@ std::string error_table(const Calibration& c, const Measured& m) {
     t.row(row);
   };
   for (const ClassFit& f : c.classes) add(f);
-  add(c.beside);
+  for (const ClassFit& f : c.checks) add(f);
+  return t.str();
+}
+
+// Where one set of constants stands for several kernels: how far each is from it.
+std::string kernel_table(const Calibration& c, const Measured& m) {
+  Table t;
+  t.row({"errors by kernel", "points", "median", "largest", "mean"});
+  t.rule();
+  const auto add = [&](const ClassFit& f) {
+    std::map<std::string, ClassFit> kernels;
+    for (const PointError& p : f.points) kernels[m.points[p.point].kernel].points.push_back(p);
+    if (kernels.size() < 2) return;
+    for (const auto& [kernel, of_kernel] : kernels) {
+      const ErrorSummary s = summarise(of_kernel, m, Part::kAll);
+      t.row({fmt::format("{}: {}", f.name, kernel), fmt::format("{}", s.count), percent(s.median),
+             percent(s.largest), fmt::format("{:+.1f} %", 100 * s.bias)});
+    }
+  };
+  for (const ClassFit& f : c.classes) add(f);
+  for (const ClassFit& f : c.checks) add(f);
   return t.str();
 }
 
@@ -47,7 +68,7 @@ std::string constant_table(const Calibration& c, const std::string& base) {
   t.row({"constants", base, "measured", ""});
   t.rule();
   for (const ClassFit& f : c.classes)
-    for (const FittedConstant& k : f.constants)
+    for (const MeasuredConstant& k : f.constants)
       t.row({k.pointer, fmt::format("{:.4g}", k.base),
              k.measured ? fmt::format("{:.4g}", k.value) : "-",
              k.at_bound   ? "at its bound"
@@ -115,7 +136,7 @@ ordered_json summary_json(const ErrorSummary& s) {
   return {{"count", s.count}, {"median", s.median}, {"largest", s.largest}, {"bias", s.bias}};
 }
 
-ordered_json constant_json(const FittedConstant& k) {
+ordered_json constant_json(const MeasuredConstant& k) {
   return {{"pointer", k.pointer},
           {"base", k.base},
           {"value", k.value},
@@ -139,7 +160,8 @@ std::string calibration_text(const Calibration& c, const Measured& m, const std:
   std::string out = fmt::format(
       "{}, {}: {} points; CUDA {}, driver {}; what is not measured is {}'s\n\n", m.gpu, m.date,
       m.points.size(), m.cuda, m.driver.empty() ? m.cuda_of_driver : m.driver, base);
-  out += fmt::format("{}\n{}\n{}", error_table(c, m), constant_table(c, base), figures(m));
+  out += fmt::format("{}\n{}\n{}\n{}", error_table(c, m), kernel_table(c, m),
+                     constant_table(c, base), figures(m));
   return out + notices(c, m);
 }
 
@@ -158,7 +180,7 @@ std::string collectives_text(const CollectiveCalibration& c) {
   Table k;
   k.row({"constants", "base", "measured", ""});
   k.rule();
-  for (const FittedConstant& f : c.constants)
+  for (const MeasuredConstant& f : c.constants)
     k.row({f.pointer, fmt::format("{:.4g}", f.base),
            f.measured ? fmt::format("{:.4g}", f.value) : "-",
            f.at_bound   ? "at its bound"
@@ -173,11 +195,11 @@ ordered_json calibration_json(const Calibration& c, const Measured& m, const std
   ordered_json j{{"gpu", m.gpu}, {"date", m.date}, {"base", base}, {"points", m.points.size()}};
   for (const ClassFit& f : c.classes) {
     ordered_json k = class_json(f, m);
-    for (const FittedConstant& constant : f.constants)
+    for (const MeasuredConstant& constant : f.constants)
       k["constants"].push_back(constant_json(constant));
     j["classes"].push_back(k);
   }
-  if (!c.beside.points.empty()) j["beside"] = class_json(c.beside, m);
+  for (const ClassFit& f : c.checks) j["checks"].push_back(class_json(f, m));
   j["repeats"] = c.repeats;
   j["wild_repeats"] = c.wild_repeats;
   for (const std::size_t i : c.unsteady) j["unsteady"].push_back(point_name(m.points[i]));
@@ -196,7 +218,7 @@ ordered_json collectives_json(const CollectiveCalibration& c) {
                             {"base", summary_json(e.base)},
                             {"fitted", summary_json(e.fitted)},
                             {"held_out", summary_json(e.held_out)}});
-  for (const FittedConstant& k : c.constants) j["constants"].push_back(constant_json(k));
+  for (const MeasuredConstant& k : c.constants) j["constants"].push_back(constant_json(k));
   for (const std::string& o : c.outliers) j["outliers"].push_back(o);
   return j;
 }

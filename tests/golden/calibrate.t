@@ -37,4 +37,118 @@ $ orrery calibrate --nccl-tests tests/data/nccl_tests/all_reduce_2_gpus.txt --cl
 $ orrery calibrate --quiet
 % no-gpu
 ? 69
-! orrery: no GPU: this orrery was built without CUDA; --from FILE and --nccl-tests FILE need none
+! orrery: no GPU: <*>
+
+$ orrery calibrate --from hardware_profiles/measured/h200_sxm5/2026-11-28_2.json --dry-run
+> NVIDIA H200, 2026-11-28: 354 points; CUDA 13.0, driver 580.159.04; what is not measured is gpu/h200_sxm5's
+>
+>   errors by class               base's  largest  fitted  median  largest  held out  median  largest
+>   -------------------------------------------------------------------------------------------------
+>   memory_bound stream            4.5 %   60.6 %      17   1.0 %    4.6 %         4   1.2 %    3.0 %
+>   memory_bound row_reduce        9.4 %   25.1 %      16  12.3 %   37.1 %         4  12.0 %   19.8 %
+>   memory_bound cast             32.9 %   80.8 %      15  10.4 %   18.9 %         3  12.9 %   15.3 %
+>   memory_bound cast_transpose   13.0 %   36.8 %      10  14.5 %   37.7 %         2  16.9 %   30.1 %
+>   memory_bound transpose         4.8 %   56.7 %      10   1.6 %    6.3 %         2   9.8 %   19.7 %
+>   memory_bound strided         128.5 %  130.9 %       5   1.7 %    7.6 %         1   1.9 %    1.9 %
+>   memory_bound gather           26.3 %   68.5 %       8  16.8 %   62.6 %         2  32.6 %   51.7 %
+>   memory_bound gated_map        18.6 %   39.8 %      10   1.6 %    6.7 %         2   6.0 %    6.2 %
+>   gemm_bf16                      7.2 %   61.0 %      45   3.8 %   63.5 %        11   6.2 %   20.0 %
+>   gemm_fp8                      16.5 %   33.6 %      39   3.4 %   29.4 %         9   2.6 %   24.9 %
+>   gemm_fp8_wgrad                10.1 %   31.6 %      26   1.4 %   15.3 %         6   6.2 %   15.6 %
+>   gemm_fp8_tensor               11.7 %   62.4 %      32   3.0 %   62.5 %         8   7.4 %   37.9 %
+>   attention_forward              4.8 %   15.5 %      12   4.3 %   16.0 %         2   0.7 %    1.2 %
+>   attention_backward             6.7 %   38.4 %      12   3.9 %   12.9 %         2   1.9 %    1.9 %
+>   attention, narrow heads       48.6 %   58.0 %       0                          8  33.8 %   39.8 %
+>   beside another kernel          5.4 %   24.1 %       0                         24   5.3 %   18.1 %
+>
+>   errors by kernel                                     points  median  largest     mean
+>   -------------------------------------------------------------------------------------
+>   memory_bound stream: adamw                                3   3.0 %    4.6 %   -3.5 %
+>   memory_bound stream: add                                  6   2.4 %    3.1 %   +1.5 %
+>   memory_bound stream: copy                                 6   0.6 %    1.9 %   -0.1 %
+>   memory_bound stream: scale                                6   0.6 %    1.3 %   -0.2 %
+>   memory_bound row_reduce: cross_entropy                    2  23.2 %   26.4 %  -23.2 %
+>   memory_bound row_reduce: rms_norm                         6  10.9 %   28.4 %  -12.5 %
+>   memory_bound row_reduce: rms_norm of a sum                6  14.5 %   19.8 %  +10.3 %
+>   memory_bound row_reduce: rms_norm_backward                6   9.5 %   37.1 %   -3.7 %
+>   memory_bound cast: cast_back                              6  14.5 %   15.3 %  +13.2 %
+>   memory_bound cast: cast_rows                              6  10.9 %   18.3 %   +3.1 %
+>   memory_bound cast: swiglu_cast                            6   6.4 %   18.9 %   -8.6 %
+>   memory_bound cast_transpose: cast_transpose of BF16       6  28.0 %   37.7 %  +21.7 %
+>   memory_bound cast_transpose: cast_transpose of FP8        6   7.1 %   29.6 %  -10.7 %
+>   memory_bound transpose: transpose_bf16                    6   2.0 %    6.3 %   +1.4 %
+>   memory_bound transpose: transpose_block                   6   1.6 %   19.7 %   -3.9 %
+>   memory_bound gather: permute                              5  10.0 %   13.4 %   +4.1 %
+>   memory_bound gather: unpermute                            5  51.7 %   62.6 %   +9.9 %
+>   memory_bound gated_map: swiglu                            6   6.2 %    6.7 %   +1.9 %
+>   memory_bound gated_map: swiglu_backward                   6   0.5 %    5.8 %   -1.6 %
+>   gemm_bf16: cuBLASLt                                      40   3.0 %   63.5 %   +4.3 %
+>   gemm_bf16: cuBLASLt, weight gradient                      8   6.1 %    9.5 %   -6.5 %
+>   gemm_bf16: own, grouped                                   8   6.0 %    7.8 %   -6.1 %
+>   gemm_fp8: cuBLASLt                                       35   2.6 %   29.4 %   +0.1 %
+>   gemm_fp8: own                                             5   0.9 %    8.3 %   +2.6 %
+>   gemm_fp8: own, grouped                                    8  11.5 %   17.0 %  -10.6 %
+>   gemm_fp8_wgrad: cuBLASLt                                 24   1.4 %   15.6 %   +2.0 %
+>   gemm_fp8_wgrad: own, grouped                              8   6.8 %   15.3 %   -8.3 %
+>   beside another kernel: add                                6   1.8 %    4.7 %   +0.4 %
+>   beside another kernel: cuBLASLt                           6  10.0 %   18.1 %  -11.5 %
+>   beside another kernel: own                                6   4.6 %   15.2 %   +3.2 %
+>   beside another kernel: rms_norm                           6   8.5 %   16.3 %   -9.0 %
+>
+>   constants                                gpu/h200_sxm5  measured
+>   ------------------------------------------------------------------
+>   /launch_gap_us                                       2     1.016
+>   /hbm_efficiency/stream                            0.89    0.8906
+>   /kernel_fixed_us                                     2    0.8936
+>   /hbm_efficiency/row_reduce                        0.72    0.7134
+>   /hbm_efficiency/cast                             0.593    0.6958
+>   /hbm_efficiency/cast_transpose                   0.632     0.402
+>   /hbm_efficiency/transpose                        0.811    0.7891
+>   /hbm_efficiency/strided                          0.321    0.7281
+>   /hbm_efficiency/gather                           0.816     0.524
+>   /hbm_efficiency/gated_map                        0.769    0.8635
+>   /gemm_bf16/mainloop_efficiency                     0.9       0.8
+>   /gemm_bf16/tile_overhead_us                       1.75     2.029
+>   /gemm_bf16/hbm_efficiency                         0.82    0.7824
+>   /gemm_fp8/mainloop_efficiency                    0.694    0.5826
+>   /gemm_fp8/tile_overhead_us                        0.65      1.24
+>   /gemm_fp8/hbm_efficiency                          0.82     0.609
+>   /gemm_fp8_wgrad/mainloop_efficiency              0.522    0.4486
+>   /gemm_fp8_wgrad/tile_overhead_us                  3.45     1.693
+>   /gemm_fp8_wgrad/hbm_efficiency                    0.82    0.4812
+>   /gemm_fp8_tensor/mainloop_efficiency              0.78     0.673
+>   /gemm_fp8_tensor/tile_overhead_us                 1.75     2.251
+>   /gemm_fp8_tensor/hbm_efficiency                   0.82    0.7066
+>   /attention_forward/mainloop_efficiency            0.65    0.7193
+>   /attention_forward/softmax_us                      0.6    0.9311
+>   /attention_forward/tile_overhead_us                1.5     3.169
+>   /attention_backward/mainloop_efficiency           0.54    0.7263
+>   /attention_backward/softmax_us                     0.6     4.489
+>   /attention_backward/tile_overhead_us                13     2.719
+>
+> measured, and no constant of a profile
+>   launch, graph: 0.69 us
+>   launch, stream: 1.55 us
+>   launch, host: 4.31 us
+>   launch, idle: 1.02 us
+>   copy of 8.4 MB within L2: 3712 GB/s read and written
+>   copy of 16.8 MB within L2: 5064 GB/s read and written
+>   copy of 33.6 MB within L2: 5892 GB/s read and written
+>
+> drift: the reference kernel took +0.7 % at the end, SM clock 1500 MHz at first, 1470 at last, 66 C
+> repeats: 3186 of 354 points, 0 of them far from the others of their point
+> warning: unsteady points: 1
+>   host , 4.3 us, repeats spread by 12.8 %
+> warning: outliers, points far from the fit of their class: 12
+>   transpose_block 3.7 MB, 3.6 us, predicted 2.9, held out
+>   cuBLASLt 128 x 2112 x 7168, 14.4 us, predicted 23.5
+>   cuBLASLt 512 x 2112 x 7168, 23.5 us, predicted 16.6
+>   cuBLASLt 128 x 6144 x 4096, 15.0 us, predicted 11.2, held out
+>   cuBLASLt 32768 x 512 x 1024, 64.7 us, predicted 74.8, held out
+>   own, grouped 4096 x 7168 x 32768, 4 groups, 2704.0 us, predicted 2290.2
+>   own, grouped 4096 x 7168 x 32768, 8 groups, 2788.0 us, predicted 2361.7
+>   cuBLASLt 128 x 2112 x 7168, 9.7 us, predicted 15.8
+>   cuBLASLt 512 x 2112 x 7168, 17.6 us, predicted 21.6
+>   cuBLASLt 128 x 4096 x 7168, 12.9 us, predicted 15.8
+>   cuBLASLt 128 x 7168 x 2048, 7.2 us, predicted 9.1, held out
+>   cuBLASLt 128 x 6144 x 4096, 10.2 us, predicted 14.1, held out

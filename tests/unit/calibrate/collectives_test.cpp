@@ -38,7 +38,7 @@ std::vector<MeasuredPoint> points_of(const ClusterSpec& cluster, const Collectiv
 }
 
 double value_of(const CollectiveCalibration& c, const std::string& pointer) {
-  for (const FittedConstant& k : c.constants)
+  for (const MeasuredConstant& k : c.constants)
     if (k.pointer == pointer) return k.measured ? k.value : -1;
   return -2;
 }

@@ -52,7 +52,6 @@ inline Measured synthetic(const GpuSpec& gpu, bool all = true) {
   m.date = "2026-11-28";
   m.multiprocessors = 132;
   m.memory_GiB = 79.1;
-  m.points.push_back(launch_point("graph", gpu.kernel_fixed_us.value + gpu.launch_gap_us.value));
   m.points.push_back(launch_point("idle", gpu.launch_gap_us.value));
   for (const int64_t rows : {64, 256, 1024, 4096, 8192})
     for (const int64_t n : {1024, 2112, 4096, 7168})
@@ -67,14 +66,15 @@ inline Measured synthetic(const GpuSpec& gpu, bool all = true) {
         p.attention = {.batch = 1, .heads = heads, .length = length, .d_qk = width, .d_v = 128};
         m.points.push_back(timed(p, gpu));
       }
-  for (const int64_t megabytes : {1, 4, 16, 64, 256, 1024}) {
-    MeasuredPoint p;
-    p.family = Family::kMemoryBound;
-    p.kernel = "cast_rows";
-    p.pattern = AccessPattern::kCast;
-    p.bytes = Bytes(megabytes * 1000000);
-    m.points.push_back(timed(p, gpu));
-  }
+  for (const AccessPattern pattern : {AccessPattern::kStream, AccessPattern::kCast})
+    for (const int64_t megabytes : {1, 4, 16, 64, 256, 1024}) {
+      MeasuredPoint p;
+      p.family = Family::kMemoryBound;
+      p.kernel = "map";
+      p.pattern = pattern;
+      p.bytes = Bytes(megabytes * 1000000);
+      m.points.push_back(timed(p, gpu));
+    }
   return m;
 }
 

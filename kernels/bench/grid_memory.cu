@@ -1,0 +1,291 @@
+#include "kernels/activation/swiglu.h"
+#include "kernels/bench/grid_timing.cuh"
+#include "kernels/elementwise/elementwise.h"
+#include "kernels/loss/cross_entropy.h"
+#include "kernels/moe/permute.h"
+#include "kernels/norm/rms_norm.h"
+#include "kernels/optimizer/adamw.h"
+#include "kernels/quant/cast.h"
+#include "kernels/rope/rope.h"
+
+namespace orrery::kernels::bench {
+namespace {
+
+constexpr int64_t kCols = 7168;
+constexpr int64_t kRows[] = {256, 1024, 4096, 8192, 16384, 32768};
+constexpr double kScale = 4.0 / kTile;  // a float for every 128 elements
+
+GridPoint point(const char* kernel, const char* pattern, double bytes) {
+  GridPoint p;
+  p.family = "memory_bound", p.kernel = kernel;
+  p.words = {{"pattern", pattern}};
+  p.numbers = {{"bytes", static_cast<int64_t>(bytes)}};
+  return p;
+}
+
+// Several tensors of n elements, taken in turn so that none is in L2 when it is needed again.
+template <class T>
+class Turns {
+ public:
+  Turns(int64_t n, int count, uint32_t seed = 1) : n_(n), count_(count), all_(n * count, seed) {}
+  T* operator[](int i) const { return all_.get() + n_ * (i % count_); }
+
+ private:
+  int64_t n_;
+  int count_;
+  Buffer<T> all_;
+};
+
+Fp8View view(fp8* data, float* scales, int64_t rows, int64_t cols) {
+  return {data, scales, rows, cols, 1, rows};
+}
+
+GridPoint measured(GridPoint p, const GridLaunch& launch) {
+  p.us = repeats_of(launch);
+  return p;
+}
+
+std::vector<GridPoint> streams(int64_t rows) {
+  const int64_t n = rows * kCols;
+  const auto bytes = static_cast<double>(n);
+  const int count = sets(6 * bytes);
+  const Turns<bf16> x(n, count), y(n, count, 2), out(n, count);
+  return {measured(point("copy", "stream", 4 * bytes),
+                   [&](int i, cudaStream_t s) {
+                     const cudaError_t e =
+                         cudaMemcpyAsync(out[i], x[i], 2 * static_cast<std::size_t>(n),
+                                         cudaMemcpyDeviceToDevice, s);
+                     return e == cudaSuccess ? Status{} : failed(cudaGetErrorString(e));
+                   }),
+          measured(point("scale", "stream", 4 * bytes),
+                   [&](int i, cudaStream_t s) {
+                     return scale({n, 0.5F, x[i], out[i]}, s);
+                   }),
+          measured(point("add", "stream", 6 * bytes), [&](int i, cudaStream_t s) {
+            return add({n, {x[i], y[i]}, 2, out[i]}, s);
+          })};
+}
+
+std::vector<GridPoint> norms(int64_t rows) {
+  const int64_t n = rows * kCols;
+  const auto bytes = static_cast<double>(n);
+  const int count = sets(8 * bytes);
+  const Turns<bf16> x(n, count), addend(n, count, 2), out(n, count), sum(n, count);
+  const Buffer<bf16> weight(kCols);
+  const Buffer<float> partial(kNormBlocks * kCols);
+  RmsNormParams p;
+  p.rows = rows, p.cols = kCols, p.weight = weight.get(), p.eps = 1e-6F;
+  RmsNormBackwardParams b;
+  b.rows = rows, b.cols = kCols, b.ld_dy = kCols, b.weight = weight.get(), b.eps = 1e-6F;
+  b.partial = partial.get();
+  const GridLaunch forward = [&](int i, cudaStream_t s) {
+    p.x = x[i], p.out = out[i];
+    return rms_norm(p, s);
+  };
+  const GridLaunch of_sum = [&](int i, cudaStream_t s) {
+    p.addend[0] = addend[i], p.sum = sum[i];
+    return forward(i, s);
+  };
+  const GridLaunch backward = [&](int i, cudaStream_t s) {
+    b.dy = out[i], b.x = x[i], b.dx = sum[i];
+    return rms_norm_backward(b, s);
+  };
+  std::vector<GridPoint> points;
+  points.push_back(measured(point("rms_norm", "row_reduce", 4 * bytes), forward));
+  points.push_back(measured(point("rms_norm of a sum", "row_reduce", 8 * bytes), of_sum));
+  points.push_back(measured(point("rms_norm_backward", "row_reduce", 6 * bytes), backward));
+  return points;
+}
+
+std::vector<GridPoint> losses(int64_t tokens) {
+  constexpr int64_t kVocabulary = 129280;
+  const Buffer<bf16> logits(tokens * kVocabulary);
+  const Buffer<int32_t> labels(tokens);
+  need(cudaMemset(labels.get(), 0, static_cast<std::size_t>(tokens) * sizeof(int32_t)));
+  const Buffer<float> row_loss(tokens), sum(1);
+  CrossEntropyParams p;
+  p.rows = tokens, p.vocab = kVocabulary, p.logits = logits.get(), p.labels = labels.get();
+  p.row_loss = row_loss.get(), p.loss_sum = sum.get();
+  return {measured(
+      point("cross_entropy", "row_reduce", 4.0 * static_cast<double>(tokens * kVocabulary)),
+      [&](int, cudaStream_t s) { return cross_entropy(p, s); })};
+}
+
+std::vector<GridPoint> casts(int64_t rows) {
+  const int64_t n = rows * kCols;
+  const auto bytes = static_cast<double>(n);
+  const int count = sets(3 * bytes);
+  const Turns<bf16> x(n, count);
+  const Turns<fp8> q(n, count), t(n, count);
+  const Turns<float> qs(n / kTile, count), ts(n / kTile, count);
+  const auto rows_of = [&](int i) { return view(q[i], qs[i], rows, kCols); };
+  const auto transpose_of = [&](int i) { return view(t[i], ts[i], kCols, rows); };
+  std::vector<GridPoint> points;
+  points.push_back(
+      measured(point("cast_rows", "cast", (3 + kScale) * bytes), [&](int i, cudaStream_t s) {
+        return cast_rows({rows, kCols, x[i], rows_of(i)}, s);
+      }));
+  points.push_back(
+      measured(point("cast_back", "cast", (3 + kScale) * bytes), [&](int i, cudaStream_t s) {
+        return cast_back({rows_of(i), x[i]}, s);
+      }));
+  CastTransposeParams p;
+  p.rows = rows, p.cols = kCols;
+  points.push_back(
+      measured(point("cast_transpose of FP8", "cast_transpose", (2 + 2 * kScale) * bytes),
+               [&](int i, cudaStream_t s) {
+                 p.x8 = rows_of(i), p.out = transpose_of(i);
+                 return cast_transpose(p, s);
+               }));
+  points.push_back(measured(point("cast_transpose of BF16", "cast_transpose", (3 + kScale) * bytes),
+                            [&](int i, cudaStream_t s) {
+                              p.x8 = {}, p.x = x[i], p.out = transpose_of(i);
+                              return cast_transpose(p, s);
+                            }));
+  points.push_back(
+      measured(point("transpose_block", "transpose", 2 * bytes), [&](int i, cudaStream_t s) {
+        const Fp8Block from{q[i], qs[i], rows, kCols}, to{t[i], ts[i], kCols, rows};
+        return transpose_block({1, rows, kCols, from, to}, s);
+      }));
+  return points;
+}
+
+std::vector<GridPoint> transposes(int64_t rows) {
+  const int64_t n = rows * kCols;
+  const auto bytes = static_cast<double>(n);
+  const int count = sets(4 * bytes);
+  const Turns<bf16> x(n, count), out(n, count);
+  return {measured(point("transpose_bf16", "transpose", 4 * bytes), [&](int i, cudaStream_t s) {
+    return transpose_bf16({rows, kCols, x[i], out[i]}, s);
+  })};
+}
+
+// 64 of the 192 columns of each of 128 heads, as in DeepSeek-V3.
+std::vector<GridPoint> rotations(int64_t rows) {
+  constexpr int64_t kHeads = 128, kWidth = 192, kRotated = 64;
+  const auto touched = static_cast<double>(rows * kHeads * kRotated);
+  const int count = sets(2.0 * static_cast<double>(rows * kHeads * kWidth));
+  const Turns<bf16> x(rows * kHeads * kWidth, count);
+  const Buffer<float> table(rows * kRotated);
+  RopeParams p;
+  p.rows = rows, p.heads = kHeads, p.width = kWidth, p.column = kWidth - kRotated, p.n = kRotated;
+  p.seq_len = rows, p.table = reinterpret_cast<const float2*>(table.get());
+  return {measured(point("rope", "strided", 4 * touched), [&](int i, cudaStream_t s) {
+    p.x = x[i];
+    return rope(p, s);
+  })};
+}
+
+std::vector<GridPoint> activations(int64_t rows) {
+  constexpr int64_t kWidth = 2048;
+  const int64_t many = 4 * rows, n = many * kWidth;
+  const auto bytes = static_cast<double>(n);
+  const int count = sets(12 * bytes);
+  const Turns<bf16> gate_up(2 * n, count), act(n, count), dact(n, count), dgate_up(2 * n, count);
+  const Turns<fp8> q(n, count);
+  const Turns<float> scales(n / kTile, count);
+  const Buffer<float> weight(many);
+  SwiGluBackwardParams b;
+  b.rows = many, b.w = kWidth, b.row_weight = weight.get();
+  std::vector<GridPoint> points;
+  points.push_back(measured(point("swiglu", "gated_map", 6 * bytes), [&](int i, cudaStream_t s) {
+    return swiglu({many, kWidth, gate_up[i], act[i]}, s);
+  }));
+  points.push_back(
+      measured(point("swiglu_backward", "gated_map", 12 * bytes), [&](int i, cudaStream_t s) {
+        b.gate_up = gate_up[i], b.dact = dact[i], b.act_out = act[i], b.dgate_up = dgate_up[i];
+        return swiglu_backward(b, s);
+      }));
+  points.push_back(
+      measured(point("swiglu_cast", "cast", (5 + kScale) * bytes), [&](int i, cudaStream_t s) {
+        return swiglu_cast({many, kWidth, gate_up[i], view(q[i], scales[i], many, kWidth)}, s);
+      }));
+  return points;
+}
+
+// Tokens to 8 rows each and back; a token's rows lie apart, as those of different experts do.
+std::vector<GridPoint> permutations(int64_t tokens) {
+  constexpr int64_t kTopK = 8;
+  const int64_t slots = tokens * kTopK;
+  const int count = sets(2.0 * static_cast<double>((tokens + slots) * kCols));
+  const Turns<bf16> x(tokens * kCols, count), y(slots * kCols, count);
+  const Buffer<float> weights(slots);
+  const Buffer<int32_t> slot_of(slots), row_of(slots);
+  std::vector<int32_t> to(static_cast<std::size_t>(slots)), from(to.size());
+  for (int64_t r = 0; r < slots; ++r) {
+    const int64_t slot = r % tokens * kTopK + r / tokens;
+    to[static_cast<std::size_t>(r)] = static_cast<int32_t>(slot);
+    from[static_cast<std::size_t>(slot)] = static_cast<int32_t>(r);
+  }
+  const std::size_t size = to.size() * sizeof(int32_t);
+  need(cudaMemcpy(slot_of.get(), to.data(), size, cudaMemcpyHostToDevice));
+  need(cudaMemcpy(row_of.get(), from.data(), size, cudaMemcpyHostToDevice));
+  PermuteParams p;
+  p.capacity = slots, p.cols = kCols, p.k = kTopK, p.row_slot = slot_of.get();
+  UnpermuteParams u;
+  u.arrived = tokens, u.cols = kCols, u.k = kTopK, u.slot_row = row_of.get();
+  u.weights = weights.get();
+  const double bytes = 2.0 * static_cast<double>((tokens + slots) * kCols);
+  std::vector<GridPoint> points;
+  points.push_back(measured(point("permute", "gather", bytes), [&](int i, cudaStream_t s) {
+    p.x = x[i], p.out = y[i];
+    return permute(p, s);
+  }));
+  points.push_back(measured(point("unpermute", "gather", bytes), [&](int i, cudaStream_t s) {
+    u.y = y[i], u.out = x[i];
+    return unpermute(u, s);
+  }));
+  return points;
+}
+
+std::vector<GridPoint> optimizer(int64_t parameters) {
+  const Buffer<float> master(parameters), grads(parameters);
+  const Buffer<uint8_t> decay(parameters / kTile);
+  const Buffer<bf16> m(parameters), v(parameters), weights(parameters);
+  need(cudaMemset(v.get(), 0, static_cast<std::size_t>(parameters) * sizeof(bf16)));
+  AdamWParams p;
+  p.n = parameters, p.master = master.get(), p.m = m.get(), p.v = v.get();
+  p.moments = MomentType::kBf16, p.grads = grads.get(), p.weights_out = weights.get();
+  p.decay = decay.get();
+  p.lr = 1e-4;
+  return {measured(point("adamw", "stream", 22.0 * static_cast<double>(parameters)),
+                   [&](int, cudaStream_t s) { return adamw(p, s); })};
+}
+
+// Both buffers and what is read and written of them stay in L2.
+std::vector<GridPoint> l2_copy(int64_t bytes) {
+  const Buffer<uint8_t> from(bytes), to(bytes);
+  GridPoint p;
+  p.family = "l2_copy", p.kernel = "copy";
+  p.numbers = {{"bytes", 2 * bytes}};
+  return {measured(p, [&](int, cudaStream_t s) {
+    const cudaError_t e = cudaMemcpyAsync(to.get(), from.get(), static_cast<std::size_t>(bytes),
+                                          cudaMemcpyDeviceToDevice, s);
+    return e == cudaSuccess ? Status{} : failed(cudaGetErrorString(e));
+  })};
+}
+
+}  // namespace
+
+std::vector<GridTask> memory_grid() {
+  std::vector<GridTask> tasks;
+  const auto add = [&](const char* name, auto measure, int64_t size) {
+    tasks.push_back({name, [measure, size] { return measure(size); }});
+  };
+  for (const int64_t rows : kRows) {
+    add("streams", streams, rows);
+    add("norms", norms, rows);
+    add("casts", casts, rows);
+    add("transposes", transposes, rows);
+    add("rotations", rotations, rows);
+    add("activations", activations, rows);
+  }
+  for (const int64_t tokens : {512, 1024, 2048, 4096, 8192})
+    add("permutations", permutations, tokens);
+  for (const int64_t millions : {16, 64, 256}) add("optimizer", optimizer, millions << 20);
+  for (const int64_t tokens : {512, 4096}) add("losses", losses, tokens);
+  for (const int64_t megabytes : {4, 8, 16}) add("l2_copy", l2_copy, megabytes << 20);
+  return tasks;
+}
+
+}  // namespace orrery::kernels::bench
