@@ -122,13 +122,20 @@ std::string notices(const Calibration& c, const Measured& m) {
 // What is measured and is no constant of a profile.
 std::string figures(const Measured& m) {
   std::string out;
+  const auto copy = [&](const MeasuredPoint& p, const char* where) {
+    out += fmt::format("  copy of {} {}: {:.0f} GB/s read and written\n", p.shape_text(), where,
+                       static_cast<double>(p.bytes.count()) / p.median_us() / 1e3);
+  };
+  const MeasuredPoint* largest = nullptr;
   for (const MeasuredPoint& p : m.points) {
     if (p.family == Family::kLaunch)
       out += fmt::format("  launch, {}: {:.2f} us\n", p.kernel, p.median_us());
-    if (p.family == Family::kL2Copy)
-      out += fmt::format("  copy of {} within L2: {:.0f} GB/s read and written\n", p.shape_text(),
-                         static_cast<double>(p.bytes.count()) / p.median_us() / 1e3);
+    if (p.family == Family::kL2Copy) copy(p, "within L2");
+    if (p.family == Family::kMemoryBound && p.kernel == "copy" && !p.shared() &&
+        (largest == nullptr || p.bytes > largest->bytes))
+      largest = &p;
   }
+  if (largest != nullptr) copy(*largest, "in HBM");
   return out.empty() ? out : fmt::format("measured, and no constant of a profile\n{}\n", out);
 }
 
