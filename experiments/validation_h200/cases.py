@@ -1,0 +1,49 @@
+"""The cases of this folder: name, base experiment, ranks and what is changed."""
+
+DENSE_LARGE = ["/model/hidden_size=4096", "/model/intermediate_size=14336",
+               "/model/num_attention_heads=32", "/model/num_hidden_layers=4",
+               "/plan/layers_per_stage=[4]"]
+MOE_LARGE = ["/model/hidden_size=4096", "/model/intermediate_size=8192",
+             "/model/moe_intermediate_size=1536", "/model/num_attention_heads=32",
+             "/model/num_key_value_heads=32", "/model/q_lora_rank=1536",
+             "/model/n_routed_experts=32", "/model/num_hidden_layers=4",
+             "/plan/layers_per_stage=[4]"]
+RECOMPUTE = ["/plan/recompute/norms=true", "/plan/recompute/swiglu=true"]
+SHARED = ["/plan/sequence_length=1024"]
+PP2 = ["/plan/pipeline_parallel=2", "/plan/layers_per_stage=[3,3]"]
+
+
+def single():
+    for base, large in (("dense", DENSE_LARGE), ("moe", MOE_LARGE)):
+        for size, changes in (("small", []), ("large", large)):
+            for precision in ("bf16", "fp8"):
+                for recompute in (False, True):
+                    sets = changes + [f"/plan/precision={precision}"]
+                    if recompute:
+                        sets += RECOMPUTE + (["/plan/recompute/mla_up=true"] if base == "moe" else [])
+                    name = f"{base}_{size}_{precision}" + ("_recompute" if recompute else "")
+                    yield name, base, 1, sets
+
+
+def shared():
+    def case(name, base, ranks, *sets):
+        return name, base + "_shared", ranks, [f"/cluster/nodes={ranks}"] + SHARED + [s for part in sets for s in part]
+
+    dp2 = ["/plan/data_parallel=2"]
+    dp4 = ["/plan/data_parallel=4"]
+    ep2 = ["/plan/expert_parallel=2", "/plan/data_parallel=2"]
+    ep4 = ["/plan/expert_parallel=4", "/plan/data_parallel=4"]
+    dualpipe = ["/plan/schedule=dualpipe", "/plan/global_batch=8"]
+    yield case("dense_dp2", "dense", 2, dp2)
+    yield case("dense_dp4", "dense", 4, dp4)
+    yield case("dense_pp2_1f1b", "dense", 2, PP2)
+    yield case("dense_pp2_dp2_1f1b", "dense", 4, PP2, dp2, ["/plan/global_batch=8"])
+    yield case("moe_ep2", "moe", 2, ep2)
+    yield case("moe_ep4", "moe", 4, ep4)
+    yield case("moe_pp2_1f1b", "moe", 2, PP2)
+    yield case("moe_pp2_dualpipe", "moe", 2, PP2, dualpipe)
+    yield case("moe_pp2_ep2_1f1b", "moe", 4, PP2, ep2, ["/plan/global_batch=8"])
+    yield case("moe_pp2_ep2_dualpipe", "moe", 4, PP2, ep2, ["/plan/schedule=dualpipe", "/plan/global_batch=16"])
+
+
+CASES = [*single(), *shared()]
