@@ -46,4 +46,23 @@ def shared():
     yield case("moe_pp2_ep2_dualpipe", "moe", 4, PP2, ep2, ["/plan/schedule=dualpipe", "/plan/global_batch=16"])
 
 
-CASES = [*single(), *shared()]
+def nvlink():
+    """Two ranks with a GPU each, over NVLink; whole sequences, as the cases of one rank."""
+    def case(name, base, *sets):
+        return name, base + "_nvlink", 2, ["/plan/global_batch=8"] + [s for part in sets for s in part]
+
+    dp2 = ["/plan/data_parallel=2"]
+    ep2 = ["/plan/expert_parallel=2", "/plan/data_parallel=2"]
+    dualpipe = ["/plan/schedule=dualpipe"]
+    fp8 = ["/plan/precision=fp8"]
+    yield case("nvlink_dense_dp2", "dense", dp2)
+    yield case("nvlink_dense_dp2_fp8", "dense", dp2, fp8)
+    yield case("nvlink_dense_pp2_1f1b", "dense", PP2)
+    yield case("nvlink_moe_ep2", "moe", ep2)
+    yield case("nvlink_moe_ep2_fp8", "moe", ep2, fp8)
+    yield case("nvlink_moe_dp2", "moe", dp2)
+    yield case("nvlink_moe_pp2_1f1b", "moe", PP2)
+    yield case("nvlink_moe_pp2_dualpipe", "moe", PP2, dualpipe)
+
+
+CASES = [*single(), *shared(), *nvlink()]

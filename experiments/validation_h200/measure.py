@@ -1,33 +1,48 @@
 #!/usr/bin/env python3
-"""Runs every case on this machine's GPU and keeps its trace and metrics.
+"""Runs the cases on this machine's GPUs and keeps traces and metrics.
 
-Usage: measure.py ORRERY FOLDER [NAME ...]   FOLDER gets NAME.trace.json.gz and NAME.metrics.jsonl
+Usage: measure.py ORRERY FOLDER [NAME ...]   FOLDER gets NAME.trace.json.gz, NAME.metrics.jsonl, machine.json
+
+Cases of one rank run one on each GPU at a time; the others one after another. A case whose GPUs are
+missing is left out and named.
 """
 
 import gzip
+import json
+import os
+import queue
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 from cases import CASES
 
 HERE = Path(__file__).resolve().parent
-STEPS = 6
-LIMIT_S = 90
+STEPS = 8  # the median leaves out the first three and the last, which is traced
+LIMIT_S = 100
 
 
-def measure(orrery, folder, name, base, ranks, sets):
+def command_of(orrery, base, ranks, sets, out):
+    command = [orrery, "run", str(HERE / base), "--steps", str(STEPS), "--out", out, "--quiet"]
+    if ranks > 1:
+        command += ["--ranks", str(ranks)]
+        if base.endswith("_shared"):
+            command += ["--ranks-per-gpu", str(ranks)]
+    for s in sets:
+        command += ["--set", s]
+    return command
+
+
+def measure(orrery, folder, gpus, name, base, ranks, sets):
+    environment = dict(os.environ, CUDA_VISIBLE_DEVICES=",".join(gpus))
     with tempfile.TemporaryDirectory() as out:
-        command = [orrery, "run", str(HERE / base), "--steps", str(STEPS), "--out", out, "--quiet"]
-        if ranks > 1:
-            command += ["--ranks", str(ranks), "--ranks-per-gpu", str(ranks)]
-        for s in sets:
-            command += ["--set", s]
         began = time.monotonic()
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+            done = subprocess.run(command_of(orrery, base, ranks, sets, out), capture_output=True,
+                                  text=True, timeout=LIMIT_S, env=environment)
         except subprocess.TimeoutExpired:
             print(f"{name}: no end within {LIMIT_S} s", flush=True)
             return
@@ -40,13 +55,43 @@ def measure(orrery, folder, name, base, ranks, sets):
         (folder / f"{name}.metrics.jsonl").write_bytes((Path(out) / "metrics.jsonl").read_bytes())
 
 
+def all_gpus():
+    fields = "name,driver_version,memory.total,clocks.max.sm,power.limit"
+    out = subprocess.run(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"],
+                         capture_output=True, text=True, check=True).stdout.strip().splitlines()
+    return [dict(zip(fields.split(","), line.split(", "))) for line in out]
+
+
+def work(orrery, folder, gpu, cases):
+    while True:
+        try:
+            case = cases.get_nowait()
+        except queue.Empty:
+            return
+        measure(orrery, folder, [gpu], *case)
+
+
 def main():
-    folder = Path(sys.argv[2])
+    orrery, folder = sys.argv[1], Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = sys.argv[3:]
-    for case in CASES:
-        if not wanted or case[0] in wanted:
-            measure(sys.argv[1], folder, *case)
+    wanted = [c for c in CASES if not sys.argv[3:] or c[0] in sys.argv[3:]]
+    machine = all_gpus()
+    (folder / "machine.json").write_text(json.dumps(machine, indent=1) + "\n")
+    gpus = [str(g) for g in range(len(machine))]
+    alone = queue.Queue()
+    for case in (c for c in wanted if c[2] == 1):
+        alone.put(case)
+    threads = [threading.Thread(target=work, args=(orrery, folder, g, alone)) for g in gpus]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for case in (c for c in wanted if c[2] > 1):
+        needed = 1 if case[1].endswith("_shared") else case[2]
+        if needed > len(gpus):
+            print(f"{case[0]}: needs {needed} GPUs")
+            continue
+        measure(orrery, folder, gpus[:needed], *case)
 
 
 if __name__ == "__main__":
