@@ -30,6 +30,11 @@ def ask(orrery, verb, base, sets, *more):
     return json.loads(done.stdout)
 
 
+def steady(metrics):
+    """The steps that run as CUDA graphs: without the traced last one and what comes before they are made."""
+    return metrics[3:-1] if len(metrics) > 5 else metrics[1:-1]
+
+
 def quantile(errors, q):
     ordered = sorted(errors)
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
@@ -46,7 +51,7 @@ def evaluate(orrery, folder, name, base, ranks, sets):
         compared = ask(orrery, "compare", base, sets, "--run", trace.name)
     predicted = ask(orrery, "predict", base, sets)
     metrics = [json.loads(l) for l in (folder / f"{name}.metrics.jsonl").read_text().splitlines()]
-    step_ms = 1000 * statistics.median(m["step_time_s"] for m in metrics[1:-1])
+    step_ms = 1000 * statistics.median(m["step_time_s"] for m in steady(metrics))
     errors = [abs(k["error_fraction"]) for k in compared["op_kinds"] for _ in range(k["ops"])]
     # The runtime counts weights, states and pool of rank 0; context and libraries are outside.
     first = predicted["peak_memory_GiB"][0]

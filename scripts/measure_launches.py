@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures what small kernels cost on this machine's GPU: microbenchmarks that no case takes part in.
 
-Usage: launches.py OUT.json     needs PyTorch
+Usage: scripts/measure_launches.py OUT.json     needs PyTorch
 
   chain: us a kernel of kernels that do next to nothing, back to back in a CUDA graph, in a stream, and in a
          stream with a timing event before and after each (and what those two events then read)
