@@ -64,6 +64,14 @@ std::string run_comparison_json(const RunComparison& c) {
   j["only_measured"] = c.only_measured;
   j["op_kinds"] = Json::array();
   for (const ComparedRow& r : c.kinds) j["op_kinds"].push_back(row_json(r));
+  j["ops"] = Json::array();
+  for (const ComparedOp& o : c.ops) {
+    Json row = row_json(o.row);
+    row["kind"] = op_kind_name(o.kind);
+    row["stage"] = o.stage;
+    row["shape"] = {{"m", o.shape.m}, {"n", o.shape.n}, {"k", o.shape.k}, {"groups", o.shape.groups}};
+    j["ops"].push_back(std::move(row));
+  }
   return j.dump(2) + "\n";
 }
 

@@ -39,6 +39,10 @@ class Comparer {
     for (const OpRecord& r : simulated.records) join(r, c);
     for (const auto& [key, m] : measured_) c.only_measured.push_back(place_text(key, m.name));
     for (auto& [kind, row] : kinds_) c.kinds.push_back(std::move(row));
+    for (auto& [place, op] : ops_) c.ops.push_back(std::move(op));
+    std::stable_sort(c.ops.begin(), c.ops.end(), [](const auto& a, const auto& b) {
+      return a.row.measured_us > b.row.measured_us;
+    });
     std::stable_sort(c.kinds.begin(), c.kinds.end(),
                      [](const auto& a, const auto& b) { return a.measured_us > b.measured_us; });
     c.step.name = "step";
@@ -79,11 +83,24 @@ class Comparer {
     row.predicted_us += micros(r.end - r.start);
     row.measured_us += it->second.us / static_cast<double>(it->second.ranks.size());
     ++row.predicted_count, ++row.measured_count;
+    add_to_op(plan_.ops[r.op], name, micros(r.end - r.start),
+              it->second.us / static_cast<double>(it->second.ranks.size()));
     ++c.matched;
     measured_.erase(it);
   }
 
+  void add_to_op(const PlanOp& p, const std::string& name, double predicted_us,
+                 double measured_us) {
+    ComparedOp& o = ops_[{p.stage, p.graph_op}];
+    const Op& op = plan_.graph_op(p);
+    o.stage = static_cast<int>(p.stage), o.kind = op.kind, o.shape = op.shape;
+    o.row.name = name;
+    o.row.predicted_us += predicted_us, o.row.measured_us += measured_us;
+    ++o.row.predicted_count, ++o.row.measured_count;
+  }
+
   const ExecPlan& plan_;
+  std::map<std::pair<uint32_t, uint32_t>, ComparedOp> ops_;  // by stage and op of its graph
   std::map<Key, Measured> measured_;  // not joined yet
   std::map<int, std::set<int64_t>> ranks_;
   std::map<int64_t, std::pair<double, double>> spans_;  // of each rank
