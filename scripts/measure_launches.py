@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures what small kernels cost on this machine's GPU: microbenchmarks that no case takes part in.
+"""Measures what small kernels cost on the GPUs at hand: microbenchmarks that no case takes part in.
 
 Usage: scripts/measure_launches.py OUT.json     needs PyTorch
 

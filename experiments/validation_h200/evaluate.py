@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Puts the prediction of every measured case beside its measurement.
 
-Usage: evaluate.py ORRERY FOLDER     reads what measure.py left in FOLDER, writes results.json here
+Usage: evaluate.py ORRERY FOLDER     reads what measure.py left in FOLDER, writes results.json and the README's table here
 
 The error of an op kind is that of the sum of its ops in the traced step; the median and the 90th percentile
 of a case are over its ops, each taken with the error of its kind. The step is that of the steps before
@@ -20,6 +20,9 @@ from pathlib import Path
 from cases import CASES
 
 HERE = Path(__file__).resolve().parent
+STACK = HERE.parents[1] / "hardware_profiles" / "stack" / "orrery.json"
+RESERVED_GIB = json.loads(STACK.read_text())["reserved_GiB"]["value"]
+BEGIN, END = "<!-- results -->\n", "<!-- end results -->\n"
 
 
 def ask(orrery, verb, base, sets, *more):
@@ -53,9 +56,8 @@ def evaluate(orrery, folder, name, base, ranks, sets):
     metrics = [json.loads(l) for l in (folder / f"{name}.metrics.jsonl").read_text().splitlines()]
     step_ms = 1000 * statistics.median(m["step_time_s"] for m in steady(metrics))
     errors = [abs(k["error_fraction"]) for k in compared["op_kinds"] for _ in range(k["ops"])]
-    # The runtime counts weights, states and pool of rank 0; context and libraries are outside.
-    first = predicted["peak_memory_GiB"][0]
-    peak = first["peak_GiB"] - first["by_kind_GiB"]["workspace"]
+    # The runtime counts weights, states and pool of rank 0; what the stack reserves is outside.
+    peak = predicted["peak_memory_GiB"][0]["peak_GiB"] - RESERVED_GIB
     measured_peak = metrics[-1]["memory_GiB"]
     step = compared["step"]
     return {
@@ -74,6 +76,23 @@ def evaluate(orrery, folder, name, base, ranks, sets):
     }
 
 
+def table(results):
+    rows = ["| case | step, predicted / measured ms | error | ops, median / 90th percentile | peak memory |",
+            "|---|---|---|---|---|"]
+    for r in results:
+        rows.append(f"| {r['case']} | {r['predicted_step_ms']:.1f} / {r['measured_step_ms']:.1f} "
+                    f"| {r['step_error_percent']:+.1f} % | {r['op_median_error_percent']:.1f} / "
+                    f"{r['op_p90_error_percent']:.1f} % | {r['memory_error_percent']:+.1f} % |")
+    return "\n".join(rows) + "\n"
+
+
+def write_table(results):
+    readme = HERE / "README.md"
+    text = readme.read_text()
+    before, rest = text.split(BEGIN)
+    readme.write_text(before + BEGIN + table(results) + END + rest.split(END)[1])
+
+
 def main():
     folder = Path(sys.argv[2])
     results = []
@@ -83,6 +102,7 @@ def main():
             r = results[-1]
             print(f"{r['case']:<32} step {r['step_error_percent']:+6.1f} %  ops {r['op_median_error_percent']:5.1f} / "
                   f"{r['op_p90_error_percent']:5.1f} %  memory {r['memory_error_percent']:+6.1f} %")
+    write_table(results)
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
 
 

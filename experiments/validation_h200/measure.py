@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the cases on this machine's GPUs and keeps traces and metrics.
+"""Runs the cases on the GPUs at hand and keeps traces and metrics.
 
 Usage: measure.py ORRERY FOLDER [NAME ...]   FOLDER gets NAME.trace.json.gz, NAME.metrics.jsonl, machine.json
 

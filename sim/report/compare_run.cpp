@@ -69,7 +69,8 @@ std::string run_comparison_json(const RunComparison& c) {
     Json row = row_json(o.row);
     row["kind"] = op_kind_name(o.kind);
     row["stage"] = o.stage;
-    row["shape"] = {{"m", o.shape.m}, {"n", o.shape.n}, {"k", o.shape.k}, {"groups", o.shape.groups}};
+    row["shape"] = {
+        {"m", o.shape.m}, {"n", o.shape.n}, {"k", o.shape.k}, {"groups", o.shape.groups}};
     j["ops"].push_back(std::move(row));
   }
   return j.dump(2) + "\n";

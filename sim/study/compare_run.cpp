@@ -101,7 +101,7 @@ class Comparer {
 
   const ExecPlan& plan_;
   std::map<std::pair<uint32_t, uint32_t>, ComparedOp> ops_;  // by stage and op of its graph
-  std::map<Key, Measured> measured_;  // not joined yet
+  std::map<Key, Measured> measured_;                         // not joined yet
   std::map<int, std::set<int64_t>> ranks_;
   std::map<int64_t, std::pair<double, double>> spans_;  // of each rank
   std::map<OpKind, ComparedRow> kinds_;

@@ -10,7 +10,8 @@
 
 namespace orrery {
 
-// One operator of a stage's graph, over all its calls and classes: `row` holds sums, counts the ops.
+// One operator of a stage's graph, over all its calls and classes: `row` holds sums, counts the
+// ops.
 struct ComparedOp {
   int stage = 0;
   OpKind kind{};

@@ -93,6 +93,15 @@ TEST_CASE("run trace: every op of a run is an op of the simulated step", "[runti
   }
   CHECK(ops == c.matched);
   CHECK(predicted > 0);
+  int by_operator = 0;
+  double of_operators = 0;
+  for (const ComparedOp& o : c.ops) {
+    CHECK(o.row.predicted_count > 0);
+    by_operator += o.row.measured_count;
+    of_operators += o.row.predicted_us;
+  }
+  CHECK(by_operator == ops);
+  CHECK(of_operators == Approx(predicted));
   CHECK(c.step.predicted_us > 0);
   CHECK(c.step.measured_us > 0);
 
