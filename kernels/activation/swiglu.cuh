@@ -7,13 +7,18 @@ namespace orrery::kernels {
 
 __device__ inline float sigmoid(float x) { return 1 / (1 + __expf(-x)); }
 
+// act of eight gates and ups.
+__device__ inline void act_of(const uint4& gate, const uint4& up, float (&act)[kVec]) {
+  float u[kVec];
+  unpack8(gate, act);
+  unpack8(up, u);
+#pragma unroll
+  for (int j = 0; j < kVec; ++j) act[j] *= sigmoid(act[j]) * u[j];
+}
+
 // Eight elements of act; `gate` points to their gates, of a row of gate_up that is 2w wide.
 __device__ inline void load_act(const __nv_bfloat16* gate, int64_t w, float (&act)[kVec]) {
-  float up[kVec];
-  load8(gate, act);
-  load8(gate + w, up);
-#pragma unroll
-  for (int j = 0; j < kVec; ++j) act[j] *= sigmoid(act[j]) * up[j];
+  act_of(*reinterpret_cast<const uint4*>(gate), *reinterpret_cast<const uint4*>(gate + w), act);
 }
 
 }  // namespace orrery::kernels

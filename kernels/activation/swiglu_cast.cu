@@ -8,23 +8,37 @@
 namespace orrery::kernels {
 namespace {
 
-constexpr int kLanesPerTile = kTile / kVec;
+constexpr int kHalfTile = kTile / 2;
+constexpr int kTileLanes = kHalfTile / kVec;  // each has a vector of both halves of a tile
+constexpr int kTilesAtOnce = kItemThreads / kTileLanes;  // of a block
 
-// An item is one vector; 16 neighbouring threads hold a tile. Threads past the last tile, or past
-// the end of a row's last one, stay for the shuffles and bring zeros.
-__global__ void __launch_bounds__(kItemThreads) cast_kernel(SwiGluCastParams p, uint32_t items) {
-  const uint32_t item = item_index();
-  const uint32_t row_tiles = static_cast<uint32_t>(tiles(p.w));
-  const uint32_t tile = item / kLanesPerTile, lane = item % kLanesPerTile;
-  const uint32_t row = tile / row_tiles, tile_of_row = tile % row_tiles;
-  const int64_t column = static_cast<int64_t>(tile_of_row) * kTile + lane * kVec;
-  const bool inside = item < items && column < p.w;
-  float act[kVec] = {};
-  if (inside) load_act(p.gate_up + row * (2 * p.w) + column, p.w, act);
-  const float scale = tile_scale(lanes_max<kLanesPerTile>(amax(act)));
-  if (!inside) return;
-  store_quantised(p.out.data + row * p.w + column, act, scale, tile_inverse(scale));
-  if (lane == 0) p.out.scales[row * p.out.row_stride + tile_of_row * p.out.tile_stride] = scale;
+// Threads past the last tile, or past the end of a row's last one, stay for the shuffles and bring
+// zeros.
+__global__ void __launch_bounds__(kItemThreads)
+    cast_kernel(SwiGluCastParams p, uint32_t row_tiles, uint32_t all_tiles) {
+  const uint32_t lane = threadIdx.x % kTileLanes;
+  const uint32_t at = blockIdx.x * kTilesAtOnce + threadIdx.x / kTileLanes;
+  const uint32_t row = at / row_tiles, tile = at % row_tiles;
+  const int64_t column = int64_t{tile} * kTile + lane * kVec;
+  const bool mine[2] = {at < all_tiles && column < p.w, at < all_tiles && column + kHalfTile < p.w};
+  const bf16* from = p.gate_up + row * (2 * p.w) + column;
+  uint4 gate[2] = {}, up[2] = {};
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    if (!mine[h]) continue;
+    gate[h] = *reinterpret_cast<const uint4*>(from + h * kHalfTile);
+    up[h] = *reinterpret_cast<const uint4*>(from + h * kHalfTile + p.w);
+  }
+  float act[2][kVec];
+#pragma unroll
+  for (int h = 0; h < 2; ++h) act_of(gate[h], up[h], act[h]);
+  const float scale = tile_scale(lanes_max<kTileLanes>(fmaxf(amax(act[0]), amax(act[1]))));
+  const float inverse = tile_inverse(scale);
+#pragma unroll
+  for (int h = 0; h < 2; ++h)
+    if (mine[h])
+      store_quantised(p.out.data + row * p.w + column + h * kHalfTile, act[h], scale, inverse);
+  if (lane == 0 && mine[0]) p.out.scales[row * p.out.row_stride + tile * p.out.tile_stride] = scale;
 }
 
 // A block of the transpose: kTile rows of act, one tile of each of kColumns columns.
@@ -77,7 +91,7 @@ Status check_cast(const char* kernel, const Params& p, int64_t out_rows, int64_t
       kernel,
       {{p.rows >= 0 && p.rows <= kMaxItems, "rows is negative or above 2^31 - 1"},
        {p.w >= 0 && p.w % 16 == 0, "w is not a multiple of 16"},
-       {p.rows == 0 || tiles(p.w) * kLanesPerTile <= kMaxItems / p.rows, "rows · w is above 2^34"},
+       {p.rows == 0 || tiles(p.w) * (kTile / kVec) <= kMaxItems / p.rows, "rows · w is above 2^34"},
        {p.out.rows == out_rows && p.out.cols == out_cols, "out has another shape"},
        {p.out.row_stride >= 0 && p.out.tile_stride >= 0, "a stride of out is negative"},
        {empty || (p.gate_up && p.out.data && p.out.scales),
@@ -89,9 +103,11 @@ Status check_cast(const char* kernel, const Params& p, int64_t out_rows, int64_t
 
 Status swiglu_cast(const SwiGluCastParams& p, cudaStream_t stream) {
   Status bad = check_cast("swiglu_cast", p, p.rows, p.w);
-  const int64_t items = p.rows * tiles(p.w) * kLanesPerTile;
-  if (!bad.ok() || items == 0) return bad;
-  cast_kernel<<<item_blocks(items), kItemThreads, 0, stream>>>(p, static_cast<uint32_t>(items));
+  const int64_t all_tiles = p.rows * tiles(p.w);
+  if (!bad.ok() || all_tiles == 0) return bad;
+  const int64_t blocks = ceil_div(all_tiles, kTilesAtOnce);
+  cast_kernel<<<static_cast<unsigned>(blocks), kItemThreads, 0, stream>>>(
+      p, static_cast<uint32_t>(tiles(p.w)), static_cast<uint32_t>(all_tiles));
   return launched("swiglu_cast");
 }
 

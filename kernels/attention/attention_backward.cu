@@ -8,13 +8,15 @@ namespace {
 
 constexpr int kRowThreads = 256, kRowLanes = 8;
 
-// kRowLanes threads per (token, head).
+// kRowLanes threads per (query, head), queries up to whole groups.
 __global__ void __launch_bounds__(kRowThreads) prepare_rows_kernel(BackwardParams p) {
   const AttentionShape& s = p.shape;
   const int64_t item = (static_cast<int64_t>(blockIdx.x) * kRowThreads + threadIdx.x) / kRowLanes;
+  const int64_t query = item / s.heads % rows_of_head(s.seq), head = item % s.heads;
+  const int64_t sequence = item / s.heads / rows_of_head(s.seq);
   // Threads past the end take part in the shuffles.
-  const bool inside = item < s.tokens() * s.heads;
-  const int64_t token = inside ? item / s.heads : 0, head = inside ? item % s.heads : 0;
+  const bool inside = sequence < s.batch && query < s.seq;
+  const int64_t token = inside ? sequence * s.seq + query : 0;
   const bf16* out = p.out + token * p.ldo + head * s.d_v;
   const bf16* dout = p.dout + token * p.lddo + head * s.d_v;
   float delta = 0;
@@ -28,15 +30,16 @@ __global__ void __launch_bounds__(kRowThreads) prepare_rows_kernel(BackwardParam
 #pragma unroll
   for (int offset = kRowLanes / 2; offset > 0; offset /= 2)
     delta += __shfl_xor_sync(0xffffffffu, delta, offset);
-  if (!inside || threadIdx.x % kRowLanes != 0) return;
-  p.rows[(token / s.seq * s.heads + head) * s.seq + token % s.seq] = {
-      p.lse[token * s.heads + head] * kLog2E, delta};
+  if (sequence >= s.batch || threadIdx.x % kRowLanes != 0) return;
+  p.rows_of(sequence, head)[query] =
+      inside ? QueryRow{p.lse[token * s.heads + head] * kLog2E, delta} : QueryRow{0, 0};
 }
 
 }  // namespace
 
 Status prepare_rows(const BackwardParams& p, cudaStream_t stream) {
-  const int64_t threads = p.shape.tokens() * p.shape.heads * kRowLanes;
+  const AttentionShape& s = p.shape;
+  const int64_t threads = s.batch * s.heads * rows_of_head(s.seq) * kRowLanes;
   const auto blocks = static_cast<unsigned>(ceil_div(threads, kRowThreads));
   prepare_rows_kernel<<<blocks, kRowThreads, 0, stream>>>(p);
   return launched("attention_backward");
@@ -45,7 +48,8 @@ Status prepare_rows(const BackwardParams& p, cudaStream_t stream) {
 }  // namespace attention
 
 std::size_t attention_backward_workspace(const AttentionShape& s) {
-  return static_cast<std::size_t>(s.tokens() * s.heads) * sizeof(attention::QueryRow);
+  const int64_t rows = s.batch * s.heads * attention::rows_of_head(s.seq);
+  return static_cast<std::size_t>(rows) * sizeof(attention::QueryRow);
 }
 
 Status attention_backward(const AttentionBackwardParams& p, cudaStream_t stream) {

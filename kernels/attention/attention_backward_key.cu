@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(KeyTile<W>::kThreads, KeyTile<W>::kBlocks)
     if (threadIdx.x < kQueries) {
       // Zeros from `seq` on: with q = dout = 0 such queries add nothing.
       const int row = query + static_cast<int>(threadIdx.x);
-      const QueryRow* from = p.rows + (sequence * s.heads + head) * s.seq;
+      const QueryRow* from = p.rows_of(sequence, head);
       cp_async<sizeof(QueryRow)>(shared_address(reinterpret_cast<QueryRow*>(stage) + threadIdx.x),
                                  from + (row < seq ? row : 0), row < seq);
     }

@@ -54,7 +54,8 @@ __global__ void __launch_bounds__(QueryTile<W>::kThreads, QueryTile<W>::kBlocks)
   const int sequence_head = static_cast<int>(blockIdx.x) / tiles;
   const int head = sequence_head % static_cast<int>(s.heads);
   const int kv_head = head / static_cast<int>(s.group());
-  const int64_t token = sequence_head / static_cast<int>(s.heads) * s.seq;
+  const int sequence = sequence_head / static_cast<int>(s.heads);
+  const int64_t token = sequence * s.seq;
   const Head<const bf16> k = key_head(p, token, kv_head), v = value_head(p, token, kv_head);
   const auto load_stage = [&](int key) {
     bf16* stage = stages + key / kKeys % 2 * Tile::kStageElements;
@@ -74,7 +75,7 @@ __global__ void __launch_bounds__(QueryTile<W>::kThreads, QueryTile<W>::kBlocks)
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const int row = warp_first + lane / 4 + 8 * i;
-    rows[i] = row < seq ? p.rows[sequence_head * s.seq + row] : QueryRow{0, 0};
+    rows[i] = row < seq ? p.rows_of(sequence, head)[row] : QueryRow{0, 0};
   }
   const float scale_log2 = p.scale * kLog2E;
   float dq[1][W::kQk / 8][4];

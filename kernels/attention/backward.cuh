@@ -11,14 +11,23 @@
 
 namespace orrery::kernels::attention {
 
-// What the backward needs to know of a query. In the workspace as [batch, heads, seq].
+// What the backward needs to know of a query.
 struct QueryRow {
   float lse_log2;  // lse · log2(e)
   float delta;
 };
 
+// The rows of a head in the workspace: zeros follow the last query up to whole groups, so that
+// groups can be copied in bulk. With q = dout = 0 such queries add nothing.
+constexpr int64_t kRowGroup = 64;
+constexpr int64_t rows_of_head(int64_t seq) { return ceil_div(seq, kRowGroup) * kRowGroup; }
+
 struct BackwardParams : AttentionBackwardParams {
-  QueryRow* rows;
+  QueryRow* rows;  // [batch, heads, rows_of_head(seq)]
+
+  __device__ QueryRow* rows_of(int64_t sequence, int64_t head) const {
+    return rows + (sequence * shape.heads + head) * rows_of_head(shape.seq);
+  }
 };
 
 // p.rows from p.lse, p.out and p.dout.

@@ -21,8 +21,8 @@ __global__ __launch_bounds__(kThreads,
   if (threadIdx.x == 0) {
     barrier_init(shared.owned_full(), 1);
     for (int s = 0; s < kStages; ++s) {
-      barrier_init(shared.full(s), kOwner == Owner::kKeys ? 32 : 1);  // threads that copy
-      barrier_init(shared.empty(s), 8);                               // warps that multiply
+      barrier_init(shared.full(s), 1);
+      barrier_init(shared.empty(s), 8);  // warps that multiply
     }
     fence_barrier_init();
   }
@@ -30,7 +30,7 @@ __global__ __launch_bounds__(kThreads,
   const Task t = task<kOwner>(params);
   if (threadIdx.x < kProducerThreads) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kProducerRegisters));
-    if (threadIdx.x < 32) copy<kQk, kOwner>(params, t, shared);
+    if (threadIdx.x == 0) copy<kQk, kOwner>(params, t, shared);
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kConsumerRegisters));
     Consumer<kQk, kOwner>(params, t, shared).run();

@@ -17,7 +17,7 @@ class Consumer {
       : p_(params.p),
         task_(t),
         shared_(shared),
-        scale_log2_(params.p.scale * 1.4426950408889634F),
+        scale_log2_(params.p.scale * kLog2E),
         group_(static_cast<int>(threadIdx.x - kProducerThreads) / 128),
         row_(t.first + group_ * 64 +
              static_cast<int>(threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4)) {}
@@ -60,7 +60,6 @@ class Consumer {
   __device__ void add_at_once(float (&d_qk)[kCount], float (&d_v)[kVCount], int stage,
                               bool diagonal) {
     Scores p, ds;
-    Packed packed, packed_p;
     set_zero(p);
     set_zero(ds);
     start<kQk>(p, shared_.owned_qk(), shared_.walked_qk(stage));
@@ -70,21 +69,7 @@ class Consumer {
     const QueryRow* rows = shared_.rows(stage) + threadIdx.x % 4 * 2;
     probabilities(p, rows);
     if (diagonal) mask(p);
-    wgmma_wait<0>();
-    keep_in_place(ds);
-#pragma unroll
-    for (int i = 0; i < kWalked / 2; ++i) ds[i] = p[i] * (ds[i] - delta(rows, i));
-    if constexpr (kKeys) pack(p, packed_p);
-    pack(ds, packed);
-    keep_in_place(d_qk);
-    keep_in_place(d_v);
-    wgmma_fence();
-    if constexpr (kKeys) multiply(d_v, packed_p, shared_.walked_v(stage));
-    multiply(d_qk, packed, shared_.walked_qk(stage));
-    wgmma_commit();
-    wgmma_wait<0>();
-    keep_in_place(d_qk);
-    keep_in_place(d_v);
+    add_products(d_qk, d_v, p, ds, rows, stage);
   }
 
   // The same with fewer registers: the scores' gradients start when probabilities are there.
@@ -101,17 +86,25 @@ class Consumer {
     if (diagonal) mask(p);
     set_zero(ds);
     start<kV>(ds, shared_.owned_v(), shared_.walked_v(stage));
+    add_products(d_qk, d_v, p, ds, rows, stage);
+  }
+
+  // Once dout · v is there, as ds: the scores' gradients, and their products and those of the
+  // probabilities p with what is walked over.
+  template <int kCount, int kVCount>
+  __device__ void add_products(float (&d_qk)[kCount], float (&d_v)[kVCount], const Scores& p,
+                               Scores& ds, const QueryRow* rows, int stage) {
     wgmma_wait<0>();
     keep_in_place(ds);
 #pragma unroll
     for (int i = 0; i < kWalked / 2; ++i) ds[i] = p[i] * (ds[i] - delta(rows, i));
     Packed packed, packed_p;
-    pack(p, packed_p);
+    if constexpr (kKeys) pack(p, packed_p);
     pack(ds, packed);
     keep_in_place(d_qk);
     keep_in_place(d_v);
     wgmma_fence();
-    multiply(d_v, packed_p, shared_.walked_v(stage));
+    if constexpr (kKeys) multiply(d_v, packed_p, shared_.walked_v(stage));
     multiply(d_qk, packed, shared_.walked_qk(stage));
     wgmma_commit();
     wgmma_wait<0>();
@@ -138,8 +131,8 @@ class Consumer {
     wgmma_fence();
 #pragma unroll
     for (int i = 0; i < kDepth / 16; ++i)
-      wgmma_shared(d, a + ((i / 4 * kOwnedChunk + i % 4 * 32) >> 4),
-                   b + ((i / 4 * kWalkedChunk + i % 4 * 32) >> 4), i > 0);
+      wgmma_bf16(d, a + ((i / 4 * kOwnedChunk + i % 4 * 32) >> 4),
+                 b + ((i / 4 * kWalkedChunk + i % 4 * 32) >> 4), i > 0);
     wgmma_commit();
   }
 
@@ -148,14 +141,14 @@ class Consumer {
     const uint64_t b = matrix_descriptor(walked, kWalkedChunk);
 #pragma unroll
     for (int i = 0; i < kWalked / 16; ++i)
-      wgmma_registers(d, a[i], b + i * (16 * kAtomRowBytes >> 4));
+      wgmma_bf16_registers(d, a[i], b + i * (16 * kAtomRowBytes >> 4));
   }
 
   // Of this thread's two queries. Zeros past the end.
   __device__ void load_own_rows() {
     if constexpr (!kKeys) {
       const AttentionShape& s = p_.shape;
-      const QueryRow* from = p_.rows + (task_.sequence * s.heads + task_.head) * s.seq;
+      const QueryRow* from = p_.rows_of(task_.sequence, task_.head);
 #pragma unroll
       for (int h = 0; h < 2; ++h)
         own_[h] = row_ + 8 * h < s.seq ? from[row_ + 8 * h] : QueryRow{0, 0};

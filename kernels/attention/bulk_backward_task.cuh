@@ -4,15 +4,16 @@
 #include <cuda.h>
 
 #include "kernels/attention/bulk_backward.h"
-#include "kernels/attention/wgmma_attention.cuh"
+#include "kernels/attention/bulk_launch.h"
 #include "kernels/gemm/bulk_copy.cuh"
 #include "kernels/gemm/pipeline.cuh"
+#include "kernels/gemm/wgmma.cuh"
 
 namespace orrery::kernels::attention::bulk_back {
 
-constexpr int kOwned = 128, kWalked = 64;  // rows of a block, and of what it walks over at a time
-constexpr int kV = 128;                    // width of values
-constexpr int kChunk = 64;                 // BF16 values of a swizzled row
+constexpr int kOwned = 128,
+              kWalked = kRowGroup;  // rows of a block, and of what it walks over at a time
+constexpr int kV = 128;             // width of values
 constexpr int kOwnedChunk = kOwned * kAtomRowBytes, kWalkedChunk = kWalked * kAtomRowBytes;
 constexpr int kStages = 3;
 constexpr int kProducerThreads = 128, kThreads = 384;
@@ -85,50 +86,36 @@ __device__ Task task(const Params& params) {
   return t;
 }
 
-// By a warp.
+// By a thread.
 template <int kQk, Owner kOwner>
 __device__ void copy(const Params& params, const Task& t, const Shared<kQk>& shared) {
   using S = Shared<kQk>;
-  const AttentionShape& s = params.p.shape;
-  const int lane = static_cast<int>(threadIdx.x);
-  if (lane == 0) {
-    barrier_arrive_expecting(shared.owned_full(), S::kOwnedQk + S::kOwnedV);
-    for (int c = 0; c < S::kQkChunks; ++c)
-      bulk_copy_3d(shared.owned_qk() + c * kOwnedChunk, &params.owned_qk, t.sequence, t.first,
-                   t.head * kQk + c * kChunk, shared.owned_full());
-    for (int c = 0; c < S::kVChunks; ++c)
-      bulk_copy_3d(shared.owned_v() + c * kOwnedChunk, &params.owned_v, t.sequence, t.first,
-                   t.head * kV + c * kChunk, shared.owned_full());
-  }
+  barrier_arrive_expecting(shared.owned_full(), S::kOwnedQk + S::kOwnedV);
+  for (int c = 0; c < S::kQkChunks; ++c)
+    bulk_copy_3d(shared.owned_qk() + c * kOwnedChunk, &params.owned_qk, t.sequence, t.first,
+                 t.head * kQk + c * kChunk, shared.owned_full());
+  for (int c = 0; c < S::kVChunks; ++c)
+    bulk_copy_3d(shared.owned_v() + c * kOwnedChunk, &params.owned_v, t.sequence, t.first,
+                 t.head * kV + c * kChunk, shared.owned_full());
+  constexpr bool kKeys = kOwner == Owner::kKeys;
+  constexpr int kArriving = S::kStage + (kKeys ? S::kRowBytes : 0);  // bytes of a stage
   RingPosition<kStages> at;
   for (int walk = 0; walk < t.walks; ++walk) {
     const int head = t.walked_head + walk;
     for (int i = 0; i < t.count; ++i) {
       const int row = (t.begin + i) * kWalked;
-      QueryRow rows[kWalked / 32] = {};  // zeros past the end, where q = dout = 0: they add nothing
-      if constexpr (kOwner == Owner::kKeys) {
-        const QueryRow* from = params.p.rows + (t.sequence * s.heads + head) * s.seq;
-#pragma unroll
-        for (int j = 0; j < kWalked / 32; ++j)
-          if (row + lane + 32 * j < s.seq) rows[j] = from[row + lane + 32 * j];
-      }
       barrier_wait(shared.empty(at.stage), at.parity ^ 1);
       const uint32_t full = shared.full(at.stage);
-      if constexpr (kOwner == Owner::kKeys) {
-#pragma unroll
-        for (int j = 0; j < kWalked / 32; ++j) shared.rows(at.stage)[lane + 32 * j] = rows[j];
-        if (lane != 0) barrier_arrive(full);  // each for what it wrote
-      }
-      if (lane == 0) {
-        barrier_arrive_expecting(full, S::kStage);
-        for (int c = 0; c < S::kQkChunks; ++c)
-          bulk_copy_3d(shared.walked_qk(at.stage) + c * kWalkedChunk, &params.walked_qk, t.sequence,
-                       row, head * kQk + c * kChunk, full);
-        for (int c = 0; c < S::kVChunks; ++c)
-          bulk_copy_3d(shared.walked_v(at.stage) + c * kWalkedChunk, &params.walked_v, t.sequence,
-                       row, head * kV + c * kChunk, full);
-      }
-      __syncwarp();
+      barrier_arrive_expecting(full, kArriving);
+      if constexpr (kKeys)
+        bulk_copy_bytes(shared_address(shared.rows(at.stage)),
+                        params.p.rows_of(t.sequence, head) + row, S::kRowBytes, full);
+      for (int c = 0; c < S::kQkChunks; ++c)
+        bulk_copy_3d(shared.walked_qk(at.stage) + c * kWalkedChunk, &params.walked_qk, t.sequence,
+                     row, head * kQk + c * kChunk, full);
+      for (int c = 0; c < S::kVChunks; ++c)
+        bulk_copy_3d(shared.walked_v(at.stage) + c * kWalkedChunk, &params.walked_v, t.sequence,
+                     row, head * kV + c * kChunk, full);
       at.advance();
     }
   }

@@ -6,17 +6,17 @@
 #include <cuda.h>
 
 #include "kernels/attention/bulk_forward.h"
-#include "kernels/attention/wgmma_attention.cuh"
+#include "kernels/attention/bulk_launch.h"
+#include "kernels/base/exp2.cuh"
 #include "kernels/base/launch.h"
 #include "kernels/gemm/bulk_copy.cuh"
 #include "kernels/gemm/pipeline.cuh"
-#include "kernels/gemm/tensor_map.h"
 #include "kernels/gemm/tile_epilogue.cuh"
+#include "kernels/gemm/wgmma.cuh"
 
 namespace orrery::kernels::attention::bulk {
 
 constexpr int kQueries = 128, kKeys = 128, kV = 128;  // of a tile; width of values
-constexpr int kChunk = 64;                            // BF16 values of a swizzled row
 constexpr int kChunkBytes = 128 * kAtomRowBytes;      // of 128 rows
 constexpr int kStages = 2;
 constexpr int kProducerThreads = 128, kThreads = 384;
@@ -99,7 +99,7 @@ class Consumer {
       : p_(p),
         task_(t),
         shared_(shared),
-        scale_log2_(p.scale * 1.4426950408889634F),
+        scale_log2_(p.scale * kLog2E),
         group_(static_cast<int>(threadIdx.x - kProducerThreads) / 128),
         row_(group_ * 64 + static_cast<int>(threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4)) {}
 
@@ -181,7 +181,7 @@ class Consumer {
 #pragma unroll
     for (int i = 0; i < kQk / 16; ++i) {
       const uint64_t step = (i / 4 * kChunkBytes + i % 4 * 32) >> 4;
-      wgmma_shared(scores, q + step, k + step, i > 0);
+      wgmma_bf16(scores, q + step, k + step, i > 0);
     }
     wgmma_commit();
   }
@@ -192,7 +192,7 @@ class Consumer {
     wgmma_fence();
 #pragma unroll
     for (int i = 0; i < kKeys / 16; ++i)
-      wgmma_registers(out, weights[i], v + i * (16 * kAtomRowBytes >> 4));
+      wgmma_bf16_registers(out, weights[i], v + i * (16 * kAtomRowBytes >> 4));
     wgmma_commit();
   }
 

@@ -8,12 +8,11 @@
 #include <cstdint>
 
 #include "kernels/attention/mma.cuh"
+#include "kernels/base/exp2.cuh"
 #include "kernels/base/types.h"
 #include "kernels/base/vec.cuh"
 
 namespace orrery::kernels::attention {
-
-constexpr float kLog2E = 1.44269504088896340736f;
 
 template <int kWidth>
 constexpr int kTileStride = kWidth + 8;

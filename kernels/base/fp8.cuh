@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/base/types.h"
+#include "kernels/base/vec.cuh"
 
 namespace orrery::kernels {
 
@@ -35,6 +36,19 @@ __device__ inline float amax(const float (&x)[kCount]) {
 #pragma unroll
   for (int i = 0; i < kCount; ++i) m = fmaxf(m, fabsf(x[i]));
   return m;
+}
+
+// The larger magnitude in each half of two words of two BF16 values; NaNs are ignored as by fmaxf.
+__device__ inline uint32_t amax_bf16x2(uint32_t a, uint32_t b) {
+  const __nv_bfloat162 m = __hmax2(__habs2(*reinterpret_cast<const __nv_bfloat162*>(&a)),
+                                   __habs2(*reinterpret_cast<const __nv_bfloat162*>(&b)));
+  return *reinterpret_cast<const uint32_t*>(&m);
+}
+
+// Of eight BF16 values.
+__device__ inline float amax(const uint4& raw) {
+  const uint32_t m = amax_bf16x2(amax_bf16x2(raw.x, raw.y), amax_bf16x2(raw.z, raw.w));
+  return fmaxf(fmaxf(0, __uint_as_float(m << 16)), __uint_as_float(m & 0xffff0000u));
 }
 
 // Largest value among each aligned group of kLanes lanes; all lanes of the warp must take part.
@@ -73,6 +87,13 @@ __device__ inline void store_quantised(fp8* p, const float (&x)[kCount], float s
     *reinterpret_cast<uint2*>(p) = make_uint2(words[0], words[1]);
   else
     *reinterpret_cast<uint4*>(p) = make_uint4(words[0], words[1], words[2], words[3]);
+}
+
+// Of eight BF16 values; p must be 8-byte aligned.
+__device__ inline void store_quantised(fp8* p, const uint4& raw, float scale, float inverse) {
+  float x[kVec];
+  unpack8(raw, x);
+  store_quantised<kVec>(p, x, scale, inverse);
 }
 
 // Stored values, not yet multiplied by the scale; p must be aligned to kCount (8 or 16) bytes.

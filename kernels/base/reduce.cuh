@@ -26,7 +26,7 @@ __device__ inline T warp_reduce(T x, Op op) {
   return x;
 }
 
-// Called by all kThreads threads (a multiple of 32) of a one-dimensional block.
+// Called by all threads of a one-dimensional block: whole warps, at most kThreads threads.
 template <int kThreads, class T, class Op>
 __device__ inline T block_reduce(T x, Op op) {
   constexpr int kWarps = kThreads / 32;
@@ -37,7 +37,8 @@ __device__ inline T block_reduce(T x, Op op) {
   __syncthreads();  // of_warp may still be read by a previous call
   if (lane == 0) of_warp[warp] = x;
   __syncthreads();
-  return warp_reduce(lane < kWarps ? of_warp[lane] : T(Op::kIdentity), op);
+  return warp_reduce(lane < static_cast<int>(blockDim.x / 32) ? of_warp[lane] : T(Op::kIdentity),
+                     op);
 }
 
 template <int kThreads, class T>

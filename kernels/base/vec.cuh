@@ -29,10 +29,15 @@ __device__ inline uint32_t pack_bf16x2(float low, float high) {
   return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
+// Rounds to nearest even.
+__device__ inline uint4 pack8(const float (&x)[8]) {
+  return make_uint4(pack_bf16x2(x[0], x[1]), pack_bf16x2(x[2], x[3]), pack_bf16x2(x[4], x[5]),
+                    pack_bf16x2(x[6], x[7]));
+}
+
 // Rounds to nearest even; p must be 16-byte aligned.
 __device__ inline void store8(__nv_bfloat16* p, const float (&x)[8]) {
-  *reinterpret_cast<uint4*>(p) = make_uint4(pack_bf16x2(x[0], x[1]), pack_bf16x2(x[2], x[3]),
-                                            pack_bf16x2(x[4], x[5]), pack_bf16x2(x[6], x[7]));
+  *reinterpret_cast<uint4*>(p) = pack8(x);
 }
 
 // p must be 16-byte aligned.

@@ -111,26 +111,25 @@ void moe(Lines& lines) {
   constexpr int64_t kTokens = 8192, kTopK = 8, kSlots = kTokens * kTopK;
   const Buffer<bf16> x(kTokens * kCols), y(kSlots * kCols), out(kTokens * kCols);
   const Buffer<float> weights(kSlots);
-  const Buffer<int32_t> index(kSlots);
+  const Buffer<int32_t> row_slot(kSlots), slot_row(kSlots);
   // Every slot's row; rows of a token lie apart as those of different experts do.
-  std::vector<int32_t> slot_of(kSlots);
-  for (int64_t r = 0; r < kSlots; ++r)
-    slot_of[static_cast<std::size_t>(r)] = static_cast<int32_t>(r % kTokens * kTopK + r / kTokens);
-  need(cudaMemcpy(index.get(), slot_of.data(), slot_of.size() * sizeof(int32_t),
-                  cudaMemcpyHostToDevice));
+  std::vector<int32_t> slots(kSlots), rows(kSlots);
+  for (int64_t r = 0; r < kSlots; ++r) {
+    const int64_t slot = r % kTokens * kTopK + r / kTokens;
+    slots[static_cast<std::size_t>(r)] = static_cast<int32_t>(slot);
+    rows[static_cast<std::size_t>(slot)] = static_cast<int32_t>(r);
+  }
+  constexpr std::size_t kIndexBytes = kSlots * sizeof(int32_t);
+  need(cudaMemcpy(row_slot.get(), slots.data(), kIndexBytes, cudaMemcpyHostToDevice));
+  need(cudaMemcpy(slot_row.get(), rows.data(), kIndexBytes, cudaMemcpyHostToDevice));
   PermuteParams p;
-  p.capacity = kSlots, p.cols = kCols, p.k = kTopK, p.row_slot = index.get();
+  p.capacity = kSlots, p.cols = kCols, p.k = kTopK, p.row_slot = row_slot.get();
+  p.slot_row = slot_row.get(), p.arrived = kTokens;
   p.x = x.get(), p.out = y.get();
   constexpr double kX = 2.0 * kTokens * kCols, kY = 2.0 * kSlots * kCols;
   lines.add("permute", text(kSlots, kCols), kX + kY, [&] { return permute(p, nullptr); });
-  std::vector<int32_t> row_of(kSlots);
-  for (int64_t r = 0; r < kSlots; ++r)
-    row_of[static_cast<std::size_t>(slot_of[static_cast<std::size_t>(r)])] =
-        static_cast<int32_t>(r);
-  need(cudaMemcpy(index.get(), row_of.data(), row_of.size() * sizeof(int32_t),
-                  cudaMemcpyHostToDevice));
   UnpermuteParams u;
-  u.arrived = kTokens, u.cols = kCols, u.k = kTopK, u.slot_row = index.get();
+  u.arrived = kTokens, u.cols = kCols, u.k = kTopK, u.slot_row = slot_row.get();
   u.weights = weights.get(), u.y = y.get(), u.out = out.get();
   lines.add("unpermute", text(kSlots, kCols), kX + kY, [&] { return unpermute(u, nullptr); });
 }

@@ -18,6 +18,17 @@ __device__ inline void barrier_arrive_expecting(uint32_t barrier, uint32_t bytes
                : "memory");
 }
 
+// Copies `bytes` to shared memory; both addresses and `bytes` are multiples of 16. The bytes arrive
+// at the barrier.
+__device__ inline void bulk_copy_bytes(uint32_t to, const void* from, uint32_t bytes,
+                                       uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(to),
+      "l"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+
 // Copies the box that begins at (row, col) to shared memory; its bytes arrive at the barrier.
 __device__ inline void bulk_copy(uint32_t to, const CUtensorMap* map, int row, int col,
                                  uint32_t barrier) {

@@ -46,65 +46,101 @@ __device__ inline void keep_in_place(float (&d)[kCount]) {
   for (float& x : d) asm volatile("" : "+f"(x)::"memory");
 }
 
-// K = 16 BF16 values; without `accumulate` D is overwritten. kTransposed: K is strided.
-template <int kATransposed, int kBTransposed>
+// The accumulators of an instruction, as its text and as its operands.
+#define ORRERY_WGMMA_TEXT_32                                               \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define ORRERY_WGMMA_NEXT_64                                                         \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define ORRERY_WGMMA_TEXT_64 ORRERY_WGMMA_TEXT_32 ", " ORRERY_WGMMA_NEXT_64
+#define ORRERY_WGMMA_NEXT_96                                                         \
+  "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
+  "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+#define ORRERY_WGMMA_TEXT_96 ORRERY_WGMMA_TEXT_64 ", " ORRERY_WGMMA_NEXT_96
+#define ORRERY_WGMMA_NEXT_128                                                                    \
+  "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
+  "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+#define ORRERY_WGMMA_TEXT_128 ORRERY_WGMMA_TEXT_96 ", " ORRERY_WGMMA_NEXT_128
+#define ORRERY_WGMMA_8(d, i)                                                                    \
+  "+f"((d)[i]), "+f"((d)[(i) + 1]), "+f"((d)[(i) + 2]), "+f"((d)[(i) + 3]), "+f"((d)[(i) + 4]), \
+      "+f"((d)[(i) + 5]), "+f"((d)[(i) + 6]), "+f"((d)[(i) + 7])
+#define ORRERY_WGMMA_32(d, i)                                                    \
+  ORRERY_WGMMA_8(d, i), ORRERY_WGMMA_8(d, (i) + 8), ORRERY_WGMMA_8(d, (i) + 16), \
+      ORRERY_WGMMA_8(d, (i) + 24)
+#define ORRERY_WGMMA_64(d, i) ORRERY_WGMMA_32(d, i), ORRERY_WGMMA_32(d, (i) + 32)
+#define ORRERY_WGMMA_96(d, i) ORRERY_WGMMA_64(d, i), ORRERY_WGMMA_32(d, (i) + 64)
+#define ORRERY_WGMMA_128(d, i) ORRERY_WGMMA_64(d, i), ORRERY_WGMMA_64(d, (i) + 64)
+
+// d (+)= A·B of 16 of K, BF16, both in shared memory; without `accumulate` D is overwritten.
+// kTransposed: K is strided.
+template <int kATransposed = 0, int kBTransposed = 0>
 __device__ inline void wgmma_bf16(float (&d)[128], uint64_t a, uint64_t b, int accumulate) {
   asm volatile(
       "{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
-      "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, "
-      "%34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, "
-      "%50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, %64, %65, "
-      "%66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, "
-      "%82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, "
-      "%98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, "
-      "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, "
-      "%126, %127}, "
-      "%128, %129, p, 1, 1, %131, %132;\n}\n"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
-        "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),
-        "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]),
-        "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]),
-        "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]),
-        "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]),
-        "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]),
-        "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
-        "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]),
-        "+f"(d[63]), "+f"(d[64]), "+f"(d[65]), "+f"(d[66]), "+f"(d[67]), "+f"(d[68]), "+f"(d[69]),
-        "+f"(d[70]), "+f"(d[71]), "+f"(d[72]), "+f"(d[73]), "+f"(d[74]), "+f"(d[75]), "+f"(d[76]),
-        "+f"(d[77]), "+f"(d[78]), "+f"(d[79]), "+f"(d[80]), "+f"(d[81]), "+f"(d[82]), "+f"(d[83]),
-        "+f"(d[84]), "+f"(d[85]), "+f"(d[86]), "+f"(d[87]), "+f"(d[88]), "+f"(d[89]), "+f"(d[90]),
-        "+f"(d[91]), "+f"(d[92]), "+f"(d[93]), "+f"(d[94]), "+f"(d[95]), "+f"(d[96]), "+f"(d[97]),
-        "+f"(d[98]), "+f"(d[99]), "+f"(d[100]), "+f"(d[101]), "+f"(d[102]), "+f"(d[103]),
-        "+f"(d[104]), "+f"(d[105]), "+f"(d[106]), "+f"(d[107]), "+f"(d[108]), "+f"(d[109]),
-        "+f"(d[110]), "+f"(d[111]), "+f"(d[112]), "+f"(d[113]), "+f"(d[114]), "+f"(d[115]),
-        "+f"(d[116]), "+f"(d[117]), "+f"(d[118]), "+f"(d[119]), "+f"(d[120]), "+f"(d[121]),
-        "+f"(d[122]), "+f"(d[123]), "+f"(d[124]), "+f"(d[125]), "+f"(d[126]), "+f"(d[127])
+      "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" ORRERY_WGMMA_TEXT_128
+      "}, %128, %129, p, 1, 1, %131, %132;\n}\n"
+      : ORRERY_WGMMA_128(d, 0)
       : "l"(a), "l"(b), "r"(accumulate), "n"(kATransposed), "n"(kBTransposed));
 }
 
-// K = 32 e4m3 values, contiguous in both operands.
+template <int kATransposed = 0, int kBTransposed = 0>
+__device__ inline void wgmma_bf16(float (&d)[64], uint64_t a, uint64_t b, int accumulate) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" ORRERY_WGMMA_TEXT_64
+      "}, %64, %65, p, 1, 1, %67, %68;\n}\n"
+      : ORRERY_WGMMA_64(d, 0)
+      : "l"(a), "l"(b), "r"(accumulate), "n"(kATransposed), "n"(kBTransposed));
+}
+
+template <int kATransposed = 0, int kBTransposed = 0>
+__device__ inline void wgmma_bf16(float (&d)[32], uint64_t a, uint64_t b, int accumulate) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" ORRERY_WGMMA_TEXT_32
+      "}, %32, %33, p, 1, 1, %35, %36;\n}\n"
+      : ORRERY_WGMMA_32(d, 0)
+      : "l"(a), "l"(b), "r"(accumulate), "n"(kATransposed), "n"(kBTransposed));
+}
+
+// d += A·B of 16 of K, BF16: A in registers, where accumulators of columns 16i .. 16i + 15 have it
+// once they are packed; B in shared memory with K strided.
+__device__ inline void wgmma_bf16_registers(float (&d)[64], const uint32_t (&a)[4], uint64_t b) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" ORRERY_WGMMA_TEXT_64
+               "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;\n"
+               : ORRERY_WGMMA_64(d, 0)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
+__device__ inline void wgmma_bf16_registers(float (&d)[96], const uint32_t (&a)[4], uint64_t b) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 {" ORRERY_WGMMA_TEXT_96
+               "}, {%96, %97, %98, %99}, %100, 1, 1, 1, 1;\n"
+               : ORRERY_WGMMA_96(d, 0)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
+// d (+)= A·B of 32 of K, e4m3, contiguous in both operands.
 __device__ inline void wgmma_e4m3(float (&d)[64], uint64_t a, uint64_t b, int accumulate) {
   asm volatile(
       "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
-      "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, "
-      "%34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, "
-      "%50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-      "%64, %65, p, 1, 1;\n}\n"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
-        "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),
-        "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]),
-        "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]),
-        "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]),
-        "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]),
-        "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]),
-        "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
-        "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]),
-        "+f"(d[63])
+      "wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3 {" ORRERY_WGMMA_TEXT_64
+      "}, %64, %65, p, 1, 1;\n}\n"
+      : ORRERY_WGMMA_64(d, 0)
       : "l"(a), "l"(b), "r"(accumulate));
 }
+
+#undef ORRERY_WGMMA_TEXT_32
+#undef ORRERY_WGMMA_NEXT_64
+#undef ORRERY_WGMMA_TEXT_64
+#undef ORRERY_WGMMA_NEXT_96
+#undef ORRERY_WGMMA_TEXT_96
+#undef ORRERY_WGMMA_NEXT_128
+#undef ORRERY_WGMMA_TEXT_128
+#undef ORRERY_WGMMA_8
+#undef ORRERY_WGMMA_32
+#undef ORRERY_WGMMA_64
+#undef ORRERY_WGMMA_96
+#undef ORRERY_WGMMA_128
 
 }  // namespace orrery::kernels

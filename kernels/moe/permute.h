@@ -14,6 +14,10 @@ namespace orrery::kernels {
 struct PermuteParams {
   int64_t capacity = 0, cols = 0, k = 0;
   const int32_t* row_slot = nullptr;  // [capacity]
+  // The same from x's side, as ExpertLayout has it: x is then read once, not k times. nullptr: do
+  // without, and `arrived` is not used.
+  const int32_t* slot_row = nullptr;  // [arrived, k]
+  int64_t arrived = 0;
   // On the device: only so many rows are written (ExpertLayout::offsets[local_experts]); nullptr:
   // all.
   const int32_t* rows = nullptr;

@@ -22,6 +22,21 @@ struct GatherRowsParams {
 };
 Status gather_rows(const char* kernel, const GatherRowsParams& p, cudaStream_t stream);
 
+// Every row of x to k places: out[index[r · k + j]] = x[r] for j < k, without those of -1; each row
+// of x is read once. Rows whose `filled` is -1 become zeros (with scales of 1). Either x and out,
+// or x8 and out8.
+struct ScatterRowsParams {
+  int64_t count = 0, cols = 0, k = 0;  // rows of x; cols a multiple of 8 (FP8: 16)
+  const int32_t* index = nullptr;      // [count, k], each row of out at most once
+  int64_t capacity = 0;                // of out
+  const int32_t* rows = nullptr;    // on the device: rows to write, at most capacity; nullptr: all
+  const int32_t* filled = nullptr;  // [capacity]; may be nullptr: none becomes zeros
+  const bf16* x = nullptr;
+  bf16* out = nullptr;
+  Fp8View x8 = {}, out8 = {};
+};
+Status scatter_rows(const char* kernel, const ScatterRowsParams& p, cudaStream_t stream);
+
 // out[r] = sum over j < k, in order, of weights[i] · x[i] with i = index[r · k + j], without those
 // of -1, + addend[r]; summed in FP32.
 struct SumRowsParams {

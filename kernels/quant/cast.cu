@@ -9,32 +9,40 @@ namespace orrery::kernels {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kLanes = kTile / kVec;  // a tile is 16 bytes of each of 16 lanes
-constexpr int kTilesAtOnce = kThreads / kLanes;
+constexpr int kHalfTile = kTile / 2;
+constexpr int kTileLanes = kHalfTile / kVec;  // each has a vector of both halves of a tile
+constexpr int kTilesAtOnce = kThreads / kTileLanes;
 constexpr int kUnroll = 4;  // tiles of a lane: their loads are in flight together
 
 __global__ __launch_bounds__(kThreads) void cast_rows_kernel(CastRowsParams p, uint32_t row_tiles,
                                                              uint32_t all_tiles) {
-  const int lane = threadIdx.x % kLanes;
-  const uint32_t first = blockIdx.x * kUnroll * kTilesAtOnce + threadIdx.x / kLanes;
-  float x[kUnroll][kVec] = {};
+  const uint32_t lane = threadIdx.x % kTileLanes;
+  const uint32_t first = blockIdx.x * kUnroll * kTilesAtOnce + threadIdx.x / kTileLanes;
+  uint4 x[kUnroll][2];
   uint32_t row[kUnroll], tile[kUnroll];
-  bool mine[kUnroll];
+  bool mine[kUnroll][2];
 #pragma unroll
   for (int u = 0; u < kUnroll; ++u) {
     const uint32_t t = first + u * kTilesAtOnce;
     row[u] = t / row_tiles, tile[u] = t % row_tiles;
-    const int64_t col = int64_t{tile[u]} * kTile + lane * kVec;
-    mine[u] = t < all_tiles && col < p.cols;
-    if (mine[u]) load8(p.x + row[u] * p.cols + col, x[u]);
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int64_t col = int64_t{tile[u]} * kTile + h * kHalfTile + lane * kVec;
+      mine[u][h] = t < all_tiles && col < p.cols;
+      x[u][h] = mine[u][h] ? *reinterpret_cast<const uint4*>(p.x + row[u] * p.cols + col) : uint4{};
+    }
   }
 #pragma unroll
   for (int u = 0; u < kUnroll; ++u) {
-    const float scale = tile_scale(lanes_max<kLanes>(amax(x[u])));
-    if (!mine[u]) continue;
-    const int64_t col = int64_t{tile[u]} * kTile + lane * kVec;
-    store_quantised<kVec>(p.out.data + row[u] * p.cols + col, x[u], scale, tile_inverse(scale));
-    if (lane == 0) p.out.scales[row[u] * p.out.row_stride + tile[u] * p.out.tile_stride] = scale;
+    const float scale = tile_scale(lanes_max<kTileLanes>(fmaxf(amax(x[u][0]), amax(x[u][1]))));
+    const float inverse = tile_inverse(scale);
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int64_t col = int64_t{tile[u]} * kTile + h * kHalfTile + lane * kVec;
+      if (mine[u][h]) store_quantised(p.out.data + row[u] * p.cols + col, x[u][h], scale, inverse);
+    }
+    if (lane == 0 && mine[u][0])
+      p.out.scales[row[u] * p.out.row_stride + tile[u] * p.out.tile_stride] = scale;
   }
 }
 
@@ -52,28 +60,31 @@ __global__ __launch_bounds__(kItemThreads) void cast_back_kernel(CastBackParams 
   store8(p.out + row * p.x.cols + col, x);
 }
 
-// A block of threads per 128x128 block: thread t has 8 columns of rows t/16, t/16 + 16, ...
-__global__ __launch_bounds__(kThreads) void cast_block_kernel(CastBlockParams p) {
-  constexpr int kRows = kTile / kTilesAtOnce;  // of a thread
+constexpr int kBlockThreads = 512;
+
+// A block of threads per 128x128 block: thread t has 8 columns of rows t/16, t/16 + 32, ...
+__global__ __launch_bounds__(kBlockThreads) void cast_block_kernel(CastBlockParams p) {
+  constexpr int kRowLanes = kTile / kVec, kRowsAtOnce = kBlockThreads / kRowLanes;
+  constexpr int kRows = kTile / kRowsAtOnce;  // of a thread
   const int64_t matrix = blockIdx.z * p.rows * p.cols;
-  const int64_t row0 = int64_t{blockIdx.y} * kTile + threadIdx.x / kLanes;
-  const int64_t col = int64_t{blockIdx.x} * kTile + threadIdx.x % kLanes * kVec;
-  float x[kRows][kVec] = {};
+  const int64_t row0 = int64_t{blockIdx.y} * kTile + threadIdx.x / kRowLanes;
+  const int64_t col = int64_t{blockIdx.x} * kTile + threadIdx.x % kRowLanes * kVec;
+  const int64_t first = matrix + row0 * p.cols + col, step = kRowsAtOnce * p.cols;
+  uint4 x[kRows];
+#pragma unroll
+  for (int i = 0; i < kRows; ++i)
+    x[i] = row0 + i * kRowsAtOnce < p.rows && col < p.cols
+               ? *reinterpret_cast<const uint4*>(p.x + first + i * step)
+               : uint4{};
   float largest = 0;
 #pragma unroll
-  for (int i = 0; i < kRows; ++i) {
-    const int64_t row = row0 + i * kTilesAtOnce;
-    if (row < p.rows && col < p.cols) load8(p.x + matrix + row * p.cols + col, x[i]);
-    largest = fmaxf(largest, amax(x[i]));
-  }
-  const float scale = tile_scale(block_max<kThreads>(largest));
+  for (int i = 0; i < kRows; ++i) largest = fmaxf(largest, amax(x[i]));
+  const float scale = tile_scale(block_max<kBlockThreads>(largest));
   const float inverse = tile_inverse(scale);
 #pragma unroll
-  for (int i = 0; i < kRows; ++i) {
-    const int64_t row = row0 + i * kTilesAtOnce;
-    if (row < p.rows && col < p.cols)
-      store_quantised<kVec>(p.out.data + matrix + row * p.cols + col, x[i], scale, inverse);
-  }
+  for (int i = 0; i < kRows; ++i)
+    if (row0 + i * kRowsAtOnce < p.rows && col < p.cols)
+      store_quantised(p.out.data + first + i * step, x[i], scale, inverse);
   if (threadIdx.x == 0)
     p.out.scales[(int64_t{blockIdx.z} * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x] = scale;
 }
@@ -127,7 +138,7 @@ Status cast_block(const CastBlockParams& p, cudaStream_t stream) {
     return s;
   const dim3 grid(static_cast<unsigned>(tiles(p.cols)), static_cast<unsigned>(tiles(p.rows)),
                   static_cast<unsigned>(p.batch));
-  cast_block_kernel<<<grid, kThreads, 0, stream>>>(p);
+  cast_block_kernel<<<grid, kBlockThreads, 0, stream>>>(p);
   return launched("cast_block");
 }
 

@@ -12,13 +12,16 @@ __device__ uint32_t gather_bytes(const uint32_t (&w)[4], int j) {
   return __byte_perm(__byte_perm(w[0], w[1], selector), __byte_perm(w[2], w[3], selector), 0x5410);
 }
 
-// A block of threads per 128x128 block: a thread loads 16 columns of 4 rows.
-__global__ __launch_bounds__(kTransposeThreads) void transpose_block_kernel(
-    TransposeBlockParams p) {
-  __shared__ TransposeTile<kTile> tile;
+constexpr int kBlocksDown = 2;  // 128x128 blocks, below each other, of a block of threads
+constexpr int kBlockRows = kBlocksDown * kTile, kBlockChunks = kBlockRows / 16;
+constexpr int kBlockThreads = kBlocksDown * kTransposeThreads;
+
+// A thread loads 16 columns of 4 rows.
+__global__ __launch_bounds__(kBlockThreads) void transpose_block_kernel(TransposeBlockParams p) {
+  __shared__ TransposeTile<kTile, kBlockChunks> tile;
   const int chunk = threadIdx.x % 8, word = threadIdx.x / 8;
   const int64_t matrix = blockIdx.z * p.rows * p.cols;
-  const int64_t row0 = int64_t{blockIdx.y} * kTile, col0 = int64_t{blockIdx.x} * kTile;
+  const int64_t row0 = int64_t{blockIdx.y} * kBlockRows, col0 = int64_t{blockIdx.x} * kTile;
 
   uint32_t words[4][4] = {};  // [row][4 columns]
 #pragma unroll
@@ -35,16 +38,19 @@ __global__ __launch_bounds__(kTransposeThreads) void transpose_block_kernel(
     tile.put(chunk * 16 + j, word, gather_bytes(of_rows, j % 4));
   }
   __syncthreads();
+  const int to = threadIdx.x % kBlockChunks;
 #pragma unroll
-  for (int column = word; column < kTile; column += kTransposeThreads / 8) {
-    const int64_t col = col0 + column, row = row0 + chunk * 16;
+  for (int column = threadIdx.x / kBlockChunks; column < kTile;
+       column += kBlockThreads / kBlockChunks) {
+    const int64_t col = col0 + column, row = row0 + to * 16;
     if (col < p.cols && row < p.rows)
-      *reinterpret_cast<uint4*>(p.out.data + matrix + col * p.rows + row) = tile.get(column, chunk);
+      *reinterpret_cast<uint4*>(p.out.data + matrix + col * p.rows + row) = tile.get(column, to);
   }
-  if (threadIdx.x == 0) {
-    const int64_t first = int64_t{blockIdx.z} * gridDim.x * gridDim.y;
-    p.out.scales[first + int64_t{blockIdx.x} * gridDim.y + blockIdx.y] =
-        p.in.scales[first + int64_t{blockIdx.y} * gridDim.x + blockIdx.x];
+  const int64_t down = tiles(p.rows), tile_row = int64_t{blockIdx.y} * kBlocksDown + threadIdx.x;
+  if (threadIdx.x < kBlocksDown && tile_row < down) {
+    const int64_t first = int64_t{blockIdx.z} * gridDim.x * down;
+    p.out.scales[first + int64_t{blockIdx.x} * down + tile_row] =
+        p.in.scales[first + tile_row * gridDim.x + blockIdx.x];
   }
 }
 
@@ -111,9 +117,10 @@ Status transpose_block(const TransposeBlockParams& p, cudaStream_t stream) {
                                     {!used || p.in.data != p.out.data, "out.data is in.data"}});
       !s.ok() || !used)
     return s;
-  const dim3 grid(static_cast<unsigned>(tiles(p.cols)), static_cast<unsigned>(tiles(p.rows)),
+  const dim3 grid(static_cast<unsigned>(tiles(p.cols)),
+                  static_cast<unsigned>(ceil_div(p.rows, kBlockRows)),
                   static_cast<unsigned>(p.batch));
-  transpose_block_kernel<<<grid, kTransposeThreads, 0, stream>>>(p);
+  transpose_block_kernel<<<grid, kBlockThreads, 0, stream>>>(p);
   return launched("transpose_block");
 }
 

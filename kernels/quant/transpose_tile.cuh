@@ -1,5 +1,6 @@
-// A tile on its way to its transpose, in shared memory. Rows of the transpose are 128 bytes, 32
-// words of consecutive source rows; every 8th of the tile's columns was loaded by one thread of 8.
+// A tile on its way to its transpose, in shared memory. Rows of the transpose are kChunks times 16
+// bytes, words of consecutive source rows; every 8th of the tile's columns was loaded by one thread
+// of 8.
 #pragma once
 
 #include <cstdint>
@@ -9,13 +10,14 @@ namespace orrery::kernels {
 constexpr int kTransposeThreads = 256;
 
 // Thread t loads chunk t % 8 (kColumns / 8 consecutive columns) of the source rows that make word
-// t / 8, and stores 16 bytes of rows of the transpose, chunk t % 8 of row t / 8, t / 8 + 32, ...
+// t / 8, and stores 16 bytes of rows of the transpose, chunk t % kChunks of row t / kChunks and so
+// on.
 // The 16-byte chunks of a row are permuted by the loading thread's chunk, so that neither side
 // has bank conflicts.
-template <int kColumns>
+template <int kColumns, int kChunks = 8>
 struct TransposeTile {
   static constexpr int kPerChunk = kColumns / 8;
-  uint4 chunks[kColumns][8];
+  uint4 chunks[kColumns][kChunks];
 
   __device__ void put(int column, int word, uint32_t value) {
     uint32_t* row = reinterpret_cast<uint32_t*>(chunks[column]);

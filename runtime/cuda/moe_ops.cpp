@@ -64,6 +64,8 @@ void permute(CudaOpCall& c) {
   p.cols = c.out[0]->cols;
   p.k = c.top_k();
   p.row_slot = layout.row_slot;
+  p.slot_row = layout.slot_row;
+  p.arrived = c.in[0]->rows;
   p.rows = layout.offsets + c.local_experts;
   if (c.fp8()) {
     p.x8 = fp8_rows(*c.in[0]);
