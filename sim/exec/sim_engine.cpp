@@ -93,7 +93,7 @@ void SimEngine::make_actors() {
                           : options_.folding == Folding::kSampled ? options_.noise.ranks
                                                                   : cls.multiplicity;
     for (int64_t r = 0; r < ranks; ++r) {
-      Actor a;
+      Actor a{};
       a.program = c;
       a.replica = r;
       a.first_of_class = r == 0;
