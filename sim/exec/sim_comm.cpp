@@ -31,11 +31,9 @@ Collective collective_of(OpKind k) {
 
 }  // namespace
 
-const CommCosts::Group& CommCosts::group(const RankClass& c, const Communicator& comm,
-                                         TrafficPattern pattern) {
-  // Classes of one (kind, key) may hold different groups of it (the stages of a pipeline do not);
-  // groups of one class differ only in their position.
-  const auto [it, fresh] = groups_.try_emplace({comm.kind, comm.key, c.first_rank, pattern});
+const CommCosts::Group& CommCosts::group(const Communicator& comm, TrafficPattern pattern) {
+  // Groups of one (kind, key) differ only in their position.
+  const auto [it, fresh] = groups_.try_emplace({comm.kind, comm.key, pattern});
   if (!fresh) return it->second;
   Group& g = it->second;
   g.links = group_links(in_.cluster, plan_.members(comm, 0), pattern, &g.crossing);
@@ -111,7 +109,7 @@ CommCost CommCosts::cost(const RankClass& c, const PlanOp& p) {
     const AllToAllSpec& kernel = op.kind == OpKind::kCombine ? s.combine
                                  : is_forward(op)            ? s.dispatch
                                                              : s.cached_dispatch;
-    const Group& g = group(c, comm, TrafficPattern::kPairs);
+    const Group& g = group(comm, TrafficPattern::kPairs);
     const double forward = kernel.forward_fraction.value;
     const CollectiveCost alone = tokens(op, g.links, kernel.alone_fraction.value, forward);
     CommCost cost = with_demand(alone, g, op);
@@ -120,8 +118,8 @@ CommCost CommCosts::cost(const RankClass& c, const PlanOp& p) {
     return cost;
   }
   const Collective what = collective_of(op.kind);
-  const Group& g = group(
-      c, comm, what == Collective::kAllToAll ? TrafficPattern::kPairs : TrafficPattern::kRing);
+  const Group& g =
+      group(comm, what == Collective::kAllToAll ? TrafficPattern::kPairs : TrafficPattern::kRing);
   CollectiveCost formula = collective_cost(s.collectives, what, g.links, op.work.network);
   if (in_.collectives == CollectiveTier::kChunk &&
       has_chunk_model(what, g.links, formula.algorithm))

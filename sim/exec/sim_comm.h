@@ -28,7 +28,7 @@ class CommCosts {
     GroupLinks links;
     FabricCrossing crossing;
   };
-  const Group& group(const RankClass& c, const Communicator& comm, TrafficPattern pattern);
+  const Group& group(const Communicator& comm, TrafficPattern pattern);
   double routed_GBps(CommKind kind, TrafficPattern pattern);
   CollectiveCost tokens(const Op& op, const GroupLinks& links, double network_fraction,
                         double forward_fraction) const;
@@ -37,8 +37,8 @@ class CommCosts {
 
   const ExecPlan& plan_;
   const TimingInput& in_;
-  // By kind, key and first rank of the group of the class's first replica.
-  std::map<std::tuple<CommKind, uint32_t, int64_t, TrafficPattern>, Group> groups_;
+  // By kind and key: of the first replica's group.
+  std::map<std::tuple<CommKind, uint32_t, TrafficPattern>, Group> groups_;
   std::map<std::pair<CommKind, TrafficPattern>, double> routed_;
   // Seconds by steps: collective, ranks, nodes, bytes, network rate in bits.
   std::map<std::tuple<Collective, int64_t, int64_t, int64_t, double>, double> chunks_;

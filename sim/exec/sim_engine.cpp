@@ -65,12 +65,15 @@ void SimEngine::index_ops(const std::vector<OpTiming>& timing) {
   }
 }
 
-// Records are of single ops, and noise is drawn for each.
+// Records are of single ops, noise is drawn for each, loads for those that they scale.
 void SimEngine::make_chains() {
-  alone_ = options_.record || options_.load.cv > 0 || options_.noise.ranks > 0;
-  const auto times = [this](uint32_t op) {
+  alone_ = options_.record || options_.noise.ranks > 0;
+  const bool loaded = options_.load.cv > 0;
+  const auto times = [this, loaded](uint32_t op) {
     const OpInfo& o = ops_[op];
-    return ComputeChains::OpTimes{o.compute && o.communicator < 0, timings_[o.timing].beside};
+    return ComputeChains::OpTimes{
+        o.compute && o.communicator < 0 && !(loaded && o.row_proportional),
+        timings_[o.timing].beside};
   };
   for (const StreamProgram& p : programs_) chains_.emplace_back(p, times);
   for (const StreamProgram& p : quiet_) quiet_chains_.emplace_back(p, times);

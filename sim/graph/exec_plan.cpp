@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <limits>
+
 #include "sim/base/error.h"
 
 namespace orrery {
@@ -68,14 +70,51 @@ int64_t ExecPlan::group_of(const Communicator& c, int64_t replica) const {
   }
 }
 
+// Those of one class whose group_of() is that of `replica`: every `step`-th from the first on.
+ExecPlan::Replicas ExecPlan::group_replicas(CommKind kind, int64_t replica) const {
+  constexpr int64_t kAll = std::numeric_limits<int64_t>::max();
+  const Position p = position(replica);
+  const int64_t tp = tensor_parallel, slice = replica / tp, in_experts = replica % experts();
+  const int64_t sharded = expert_shard_group();
+  switch (kind) {
+    case CommKind::kTensor:
+      return {slice * tp, 1, tp};
+    case CommKind::kContext:
+      return {p.data * context_parallel * tp + p.tensor, tp, context_parallel};
+    case CommKind::kData:
+      return {p.tensor, tp, kAll};
+    case CommKind::kExpertTensor:
+      return {replica - p.expert_tensor, 1, expert_tensor_parallel};
+    case CommKind::kExpert:
+      return {p.expert_data * experts() + p.expert_tensor, expert_tensor_parallel, expert_parallel};
+    case CommKind::kExpertData:
+      return {in_experts, experts(), kAll};
+    case CommKind::kShard:
+      return {slice / shard_group * shard_group * tp + p.tensor, tp, shard_group};
+    case CommKind::kReplica:
+      return {slice % shard_group * tp + p.tensor, shard_group * tp, kAll};
+    case CommKind::kExpertShard:
+      return {p.expert_data / sharded * sharded * experts() + in_experts, experts(), sharded};
+    case CommKind::kExpertReplica:
+      return {p.expert_data % sharded * experts() + in_experts, sharded * experts(), kAll};
+    case CommKind::kForwardP2p:
+    case CommKind::kBackwardP2p:
+    case CommKind::kEmbedding:
+      return {replica, 1, 1};
+    default:
+      return {0, 1, kAll};
+  }
+}
+
 std::vector<int64_t> ExecPlan::members(const Communicator& c, int64_t replica) const {
   std::vector<int64_t> ranks;
-  const int64_t group = group_of(c, replica);
+  const Replicas group = group_replicas(c.kind, replica);
   for (const RankClass& cls : classes)
     for (const Communicator& other : cls.communicators) {
       if (other.kind != c.kind || other.key != c.key) continue;
-      for (int64_t r = 0; r < cls.multiplicity; ++r)
-        if (group_of(other, r) == group) ranks.push_back(cls.first_rank + r);
+      int64_t n = 0;
+      for (int64_t r = group.first; n < group.count && r < cls.multiplicity; r += group.step, ++n)
+        ranks.push_back(cls.first_rank + r);
     }
   return ranks;
 }

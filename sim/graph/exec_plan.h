@@ -137,6 +137,11 @@ struct ExecPlan {
   Place place(int64_t rank) const;
   // The group of communicator `c` of a class that its replica belongs to, by number.
   int64_t group_of(const Communicator& c, int64_t replica) const;
+  // The replicas of that group: `count` of them, or those that there are.
+  struct Replicas {
+    int64_t first, step, count;
+  };
+  Replicas group_replicas(CommKind kind, int64_t replica) const;
   // Global ranks of the group of `replica`, in the order of their positions in the communicator.
   std::vector<int64_t> members(const Communicator& c, int64_t replica) const;
 

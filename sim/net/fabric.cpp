@@ -1,13 +1,22 @@
 #include "sim/net/fabric.h"
 
 #include <algorithm>
-#include <map>
 #include <vector>
 
 namespace orrery {
 namespace {
 
 double d(int64_t x) { return static_cast<double>(x); }
+
+// Calls f(value, how many) for each value of a sorted list.
+template <class F>
+void for_each_run(std::span<const int64_t> sorted, F f) {
+  for (std::size_t i = 0; i < sorted.size();) {
+    const std::size_t begin = i;
+    while (i < sorted.size() && sorted[i] == sorted[begin]) ++i;
+    f(sorted[begin], static_cast<int64_t>(i - begin));
+  }
+}
 
 // The part of consecutive pairs (the last with the first) or of all pairs in different places.
 double crossing(std::span<const int64_t> nodes, int64_t per_place, TrafficPattern pattern) {
@@ -19,10 +28,11 @@ double crossing(std::span<const int64_t> nodes, int64_t per_place, TrafficPatter
       cross += nodes[i] / per_place != nodes[(i + 1) % nodes.size()] / per_place;
     return d(cross) / d(n);
   }
-  std::map<int64_t, int64_t> in_place;
-  for (int64_t node : nodes) ++in_place[node / per_place];
+  std::vector<int64_t> places;
+  for (int64_t node : nodes) places.push_back(node / per_place);
+  std::sort(places.begin(), places.end());
   int64_t apart = 0;
-  for (const auto& [place, count] : in_place) apart += count * (n - count);
+  for_each_run(places, [&](int64_t, int64_t count) { apart += count * (n - count); });
   return d(apart) / d(n * (n - 1));
 }
 
@@ -44,12 +54,14 @@ double fabric_rate(const TopologySpec& t, double line_GBps, const FabricCrossing
 
 GroupLinks group_links(const ClusterSpec& c, std::span<const int64_t> ranks, TrafficPattern pattern,
                        FabricCrossing* crossing) {
-  std::vector<int64_t> nodes;
-  std::map<int64_t, int64_t> on_node;
-  for (int64_t r : ranks)
-    if (on_node[r / c.node.gpus]++ == 0) nodes.push_back(r / c.node.gpus);
+  std::vector<int64_t> sorted(ranks.begin(), ranks.end()), nodes;
+  if (!std::is_sorted(sorted.begin(), sorted.end())) std::sort(sorted.begin(), sorted.end());
+  for (int64_t& r : sorted) r /= c.node.gpus;
   int64_t fullest = 1;
-  for (const auto& [node, members] : on_node) fullest = std::max(fullest, members);
+  for_each_run(sorted, [&](int64_t node, int64_t members) {
+    nodes.push_back(node);
+    fullest = std::max(fullest, members);
+  });
   GroupLinks l;
   l.nodes = std::max<int64_t>(1, static_cast<int64_t>(nodes.size()));
   l.ranks = l.nodes * fullest;

@@ -39,7 +39,8 @@ FabricCrossing fabric_crossing(const TopologySpec& t, std::span<const int64_t> n
 double fabric_rate(const TopologySpec& t, double line_GBps, const FabricCrossing& crossing);
 
 // Links of the group of the given global ranks (rank r is GPU r % gpus of node r / gpus).
-// Groups of unequal parts count as if each node had as many as the fullest. O(ranks log nodes).
+// Groups of unequal parts count as if each node had as many as the fullest.
+// O(ranks) when they ascend; a ring passes them in that order.
 GroupLinks group_links(const ClusterSpec& c, std::span<const int64_t> ranks, TrafficPattern pattern,
                        FabricCrossing* crossing = nullptr);
 

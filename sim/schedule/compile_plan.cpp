@@ -18,9 +18,14 @@ namespace {
 
 class PlanCompiler {
  public:
-  explicit PlanCompiler(const GraphConfig& config) : config_(config), at_{config_, plan_, {}} {
-    for (int64_t s = 0; s < config.plan.stages(); ++s)
-      plan_.stages.push_back(build_stage(config, s));
+  // `needed`: the stages whose graphs are built; empty: all.
+  explicit PlanCompiler(const GraphConfig& config, const std::vector<int>& needed = {})
+      : config_(config), at_{config_, plan_, {}} {
+    for (int64_t s = 0; s < config.plan.stages(); ++s) {
+      const bool build =
+          needed.empty() || std::find(needed.begin(), needed.end(), s) != needed.end();
+      plan_.stages.push_back(build ? build_stage(config, s) : StageGraph{});
+    }
     plan_.tensor_parallel = config.plan.tensor_parallel;
     plan_.context_parallel = config.plan.context_parallel;
     plan_.expert_parallel = config.plan.expert_parallel;
@@ -216,7 +221,8 @@ class PlanCompiler {
 ExecPlan compile_plan(const GraphConfig& config) { return PlanCompiler(config).compile(); }
 
 ExecPlan compile_pair(const GraphConfig& config, int forward_stage, int backward_stage, int calls) {
-  return PlanCompiler(config).compile_pair(forward_stage, backward_stage, calls);
+  return PlanCompiler(config, {forward_stage, backward_stage})
+      .compile_pair(forward_stage, backward_stage, calls);
 }
 
 }  // namespace orrery
