@@ -154,10 +154,28 @@ class Timer {
   }
 
  private:
+  // Stages whose ops take the same times share them.
   std::size_t graph_ops() {
     std::size_t n = 0;
-    for (const StageGraph& g : plan_.stages) first_op_.push_back(n), n += g.ops.size();
+    for (std::size_t s = 0; s < plan_.stages.size(); ++s) {
+      const std::vector<Op>& ops = plan_.stages[s].ops;
+      std::size_t like = 0;
+      while (like < s && !std::equal(ops.begin(), ops.end(), plan_.stages[like].ops.begin(),
+                                     plan_.stages[like].ops.end(), lasts_alike))
+        ++like;
+      first_op_.push_back(like < s ? first_op_[like] : n);
+      if (like == s) n += ops.size();
+    }
     return n;
+  }
+
+  static bool lasts_alike(const Op& a, const Op& b) {
+    const OpShape &x = a.shape, &y = b.shape;
+    return a.kind == b.kind && a.phase == b.phase && a.row_proportional == b.row_proportional &&
+           a.comm == b.comm && a.grad.valid() == b.grad.valid() && x.m == y.m && x.n == y.n &&
+           x.k == y.k && x.groups == y.groups && x.d_qk == y.d_qk && x.d_v == y.d_v &&
+           x.index == y.index && x.window == y.window && a.work.hbm == b.work.hbm &&
+           a.work.pattern == b.work.pattern;
   }
 
   // A graph op takes the same time wherever it appears, but for network ops, which depend on their
@@ -211,7 +229,7 @@ class Timer {
   double gap_ = 0;
   bool pair_ = false;
   double row_load_ = 1;
-  std::vector<std::size_t> first_op_;            // of each stage, among all graph ops
+  std::vector<std::size_t> first_op_;            // of each stage, among all that differ
   std::vector<const OpTiming*> alone_, paired_;  // by graph op: timed outside and inside pairs
 };
 

@@ -16,6 +16,34 @@
 namespace orrery {
 namespace {
 
+// Whether a block of one stage has the instructions of the other's: of all that BlockEmitter and
+// the orders look at, only the layers' numbers may differ.
+bool emit_alike(const StageGraph& a, const StageGraph& b) {
+  const auto same = [](const auto& x, const auto& y, auto equal) {
+    return std::equal(x.begin(), x.end(), y.begin(), y.end(), equal);
+  };
+  return a.units == b.units && a.recompute_from == b.recompute_from && a.act_in == b.act_in &&
+         a.act_out == b.act_out && a.grad_in == b.grad_in && a.grad_out == b.grad_out &&
+         a.operands == b.operands &&
+         same(a.ops, b.ops,
+              [](const Op& x, const Op& y) {
+                return x.kind == y.kind && x.phase == y.phase && x.segment == y.segment &&
+                       x.stream == y.stream && x.comm == y.comm && x.again == y.again &&
+                       x.unit == y.unit && x.weights == y.weights && x.grad == y.grad &&
+                       x.first_operand == y.first_operand && x.inputs == y.inputs &&
+                       x.outputs == y.outputs;
+              }) &&
+         same(a.tensors, b.tensors,
+              [](const Tensor& x, const Tensor& y) {
+                return x.written == y.written && x.readers == y.readers && x.is_read == y.is_read &&
+                       x.last_use == y.last_use;
+              }) &&
+         same(a.segments, b.segments, [](const Segment& x, const Segment& y) {
+           return x.kind == y.kind && x.unit == y.unit && x.first_op == y.first_op &&
+                  x.end_op == y.end_op;
+         });
+}
+
 class PlanCompiler {
  public:
   // `needed`: the stages whose graphs are built; empty: all.
@@ -25,6 +53,10 @@ class PlanCompiler {
       const bool build =
           needed.empty() || std::find(needed.begin(), needed.end(), s) != needed.end();
       plan_.stages.push_back(build ? build_stage(config, s) : StageGraph{});
+      const auto like =
+          std::find_if(plan_.stages.begin(), plan_.stages.end() - 1,
+                       [&](const StageGraph& g) { return emit_alike(g, plan_.stages.back()); });
+      alike_.push_back(static_cast<int>(like - plan_.stages.begin()));
     }
     plan_.tensor_parallel = config.plan.tensor_parallel;
     plan_.context_parallel = config.plan.context_parallel;
@@ -133,12 +165,47 @@ class PlanCompiler {
   template <class Emit>
   uint32_t block(RankClass& c, std::tuple<BlockKind, int, int, int> key, Emit emit) {
     const auto [it, fresh] = block_of_.try_emplace(key, static_cast<uint32_t>(c.blocks.size()));
-    if (fresh) {
-      BlockEmitter e(plan_, std::get<0>(key));
+    if (!fresh) return it->second;
+    const auto [kind, forward, backward, ends] = key;
+    const auto like = [&](int chunk) {
+      return chunk < 0 ? -1 : alike_[static_cast<std::size_t>(stage_of(c, chunk))];
+    };
+    const auto lane = [&](int chunk) { return chunk < 0 ? -1 : at(c, chunk).lane; };
+    const auto [twin, first] = emitted_.try_emplace(
+        {kind, like(forward), like(backward), lane(forward), lane(backward), ends});
+    if (first) {
+      BlockEmitter e(plan_, kind);
+      const std::size_t first_op = plan_.ops.size();
       emit(e);
       c.blocks.push_back(e.finish());
+      twin->second = {c.blocks.back(), first_op, plan_.ops.size()};
+    } else {
+      c.blocks.push_back(copied(twin->second, c, forward, backward));
     }
     return it->second;
+  }
+
+  // What a class has emitted, for stages that are alike.
+  struct Emitted {
+    Block block;
+    std::size_t first_op = 0, end_op = 0;
+  };
+  Block copied(const Emitted& from, const RankClass& c, int forward_chunk, int backward_chunk) {
+    const auto later = static_cast<uint32_t>(plan_.ops.size() - from.first_op);
+    for (std::size_t i = from.first_op; i < from.end_op; ++i) {
+      PlanOp p = plan_.ops[i];
+      const int chunk = p.role == Role::kForward ? forward_chunk : backward_chunk;
+      p.stage = static_cast<uint16_t>(stage_of(c, chunk));
+      p.chunk = static_cast<int16_t>(chunk);
+      p.communicator = -1;
+      plan_.ops.push_back(p);
+    }
+    Block b = from.block;
+    if (b.forward_stage >= 0) b.forward_stage = static_cast<int16_t>(stage_of(c, forward_chunk));
+    if (b.backward_stage >= 0) b.backward_stage = static_cast<int16_t>(stage_of(c, backward_chunk));
+    for (Instr& i : b.instrs)
+      if (i.kind == Instr::Kind::kLaunch) i.arg += later;
+    return b;
   }
 
   void call_recvs(RankClass& c, const ScheduleStep& s) {
@@ -213,7 +280,10 @@ class PlanCompiler {
   GraphConfig config_;
   ExecPlan plan_;
   PlanContext at_;
-  std::map<std::tuple<BlockKind, int, int, int>, uint32_t> block_of_;
+  std::vector<int> alike_;  // per stage: the first that it is alike
+  std::map<std::tuple<BlockKind, int, int, int>, uint32_t> block_of_;  // of a class
+  // By kind, stages that these are alike, lanes and ends.
+  std::map<std::tuple<BlockKind, int, int, int, int, int>, Emitted> emitted_;
 };
 
 }  // namespace
