@@ -147,20 +147,28 @@ void cast_transpose_op(OpCall<T>& c) {
   transposed_cast(c.mode, rows.rows, rows.cols, rows.values.data(), out);
 }
 
+// Rows of gate and up side by side where they are two tensors; else empty.
 template <class T>
-void gated_activation(const OpCall<T>& c, int64_t rows, int64_t width, T* out) {
+std::vector<T> joined_gate_up(const OpCall<T>& c) {
+  if (c.in.size() < 2) return {};
+  return join_rows(c.in[0]->values, c.in[1]->values, c.in[0]->cols);
+}
+
+template <class T>
+void gated_activation(const OpCall<T>& c, int64_t rows, int64_t width, const T* gate_up, T* out) {
   const ModelSpec& m = c.config.model;
   if (m.activation == Activation::kClippedSwiGlu)
-    clipped_swiglu_reference<T>(rows, width, static_cast<T>(m.activation_limit), c.input(0), out);
+    clipped_swiglu_reference<T>(rows, width, static_cast<T>(m.activation_limit), gate_up, out);
   else
-    swiglu_reference<T>(rows, width, c.input(0), out);
+    swiglu_reference<T>(rows, width, gate_up, out);
 }
 
 template <class T>
 void swiglu_op(OpCall<T>& c) {
-  const int64_t rows = c.in[0]->rows, width = c.in[0]->cols / 2;
+  const std::vector<T> joined = joined_gate_up(c);
+  const int64_t rows = c.in[0]->rows, width = c.in[0]->cols / (joined.empty() ? 2 : 1);
   T* out = c.out[0]->resize(rows, width);
-  gated_activation(c, rows, width, out);
+  gated_activation(c, rows, width, joined.empty() ? c.input(0) : joined.data(), out);
   if (c.op.kind == OpKind::kSwiGlu || c.mode == CpuNumerics::kExact) return;
   const std::vector<T> exact = c.out[0]->values;
   fake_quant_rows_reference<T>(rows, width, exact.data(), out);
@@ -170,7 +178,7 @@ template <class T>
 void swiglu_cast_transpose_op(OpCall<T>& c) {
   const int64_t rows = c.in[0]->rows, width = c.in[0]->cols / 2;
   std::vector<T> act(static_cast<std::size_t>(rows * width));
-  gated_activation(c, rows, width, act.data());
+  gated_activation(c, rows, width, c.input(0), act.data());
   transposed_cast(c.mode, rows, width, act.data(), c.out[0]->resize(width, rows));
 }
 

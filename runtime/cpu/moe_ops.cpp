@@ -61,8 +61,30 @@ void unpermute(OpCall<T>& c) {
       weighted ? layout.values.data() : nullptr, c.input(0), c.out[0]->resize(layout.rows, cols));
 }
 
+// Of gate and up as two tensors, with the gradients of each.
+template <class T>
+void separate_swiglu_backward(OpCall<T>& c) {
+  const int64_t rows = c.in[0]->rows, width = c.in[0]->cols;
+  const std::vector<T> gate_up = join_rows(c.in[0]->values, c.in[1]->values, width);
+  std::vector<T> dx(gate_up.size());
+  const ModelSpec& m = c.config.model;
+  if (m.activation == Activation::kClippedSwiGlu)
+    clipped_swiglu_backward_reference<T>(rows, width, static_cast<T>(m.activation_limit),
+                                         gate_up.data(), c.input(2), nullptr, nullptr, dx.data());
+  else
+    swiglu_backward_reference<T>(rows, width, gate_up.data(), c.input(2), nullptr, nullptr,
+                                 dx.data());
+  T* gate = c.out[0]->resize(rows, width);
+  T* up = c.out[1]->resize(rows, width);
+  for (int64_t r = 0; r < rows; ++r) {
+    std::copy_n(dx.data() + r * 2 * width, width, gate + r * width);
+    std::copy_n(dx.data() + (r * 2 + 1) * width, width, up + r * width);
+  }
+}
+
 template <class T>
 void swiglu_backward(OpCall<T>& c) {
+  if (c.shape().first > 0) return separate_swiglu_backward(c);
   const int64_t rows = c.in[0]->rows, width = c.in[0]->cols / 2;
   const bool weighted = c.in.size() > 2;
   T* act = weighted ? c.out[1]->resize(rows, width) : nullptr;

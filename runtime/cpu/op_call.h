@@ -50,6 +50,19 @@ struct OpCall {
   int64_t tokens() const { return config.plan.rows_per_rank(); }
 };
 
+// [rows, 2·cols] from two tensors of rows of `cols`.
+template <class T>
+std::vector<T> join_rows(const std::vector<T>& a, const std::vector<T>& b, int64_t cols) {
+  std::vector<T> out;
+  out.reserve(a.size() + b.size());
+  for (std::size_t at = 0; at < a.size(); at += static_cast<std::size_t>(cols)) {
+    const auto from = static_cast<std::ptrdiff_t>(at);
+    out.insert(out.end(), a.begin() + from, a.begin() + from + cols);
+    out.insert(out.end(), b.begin() + from, b.begin() + from + cols);
+  }
+  return out;
+}
+
 // Compute ops; false when the kind belongs to another file.
 template <class T>
 bool run_matrix_op(OpCall<T>& c);

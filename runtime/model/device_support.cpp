@@ -67,6 +67,7 @@ std::string missing(const StageGraph& g, const Op& op, const ModelSpec& m) {
     if (m.position == PositionKind::kAlibi) return "ALiBi";
   }
   const bool swiglu = op.kind == OpKind::kSwiGlu || op.kind == OpKind::kSwiGluCast;
+  if (swiglu && g.inputs(op).size() > 1) return "gate and up as products of their own";
   if (swiglu && m.activation == Activation::kClippedSwiGlu) return "clipped SwiGLU";
   return "";
 }

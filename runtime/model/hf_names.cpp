@@ -37,7 +37,11 @@ constexpr std::array kLayerNames = {
     // GQA
     LayerName{"q_proj.weight", "self_attn.q_proj.weight"},
     LayerName{"kv_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"},
+    LayerName{"k_proj.weight", "self_attn.k_proj.weight"},
+    LayerName{"v_proj.weight", "self_attn.v_proj.weight"},
     // Feed-forward
+    LayerName{"mlp gate.weight", "mlp.gate_proj.weight"},
+    LayerName{"mlp up.weight", "mlp.up_proj.weight"},
     LayerName{"mlp gate_up.weight", "mlp.gate_proj.weight", "mlp.up_proj.weight"},
     LayerName{"mlp down.weight", "mlp.down_proj.weight"},
     LayerName{"shared gate_up.weight", "mlp.shared_experts.gate_proj.weight",

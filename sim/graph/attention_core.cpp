@@ -158,7 +158,12 @@ TensorId core_forward(StageBuilder& b, const CoreShape& s, const CoreOperands& i
   t.operands = in;
   if (ring(b)) return ring_forward(b, s, in, t);
   if (all_to_all(b)) t.operands = scatter(b, s, in);
+  if (b.again_selected()) {
+    t.lse = b.kept_core()[1];
+    return b.kept_core()[0];
+  }
   const Partial p = attend(b, s, t.operands, 0);
+  b.kept_core() = {p.out, p.lse};
   t.lse = p.lse;
   t.probabilities = p.probabilities;
   if (!all_to_all(b)) return p.out;

@@ -16,17 +16,23 @@ CoreShape core_shape(const StageBuilder& b, const AttentionTape& t) {
           b.config().stack.unfused_attention()};
 }
 
+bool separate_values(const StageBuilder& b) {
+  return b.model().qk_norm || b.separate_projections();
+}
+
 void params(StageBuilder& b, AttentionTape& t) {
   const ModelSpec& m = b.model();
   const int64_t head = m.qk_dim(), keys = m.kv_heads * head, values = m.kv_heads * m.v_dim;
   t.q_up = b.column_linear("q_proj", m.hidden, m.heads * head, m.qkv_bias);
-  if (m.qk_norm) {
+  if (separate_values(b)) {
     t.kv_up = b.column_linear("k_proj", m.hidden, keys, m.qkv_bias);
     t.v_up = b.column_linear("v_proj", m.hidden, values, m.qkv_bias);
-    t.q_norm = b.head_norm("q_head_norm", head, b.heads());
-    t.kv_norm = b.head_norm("k_head_norm", head, b.kv_heads());
   } else {
     t.kv_up = b.column_linear("kv_proj", m.hidden, keys + values, m.qkv_bias, keys);
+  }
+  if (m.qk_norm) {
+    t.q_norm = b.head_norm("q_head_norm", head, b.heads());
+    t.kv_norm = b.head_norm("k_head_norm", head, b.kv_heads());
   }
   t.out = b.row_linear("o_proj", m.heads * m.v_dim, m.hidden, m.attention_out_bias);
   if (m.attention_sinks) t.sinks = b.sharded_bias_param("sinks", b.heads());
@@ -69,16 +75,18 @@ TensorId gqa_forward(StageBuilder& b, TensorId normed, AttentionTape& t) {
   const ModelSpec& m = b.model();
   params(b, t);
   std::vector<StageBuilder::Linear> layers = {t.q_up, t.kv_up};
-  if (m.qk_norm) layers.push_back(t.v_up);
+  if (separate_values(b)) layers.push_back(t.v_up);
+  // Kept rotated, so that it need not be again.
+  const bool q_kept = b.next_product_kept(t.q_up);
   const std::vector<TensorId> out = project(b, layers, normed);
   t.q = out[0], t.k = out[1];
+  if (separate_values(b)) t.v = out[2];
   if (m.qk_norm) {
-    t.v = out[2];
     t.q_latent = t.q, t.kv_latent = t.k;
     t.q = b.norm(t.q_norm, t.q_latent);
     t.k = b.norm(t.kv_norm, t.kv_latent);
   }
-  rotate(b, OpKind::kRope, "rope q", t.q, b.heads());
+  if (!q_kept) rotate(b, OpKind::kRope, "rope q", t.q, b.heads());
   rotate(b, OpKind::kRope, "rope k", t.k, b.kv_heads());
   t.core_stash = core_forward(b, core_shape(b, t), core_operands(t), t.core);
   return b.linear_forward(t.out, t.core_stash);
@@ -102,7 +110,7 @@ TensorId gqa_backward(StageBuilder& b, TensorId dy, AttentionTape& t) {
   Addends dx;
   input_gradient(b, t, t.q_up, normed, dq, dx);
   input_gradient(b, t, t.kv_up, normed, dk, dx);
-  if (m.qk_norm) input_gradient(b, t, t.v_up, normed, grads.kv[1], dx);
+  if (separate_values(b)) input_gradient(b, t, t.v_up, normed, grads.kv[1], dx);
   return b.reduce_partial("attn input grad", b.map(OpKind::kAdd, "add q and kv grads", dx,
                                                    Dtype::kBf16, b.tokens(), m.hidden));
 }

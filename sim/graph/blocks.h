@@ -40,7 +40,9 @@ struct FfnTape {
   // The norm, its input and its output are the attention block's (parallel blocks with one norm).
   bool shares_norm = false;
   ParamId router_weight, router_linear_bias, router_bias;
-  StageBuilder::Linear gate_up, down;   // of the dense FFN or of the shared expert
+  StageBuilder::Linear gate_up, down;  // of the dense FFN or of the shared expert
+  StageBuilder::Linear up;             // with separate projections: gate_up is the gate alone
+  TensorId up_kept;
   TensorId gate_up_kept;                // FP8 when SwiGLU is recomputed in that precision
   TensorId activation_kept;             // BF16, unless SwiGLU is recomputed
   ParamId expert_gate_up, expert_down;  // of the local experts together, each [in, out]

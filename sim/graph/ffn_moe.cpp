@@ -205,7 +205,7 @@ TensorId ffn_moe_backward(StageBuilder& b, TensorId residual, TensorId mask, Ffn
     if (!normed.valid()) normed = b.norm(t.norm, t.input, " again");
     dshared = gate_backward(b, dy, normed, t, gate_grads);
   }
-  if (m.shared_experts > 0) dshared = activation_backward(b, dshared, t);
+  if (m.shared_experts > 0) dshared = activation_backward(b, dshared, t)[0];
   TensorId dweights;
   TensorId dnormed = experts_backward(b, arrived, t, dweights);
   if (!normed.valid()) normed = b.norm(t.norm, t.input, " again");

@@ -151,6 +151,7 @@ enum class GemmLayout : uint8_t { kNT, kNN, kTN };
 // `first` columns of its first input before those of the second. RoPE's heads are `k` columns wide
 // where k is given. A norm of `groups` heads norms each on its own. Positions: k is the sequence
 // length.
+// SwiGLU backward: `first` columns of gate, and as many of up, in tensors of their own; 0: one.
 // GEMM and kRingExchange of pipelined rows: `index` - 1 is the step (pipelined_rows.h), 0: all
 // rows. kLoadTokens: the ids `column` positions ahead; with `first`, those of the rank's `first`
 // entries of the vocabulary, counted from there, -1 for others. Optimizer: `index` is the share.

@@ -185,11 +185,11 @@ class StageAssembler {
   bool recomputed(int index) const {
     const Recompute& r = config_.plan.recompute;
     const bool layer = !units_[static_cast<std::size_t>(index)].head;
-    return layer && (r.full == FullRecompute::kUniform ||
+    return layer && (r.every_second_product || r.full == FullRecompute::kUniform ||
                      (r.full == FullRecompute::kBlock && index < r.full_layers));
   }
   bool starts_group(int index) const {
-    return config_.plan.recompute.full == FullRecompute::kBlock ||
+    return config_.plan.recompute.full != FullRecompute::kUniform ||
            index % config_.plan.recompute.full_layers == 0 || index >= static_cast<int>(layers_);
   }
   bool ends_group(int index) const {

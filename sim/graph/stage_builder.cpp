@@ -73,7 +73,17 @@ SegmentKind again_segment(SegmentKind s) {
 StageBuilder::StageBuilder(const GraphConfig& config, StageGraph graph)
     : config_(config), rows_(expert_rows(config)), graph_(std::move(graph)) {}
 
+void StageBuilder::again(bool on) {
+  again_ = on;
+  if (!again_selected()) return;
+  copies_.clear();  // casts of what was kept are made again
+  gathered_.clear();
+}
+
 void StageBuilder::begin(SegmentKind segment, int unit, int layer) {
+  if (segment == SegmentKind::kAttnF) product_ = 0;  // the start of a layer's forward
+  if (kept_.size() <= static_cast<std::size_t>(unit))
+    kept_.resize(static_cast<std::size_t>(unit) + 1);
   if (again_) segment = again_segment(segment);
   const auto at = static_cast<uint32_t>(graph_.ops.size());
   const bool same = !graph_.segments.empty() && graph_.segments.back().kind == segment &&
@@ -319,8 +329,15 @@ TensorId StageBuilder::gather_rows(const std::string& name, TensorId x) {
   // In the backward, inputs of the forward's products travel as they were cast.
   if (phase_of(segment_) == Phase::kBackward)
     for (const Copies& c : copies_)
-      if (c.of == x && c.rows.valid()) return tensor_all_gather(name, c.rows);
-  return tensor_all_gather(name, x);
+      if (c.of == x && c.rows.valid()) {
+        x = c.rows;
+        break;
+      }
+  for (const auto& [of, whole] : gathered_)
+    if (of == x) return whole;
+  const TensorId whole = tensor_all_gather(name, x);
+  if (again_selected()) gathered_.emplace_back(x, whole);
+  return whole;
 }
 
 TensorId StageBuilder::reduce_partial(const std::string& name, TensorId x) {
@@ -333,7 +350,11 @@ TensorId StageBuilder::reduce_partial(const std::string& name, TensorId x) {
 
 std::vector<TensorId> StageBuilder::column_forward(const std::vector<Linear>& layers,
                                                    TensorId operand) {
-  if (config_.plan.pipelines_rows()) return pipelined_column_forward(*this, layers, operand);
+  if (config_.plan.pipelines_rows() && !again_selected()) {
+    const std::vector<TensorId> out = pipelined_column_forward(*this, layers, operand);
+    for (TensorId y : out) keep_product(y);
+    return out;
+  }
   const TensorId x = gather_rows(layers[0].name, operand);
   std::vector<TensorId> out;
   for (const Linear& l : layers) out.push_back(linear_forward_operand(l, x));
@@ -355,7 +376,24 @@ StageBuilder::RowGrad StageBuilder::row_dgrad(const Linear& l, TensorId dy) {
   return {linear_dgrad(l, dy), dy};
 }
 
+bool StageBuilder::next_product_kept(const Linear& l) const {
+  return again_selected() &&
+         (product_ % 2 == 0 || (l.split == Split::kRow && tensor_parallel() > 1));
+}
+
+TensorId StageBuilder::keep_product(TensorId y) {
+  if (!again_) kept_[static_cast<std::size_t>(unit_)].products.push_back(y);
+  ++product_;
+  return y;
+}
+
 TensorId StageBuilder::linear_forward_operand(const Linear& l, TensorId x, const char* role) {
+  if (next_product_kept(l))
+    return keep_product(kept_[static_cast<std::size_t>(unit_)].products[product_]);
+  return keep_product(product_forward(l, x, role));
+}
+
+TensorId StageBuilder::product_forward(const Linear& l, TensorId x, const char* role) {
   if (l.split == Split::kRow && config_.plan.pipelines_rows())
     return pipelined_row_forward(*this, l, x);
   const int64_t rows = graph_.tensors[x.v].rows;

@@ -58,7 +58,15 @@ class StageBuilder {
   void begin(SegmentKind segment, int unit, int layer);
   // What follows is a forward that ran before: its segments are the (R) ones, its parameters those
   // that are there, and its ops count nothing twice.
-  void again(bool on) { again_ = on; }
+  void again(bool on);
+  // Whether that is of every second product alone: what its first forward kept is taken from there.
+  bool again_selected() const { return again_ && config_.plan.recompute.every_second_product; }
+  // What the attention core of this unit's first forward left, to be kept for a selected second.
+  std::vector<TensorId>& kept_core() { return kept_[static_cast<std::size_t>(unit_)].core; }
+  // Gate and up, and q, k and v, as products of their own.
+  bool separate_projections() const {
+    return config_.stack.separate_projections && !fp8() && model().experts == 0;
+  }
   void stream(StreamKind s) { stream_ = s; }
   void row_proportional(bool on) { row_proportional_ = on; }
 
@@ -144,6 +152,8 @@ class StageBuilder {
   // Column-parallel: gathers x. Row-parallel: reduces the result.
   TensorId linear_forward(const Linear& l, TensorId x, const char* role = "fwd");
   TensorId linear_forward_operand(const Linear& l, TensorId x, const char* role = "fwd");
+  // Whether the next product of a second forward is one whose first result was kept.
+  bool next_product_kept(const Linear& l) const;
   // Of a row-parallel layer: its input gradient, and dy of all rows, which the weight gradient
   // reads.
   struct RowGrad {
@@ -192,6 +202,8 @@ class StageBuilder {
 
  private:
   TensorId collective(OpKind kind, const std::string& name, TensorId x, int64_t rows);
+  TensorId product_forward(const Linear& l, TensorId x, const char* role);
+  TensorId keep_product(TensorId y);
 
   // The copies of a tensor that a recipe casts both ways (sim/graph/recipe.cpp); `rows` is invalid
   // when only the other one was needed.
@@ -208,6 +220,13 @@ class StageBuilder {
   int unit_ = 0;
   int layer_ = -1;
   std::vector<Copies> copies_;
+  // Of the first forward of a unit, for a selected second one.
+  struct Kept {
+    std::vector<TensorId> products, core;
+  };
+  std::vector<Kept> kept_;
+  std::size_t product_ = 0;                              // the unit's next
+  std::vector<std::pair<TensorId, TensorId>> gathered_;  // by a selected second forward
   StreamKind stream_ = StreamKind::kCompute;
   bool row_proportional_ = false;
   bool again_ = false;

@@ -79,6 +79,7 @@ PlanSpec read_plan(json::Reader r) {
     p.recompute.mla_up = c.boolean_or("mla_up", false);
     p.recompute.swiglu = c.boolean_or("swiglu", false);
     p.recompute.attention = c.boolean_or("attention", false);
+    p.recompute.every_second_product = c.boolean_or("every_second_product", false);
     p.recompute.full = static_cast<FullRecompute>(c.choice_or("full", 0, kFullRecomputeNames));
     p.recompute.full_layers = c.integer_or("full_layers", 1, {1, 10000});
     c.finish();
@@ -399,6 +400,27 @@ std::string layout_product(const PlanSpec& p) {
   return fmt::format("pipeline_parallel {} x {}", p.pipeline_parallel, stage_product(p));
 }
 
+namespace {
+
+void check_every_second_product(const PlanSpec& p, const ModelSpec& m,
+                                std::vector<std::string>& out) {
+  const Recompute& r = p.recompute;
+  if (!r.every_second_product) return;
+  if (r.norms || r.mla_up || r.swiglu || r.attention || r.full != FullRecompute::kNone)
+    out.push_back("recompute every_second_product includes what the other kinds of recompute name");
+  if (m.experts > 0 || m.attention != AttentionKind::kGqa || m.dropout > 0 ||
+      m.block != BlockForm::kSequential)
+    out.push_back(
+        "recompute every_second_product is for dense layers with grouped-query attention, one "
+        "block after the other, without dropout");
+  if (p.context_parallel > 1 || p.precision == Precision::kFp8)
+    out.push_back(fmt::format(
+        "recompute every_second_product does not go with context_parallel {} or precision {}",
+        p.context_parallel, kPrecisionNames[static_cast<std::size_t>(p.precision)]));
+}
+
+}  // namespace
+
 std::vector<std::string> check_plan(const PlanSpec& p, const ModelSpec& m, const ClusterSpec& c) {
   std::vector<std::string> out;
   check_sizes(p, c, out);
@@ -414,6 +436,7 @@ std::vector<std::string> check_plan(const PlanSpec& p, const ModelSpec& m, const
   check_precision(p, c, out);
   check_overlap(p, out);
   check_recompute(p, out);
+  check_every_second_product(p, m, out);
   check_data_parallel(p, out);
   return out;
 }

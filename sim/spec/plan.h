@@ -47,6 +47,10 @@ struct Recompute {
   bool mla_up = false;     // the MLA up-projections (q_up, kv_up) and what follows to the core
   bool swiglu = false;     // the SwiGLU output
   bool attention = false;  // the attention core (Korthikanti et al., arXiv 2205.05198, section 5)
+  // All of a layer from its input but the attention core, every other product in the order of the
+  // forward (q, v, gate and down are kept) and what has been summed over the tensor-parallel group:
+  // torchtitan's selective checkpointing by op. Gathered rows serve product and weight gradient.
+  bool every_second_product = false;
   // Whole layers, their all-to-alls included, from a saved input. kBlock: the first `full_layers`
   // layers of each stage, each from its own input; kUniform: every layer of the stage,
   // `full_layers` after each other from the input of the first of them.

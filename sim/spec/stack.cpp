@@ -54,6 +54,7 @@ StackSpec read_stack(Reader r) {
   s.dispatch_layout = read_composite(r.object("dispatch_layout"));
   s.attention_kernel = r.string_or("attention_kernel", "");
   s.cast_per_linear = r.boolean("cast_per_linear");
+  s.separate_projections = r.boolean_or("separate_projections", false);
   s.scale_attention_out = r.boolean_or("scale_attention_out", false);
   s.reserved_GiB = read_sourced(r, "reserved_GiB", {0, 1024});
   if (r.has("host_issue_us")) s.host_issue_us = read_sourced(r, "host_issue_us", {0, 1000});

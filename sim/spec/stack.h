@@ -54,6 +54,9 @@ struct StackSpec {
   // Of GpuSpec::attention_kernels; "": the GPU's default; "unfused": scores are written out
   // (grouped and multi-head attention only).
   std::string attention_kernel;
+  // q, k and v, and gate and up, are products of their own, except with precision fp8 and in models
+  // with experts.
+  bool separate_projections = false;
   bool cast_per_linear = false;      // each Linear casts its own input, even when two share it
   bool scale_attention_out = false;  // multiplies the attention block's output, as a kernel
   Sourced reserved_GiB;              // CUDA context, NCCL and allocator reserve on every GPU

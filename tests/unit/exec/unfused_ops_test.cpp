@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "sim/exec/sim_timing.h"
 #include "sim/graph/work.h"
 #include "sim/study/predict.h"
@@ -67,5 +69,43 @@ TEST_CASE("An unfused op of an unknown kind is refused by name", "[study]") {
     FAIL("accepted");
   } catch (const InputError& e) {
     CHECK(contains(e.what(), "unfused_ops has \"rms_nrom\""));
+  }
+}
+
+TEST_CASE("Selective recompute runs k, o and up of a layer again, and keeps the core", "[graph]") {
+  const std::string root = kSourceDir;
+  const std::string titan = root + "/experiments/validation/torchtitan/";
+  const auto again = [&](const std::string& experiment) {
+    const StudySpec s = load_study(titan + experiment, {}, root);
+    const CompiledStudy c = compile_study(s);
+    std::vector<std::string> products;
+    for (const Op& op : c.plan.stages[0].ops) {
+      if (!op.again || op.layer != 5) continue;
+      CHECK(op.kind != OpKind::kAttention);
+      const bool product = op.kind == OpKind::kGemm || op.kind == OpKind::kGemmFp8;
+      if (product || op.kind == OpKind::kReduceScatter) products.push_back(op.name);
+    }
+    return products;
+  };
+  CHECK(again("8b_8_compile.json") ==
+        std::vector<std::string>{"k_proj fwd", "o_proj fwd", "mlp up fwd"});
+  CHECK(again("8b_8_compile_float8.json") ==
+        std::vector<std::string>{"k_proj fwd", "o_proj fwd", "mlp up fwd"});
+  // What the tensor-parallel group has summed is kept.
+  CHECK(again("8b_tp8_bf16_vanilla.json") == std::vector<std::string>{"k_proj fwd", "mlp up fwd"});
+  CHECK(again("8b_tp8_bf16_async.json") == std::vector<std::string>{"k_proj fwd", "mlp up fwd"});
+}
+
+TEST_CASE("Selective recompute is refused where it is not known how", "[study]") {
+  const std::string root = kSourceDir;
+  const std::string experiment = root + "/experiments/validation/torchtitan/8b_8.json";
+  for (const char* set : {R"(/plan/recompute={"every_second_product": true, "norms": true})",
+                          "/plan/precision=fp8"}) {
+    try {
+      load_study(experiment, {set}, root);
+      FAIL("accepted " << set);
+    } catch (const Error& e) {
+      CHECK(contains(e.what(), "every_second_product"));
+    }
   }
 }

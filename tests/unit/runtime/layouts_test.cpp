@@ -253,6 +253,17 @@ TEST_CASE("layouts: whole layers recomputed", "[runtime]") {
                                 "/plan/overlap_expert_parallel=true", "/plan/precision=fp8"}});
 }
 
+TEST_CASE("layouts: every second product of dense layers recomputed", "[runtime]") {
+  const std::string again = R"(/plan/recompute={"every_second_product":true})";
+  const std::string sequence = "/plan/sequence_parallel=true";
+  const std::string overlap = "/plan/overlap_tensor_parallel=true";
+  dense_same_as_single_rank({.more = {again}});
+  dense_same_as_single_rank({.pipeline = 2, .data = 2, .more = {again}, .dp = zero(3)});
+  dense_same_as_single_rank({.more = {again}, .tensor = 2});
+  dense_same_as_single_rank({.more = {again, sequence}, .tensor = 2});
+  dense_same_as_single_rank({.more = {again, sequence, overlap}, .tensor = 2});
+}
+
 // The models of the tests have two heads, so a tensor-parallel group has two ranks.
 const std::vector<std::string> kSequenceParallel = {"/plan/sequence_parallel=true"};
 
