@@ -44,12 +44,19 @@ struct AttentionScores {
   bool alibi = false;        // adds alibi_slope · (key - query) to the scaled scores
   const T* sinks = nullptr;  // [heads], logits that take part in the softmax without a value
   T* sink_grads = nullptr;   // backward: added to
+  // Dropout of the probabilities: their factors [tokens, heads, seq], 0 or 1 / (1 - rate). The
+  // log-sum-exp is that of all scores.
+  const T* dropout = nullptr;
 
   int64_t first_key(int64_t query) const {
     return window > 0 ? std::max<int64_t>(0, query - window + 1) : 0;
   }
   double bias(int64_t head, int64_t heads, int64_t query, int64_t key) const {
     return alibi ? alibi_slope(head, heads) * static_cast<double>(key - query) : 0;
+  }
+  double kept(const AttentionShape& s, int64_t token, int64_t head, int64_t key) const {
+    if (dropout == nullptr) return 1;
+    return static_cast<double>(dropout[(token * s.heads + head) * s.seq + key]);
   }
 };
 
@@ -78,9 +85,11 @@ void attention_forward_reference(const AttentionShape& s, double scale, const T*
       if (scores.sinks != nullptr) sum = std::exp(static_cast<double>(scores.sinks[h]) - max);
       for (int64_t j = begin; j < keys; ++j) sum += pj[j] = std::exp(pj[j] - max);
       std::fill(row.begin(), row.end(), 0.0);
-      for (int64_t j = begin; j < keys; ++j)
+      for (int64_t j = begin; j < keys; ++j) {
+        const double weight = pj[j] / sum * scores.kept(s, t, h, j);
         for (int64_t d = 0; d < s.d_v; ++d)
-          row[static_cast<std::size_t>(d)] += pj[j] / sum * static_cast<double>(vh[j * ldv + d]);
+          row[static_cast<std::size_t>(d)] += weight * static_cast<double>(vh[j * ldv + d]);
+      }
       store(row, out + t * ldo + h * s.d_v);
       lse[t * s.heads + h] = static_cast<T>(max + std::log(sum));
     }
@@ -120,9 +129,10 @@ void attention_backward_reference(const AttentionShape& s, double scale, const T
             const T* vj = v + (b * s.seq + j) * ldv + g * s.d_v;
             const double score = scale * dot(s.d_qk, qi, kj) + scores.bias(h, s.heads, i, j);
             const double p = std::exp(score - lse_row);
-            const double ds = scale * p * (dot(s.d_v, doi, vj) - delta);
+            const double kept = scores.kept(s, t, h, j);
+            const double ds = scale * p * (kept * dot(s.d_v, doi, vj) - delta);
             for (int64_t d = 0; d < s.d_v; ++d)
-              dv_sum[at(j * s.d_v + d)] += p * static_cast<double>(doi[d]);
+              dv_sum[at(j * s.d_v + d)] += p * kept * static_cast<double>(doi[d]);
             for (int64_t d = 0; d < s.d_qk; ++d) {
               dk_sum[at(j * s.d_qk + d)] += ds * static_cast<double>(qi[d]);
               dq_row[at(d)] += ds * static_cast<double>(kj[d]);

@@ -4,6 +4,7 @@
 #include "kernels/gemm/gemm_reference.h"
 #include "runtime/cpu/moe_views.h"
 #include "runtime/cpu/op_call.h"
+#include "runtime/io/counter_random.h"
 
 namespace orrery {
 namespace {
@@ -143,9 +144,34 @@ std::vector<int64_t> ring_positions(const OpCall<T>& c, bool keys) {
   return at;
 }
 
+// Factors of the probabilities: (sequence, position, head, key) decides, so that the backward, a
+// core computed again and another layout of the ranks draw the same. Empty without dropout.
 template <class T>
-kernels::AttentionScores<T> attention_scores(const OpCall<T>& c) {
-  return {c.shape().window, c.config.model.position == PositionKind::kAlibi, c.weight, c.grad};
+std::vector<T> probability_dropout(const OpCall<T>& c) {
+  const double rate = c.config.model.attention_dropout;
+  if (rate == 0) return {};
+  constexpr uint64_t kStream = 3;  // beside those of StageBuilder::Dropout
+  const uint64_t key =
+      stream_key(c.random_key, static_cast<uint64_t>(4 * (c.op.layer + 1)) + kStream);
+  const auto threshold = static_cast<uint64_t>(rate * 0x1p53);
+  const AttentionShape a = attention_shape(c);
+  const int64_t all_heads = c.config.model.heads, first_head = c.at.tensor * a.heads;
+  std::vector<T> factors(static_cast<std::size_t>(a.tokens() * a.heads * a.seq));
+  for (std::size_t i = 0; i < factors.size(); ++i) {
+    const auto e = static_cast<int64_t>(i);
+    const int64_t token = e / (a.heads * a.seq), head = first_head + e / a.seq % a.heads;
+    const auto global = c.first_sequence * static_cast<uint64_t>(a.seq * all_heads * a.seq) +
+                        static_cast<uint64_t>((token * all_heads + head) * a.seq + e % a.seq);
+    const uint64_t random = counter_random(key, global);
+    factors[i] = (random >> 11) < threshold ? T(0) : static_cast<T>(1 / (1 - rate));
+  }
+  return factors;
+}
+
+template <class T>
+kernels::AttentionScores<T> attention_scores(const OpCall<T>& c, const std::vector<T>& dropout) {
+  return {c.shape().window, c.config.model.position == PositionKind::kAlibi, c.weight, c.grad,
+          dropout.empty() ? nullptr : dropout.data()};
 }
 
 template <class T>
@@ -155,14 +181,16 @@ void attention(OpCall<T>& c) {
   const KeyValue<T> kv = key_value(a, c.in[1], joint ? nullptr : c.in[2]);
   T* out = c.out[0]->resize(a.tokens(), a.heads * a.d_v);
   T* lse = c.out[1]->resize(a.tokens(), a.heads);
-  if (c.out.size() > 2) c.out[2]->resize(0, 0);  // the reference computes its probabilities anew
+  for (std::size_t i = 2; i < c.out.size(); ++i)
+    c.out[i]->resize(0, 0);  // the reference computes its probabilities anew
   if (c.shape().index > 0)
     return kernels::attention_part_reference<T>(
         a, ring_positions(c, false), ring_positions(c, true), c.numerics.softmax_scale, c.input(0),
         c.in[0]->cols, kv.k, kv.ldk, kv.v, kv.ldv, out, a.heads * a.d_v, lse);
+  const std::vector<T> dropout = probability_dropout(c);
   kernels::attention_forward_reference<T>(a, c.numerics.softmax_scale, c.input(0), c.in[0]->cols,
                                           kv.k, kv.ldk, kv.v, kv.ldv, out, a.heads * a.d_v, lse,
-                                          attention_scores(c));
+                                          attention_scores(c, dropout));
 }
 
 template <class T>
@@ -181,10 +209,11 @@ void attention_backward(OpCall<T>& c) {
         a, ring_positions(c, false), ring_positions(c, true), c.numerics.softmax_scale, c.input(0),
         c.in[0]->cols, kv.k, kv.ldk, kv.v, kv.ldv, c.input(at), ldo, c.input(at + 1), ldo,
         c.input(at + 2), dq, a.heads * a.d_qk, grad.k, grad.ldk, grad.v, grad.ldv);
+  const std::vector<T> dropout = probability_dropout(c);
   kernels::attention_backward_reference<T>(
       a, c.numerics.softmax_scale, c.input(0), c.in[0]->cols, kv.k, kv.ldk, kv.v, kv.ldv,
       c.input(at), ldo, c.input(at + 1), ldo, c.input(at + 2), dq, a.heads * a.d_qk, grad.k,
-      grad.ldk, grad.v, grad.ldv, attention_scores(c));
+      grad.ldk, grad.v, grad.ldv, attention_scores(c, dropout));
 }
 
 template <class T>

@@ -65,6 +65,7 @@ std::string missing(const StageGraph& g, const Op& op, const ModelSpec& m) {
     if (op.shape.window > 0) return "attention with a sliding window";
     if (op.param.valid()) return "attention sinks";
     if (m.position == PositionKind::kAlibi) return "ALiBi";
+    if (m.attention_dropout > 0) return "dropout of attention probabilities";
   }
   const bool swiglu = op.kind == OpKind::kSwiGlu || op.kind == OpKind::kSwiGluCast;
   if (swiglu && g.inputs(op).size() > 1) return "gate and up as products of their own";

@@ -66,14 +66,14 @@ AttentionShape attention_shape(const Op& op, const ModelSpec& m) {
 }
 
 double attention_op_seconds(const Op& op, const TimingInput& in, const GpuShare& share) {
-  constexpr bool kDropout = false;  // of the scores: models have none
   const GpuSpec& gpu = in.cluster.node.gpu;
   const std::string& kernel = in.graph.stack.attention_kernel;
   const AttentionShape a = attention_shape(op, in.graph.model);
   const bool forward = op.kind == OpKind::kAttention;
+  const bool dropout = in.graph.model.attention_dropout > 0;
   if (in.graph.stack.unfused_attention())
-    return forward ? unfused_attention_forward_seconds(gpu, a, kDropout, share)
-                   : unfused_attention_backward_seconds(gpu, a, kDropout, share);
+    return forward ? unfused_attention_forward_seconds(gpu, a, dropout, share)
+                   : unfused_attention_backward_seconds(gpu, a, dropout, share);
   if (forward)
     return attention_forward_seconds(gpu, *attention_forward_kernel(gpu, kernel), a, share);
   return attention_preprocess_seconds(gpu, a, share) +

@@ -77,7 +77,7 @@ CoreOperands scatter(StageBuilder& b, const CoreShape& s, const CoreOperands& in
 }
 
 struct Partial {
-  TensorId out, lse, probabilities;
+  TensorId out, lse, probabilities, dropped = {}, mask = {};
 };
 
 // The core on one block of keys and values; `step` as OpShape::index.
@@ -91,6 +91,11 @@ Partial attend(StageBuilder& b, const CoreShape& s, const CoreOperands& in, int6
   if (s.unfused && step == 0) {
     p.probabilities = b.tensor("attention probabilities", Dtype::kBf16, rows * shape.k, shape.n);
     results.push_back(p.probabilities);
+    if (b.model().attention_dropout > 0) {
+      p.dropped = b.tensor("dropped probabilities", Dtype::kBf16, rows * shape.k, shape.n);
+      p.mask = b.tensor("attention dropout mask", Dtype::kUint8, rows * shape.k, shape.n);
+      results.insert(results.end(), {p.dropped, p.mask});
+    }
   }
   b.op(OpKind::kAttention, "attention core fwd", shape, all(in.q, in.kv), results, s.sinks);
   return p;
@@ -108,7 +113,8 @@ CoreOperands attend_backward(StageBuilder& b, const CoreShape& s, const CoreOper
     grads.kv.push_back(like(in.kv.size() == 1 ? "dkv" : kSeparate[i], in.kv[i]));
   std::vector<TensorId> inputs = all(in.q, in.kv);
   inputs.insert(inputs.end(), {out, dout, t.lse});
-  if (t.probabilities.valid()) inputs.push_back(t.probabilities);
+  for (TensorId kept : {t.probabilities, t.dropped, t.mask})
+    if (kept.valid()) inputs.push_back(kept);
   b.op(OpKind::kAttentionBackward, "attention core bwd", op_shape(b, s, step), std::move(inputs),
        all(grads.q, grads.kv), s.sinks);
   return grads;
@@ -166,6 +172,7 @@ TensorId core_forward(StageBuilder& b, const CoreShape& s, const CoreOperands& i
   b.kept_core() = {p.out, p.lse};
   t.lse = p.lse;
   t.probabilities = p.probabilities;
+  t.dropped = p.dropped, t.mask = p.mask;
   if (!all_to_all(b)) return p.out;
   t.out = p.out;
   return move_heads(b, OpKind::kGatherHeads, "gather attention out", p.out, 0);

@@ -27,7 +27,7 @@ struct CoreOperands {
 struct CoreTape {
   CoreOperands operands;  // as the core read them
   TensorId out, lse;      // of the core; `out` only where it is not what core_forward returned
-  TensorId probabilities;
+  TensorId probabilities, dropped, mask;  // of an unfused core; the latter with dropout
 };
 
 // Output [tokens, heads · d_v].

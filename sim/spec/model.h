@@ -141,8 +141,9 @@ struct ModelSpec {
   RouterSpec router;
   int64_t mtp_layers = 0;  // multi-token-prediction modules after the last layer
 
-  // Of block outputs and of the embedding, in training; attention probabilities have none.
-  double dropout = 0;
+  // In training: of block outputs and of the embedding; of attention probabilities (grouped and
+  // multi-head attention only).
+  double dropout = 0, attention_dropout = 0;
   double initializer_range = 0.02;  // standard deviation of the initial weights
 
   // Keys that shape the cost and that the file leaves to the family's defaults, as "key=value".

@@ -206,6 +206,9 @@ void read_model_json(Reader& r, ModelSpec& m) {
                 : r.integer_or("intermediate_size", m.expert_ffn, kCountOrZero);
   m.mtp_layers = r.integer_or("mtp_layers", 0, kCountOrZero);
   m.dropout = r.number_or("dropout", 0, {0, 0.99});
+  m.attention_dropout = r.number_or("attention_dropout", 0, {0, 0.99});
+  if (m.attention_dropout > 0 && m.attention == AttentionKind::kMla)
+    r.fail("attention_dropout", "expected 0: latent attention keeps all its probabilities");
   m.initializer_range = r.number_or("initializer_range", 0.02, json::kFraction);
   r.ignore("model_type");
   r.ignore("note");
@@ -233,6 +236,7 @@ std::string model_to_json(const ModelSpec& m) {
   if (m.experts > 0) j["moe"] = moe_json(m);
   j["mtp_layers"] = m.mtp_layers;
   j["dropout"] = m.dropout;
+  j["attention_dropout"] = m.attention_dropout;
   j["initializer_range"] = m.initializer_range;
   return j.dump(2) + "\n";
 }

@@ -28,7 +28,7 @@
 //            "score": "softmax", "norm_topk_prob": true, "routed_scaling_factor": 1,
 //            "bias_balancing": false, "linear_bias": false, "aux_loss": 0.01,
 //            "capacity_factor": 0, "pad_to_capacity": false},
-//    "mtp_layers": 0, "dropout": 0.1, "initializer_range": 0.02,
+//    "mtp_layers": 0, "dropout": 0.1, "attention_dropout": 0, "initializer_range": 0.02,
 //    "note": "where the sizes come from"}
 //
 // What has no default above and belongs to the chosen attention is required; switches are off

@@ -233,6 +233,9 @@ void check_forms(const PlanSpec& p, const ModelSpec& m, std::vector<std::string>
         fmt::format("a model with ALiBi needs tensor_parallel 1 and context_parallel 1, "
                     "since its slopes go by the number of the head; found {} and {}",
                     p.tensor_parallel, p.context_parallel));
+  if (p.context_parallel > 1 && m.attention_dropout > 0)
+    out.push_back(fmt::format("a model with attention_dropout needs context_parallel 1; found {}",
+                              p.context_parallel));
   if (p.context_parallel > 1 && m.attention_sinks)
     out.push_back(fmt::format("a model with attention sinks needs context_parallel 1; found {}",
                               p.context_parallel));

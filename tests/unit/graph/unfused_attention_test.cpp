@@ -36,6 +36,23 @@ TEST_CASE("An unfused core keeps 2 bytes a score for the backward", "[graph]") {
   CHECK(predict(s, options).trace.step > predict(fused, options).trace.step);
 }
 
+TEST_CASE("With dropout an unfused core keeps 3 bytes a score more, and takes longer", "[graph]") {
+  StudySpec s = llama("unfused");
+  PredictOptions options;
+  options.allow_oom = true;
+  const Picos without = predict(s, options).trace.step;
+  s.model.attention_dropout = 0.1;
+  CHECK(predict(s, options).trace.step > without);
+  const ExecPlan plan = compile_plan({s.model, s.plan, s.stack, s.cluster.node.gpus});
+  const int64_t scores =
+      s.plan.tokens_per_micro_batch() * s.model.heads * s.plan.sequence_length;
+  int64_t bytes = 0;
+  for (const Tensor& t : plan.stages[0].tensors)
+    if (t.name == "dropped probabilities" || t.name == "attention dropout mask")
+      bytes += t.bytes.count();
+  CHECK(bytes == 3 * scores * s.model.layers);
+}
+
 TEST_CASE("Latent attention has no unfused core, and a kernel must be in the profile", "[graph]") {
   const auto refusal = [](const std::string& kernel) {
     const testing::TemporaryDirectory dir;

@@ -87,6 +87,27 @@ TEST_CASE("A sink takes weight, a window keys", "[kernels]") {
   CHECK(out[1] == Approx(3));
 }
 
+TEST_CASE("Dropout of probabilities scales what is kept", "[kernels]") {
+  // Two tokens, one head of width 1, all scores 0; the second token's 1/2, 1/2 become 1, 0.
+  const AttentionShape s{1, 2, 1, 1, 1, 1};
+  const double q[] = {0, 0}, k[] = {5, 7}, v[] = {1, 3}, factors[] = {2, 2, 2, 0};
+  double out[2], lse[2];
+  AttentionScores<double> scores;
+  scores.dropout = factors;
+  attention_forward_reference<double>(s, 1, q, 1, k, 1, v, 1, out, 1, lse, scores);
+  CHECK(out[0] == Approx(2));  // 1 doubled
+  CHECK(out[1] == Approx(1));
+  CHECK(lse[1] == Approx(std::log(2.0)));
+  const double dout[] = {0, 1};
+  double dq[2], dk[2], dv[2];
+  attention_backward_reference<double>(s, 1, q, 1, k, 1, v, 1, out, 1, dout, 1, lse, dq, 1, dk, 1,
+                                       dv, 1, scores);
+  CHECK(dv[0] == Approx(1));
+  CHECK(dv[1] == 0);
+  // Gradients of the second token's scores: P · (factor · v - out) = 1/2 · (2 - 1), 1/2 · (0 - 1).
+  CHECK(dq[1] == Approx(0.5 * 5 - 0.5 * 7));
+}
+
 TEST_CASE("Bias gradients are column sums, weighted by row where asked", "[kernels]") {
   const double dy[] = {1, 2, 3, 4}, weight[] = {10, 1};
   double grad[] = {100, 0};

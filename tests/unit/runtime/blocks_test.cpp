@@ -22,6 +22,9 @@ const Model kGpt = {"GPT", R"("norm":"layer_norm","norm_bias":true,"num_attentio
     "qkv_bias":true,"attention_out_bias":true,"position":"learned","max_position_embeddings":12,
     "activation":"gelu","ffn_bias":true,"intermediate_size":48,"tie_word_embeddings":true,
     "dropout":0.2})"};
+const Model kGptScores = {"GPT with dropout of scores", R"("norm":"layer_norm",
+    "num_attention_heads":3,"position":"learned","max_position_embeddings":12,"activation":"gelu",
+    "intermediate_size":48,"dropout":0.1,"attention_dropout":0.3})"};
 const Model kNeox = {"GPT-NeoX", R"("norm":"layer_norm","norm_bias":true,"num_attention_heads":3,
     "block":"parallel","qkv_bias":true,"position":"rope","rotary_dim":4,"activation":"gelu_tanh",
     "intermediate_size":48})"};
@@ -45,7 +48,8 @@ const Model kUngated = {"ungated experts, direct queries", R"("norm":"layer_norm
     "qk_nope_head_dim":8,"qk_rope_head_dim":4,"v_head_dim":8,"position":"rope",
     "activation":"gelu","intermediate_size":32,"dropout":0.1,
     "moe":{)" + kMoe + R"(,"shared_experts":1,"dense_layers":1}})"};
-const std::vector<Model> kModels = {kGpt, kNeox, kOneNorm, kGptOss, kQwen3Moe, kQwen2Moe, kUngated};
+const std::vector<Model> kModels = {kGpt,    kGptScores, kNeox,    kOneNorm,
+                                    kGptOss, kQwen3Moe,  kQwen2Moe, kUngated};
 
 Layout of(const Model& m, Layout l, int layers = 4) {
   l.more.insert(l.more.begin(),
@@ -124,7 +128,7 @@ TEST_CASE("blocks: tensor and context parallelism compute what one rank computes
   const std::string sp = "/plan/sequence_parallel=true",
                     overlap = "/plan/overlap_tensor_parallel=true";
   const std::string all_to_all = "/plan/context_parallel_kind=all_to_all";
-  for (const Model& three : {kGpt, kNeox, kGptOss, kQwen3Moe, kQwen2Moe, kUngated}) {
+  for (const Model& three : {kGpt, kGptScores, kNeox, kGptOss, kQwen3Moe, kQwen2Moe, kUngated}) {
     const Model m = even(three);
     INFO(m.name);
     const Run one = TinyJob<float>(of(m, {})).run(1);
@@ -138,6 +142,7 @@ TEST_CASE("blocks: tensor and context parallelism compute what one rank computes
     check({.expert = expert, .more = {sp, overlap}, .tensor = 2});
     if (!moe) check({.pipeline = 2, .tensor = 2});
     if (m.members.find("sinks") != std::string::npos) continue;
+    if (m.members.find("attention_dropout") != std::string::npos) continue;
     check({.pipeline = 2, .expert = expert, .more = {"/plan/micro_batch=2"}, .context = 2});
     check({.more = {all_to_all}, .context = 2});
     check({.more = {sp}, .tensor = 2, .context = 2});
@@ -151,6 +156,7 @@ TEST_CASE("blocks: forms of attention that are not split are refused", "[spec]")
   CHECK(contains(refusal(kOneNorm, {.context = 2}), "a model with ALiBi needs tensor_parallel 1"));
   CHECK(contains(refusal(kOneNorm, {.context = 2}), "with a sliding window needs"));
   CHECK(contains(refusal(kGptOss, {.context = 2}), "attention sinks needs context_parallel 1"));
+  CHECK(contains(refusal(kGptScores, {.context = 2}), "attention_dropout needs context_parallel 1"));
   CHECK(contains(refusal(kGptOss, {.data = 2, .more = {"/plan/expert_tensor_parallel=2"}}),
                  "needs experts without biases"));
 }
@@ -210,6 +216,9 @@ TEST_CASE("blocks: what has no CUDA kernel is named", "[runtime]") {
   CHECK(missing({}).empty());
   CHECK(missing(of(kNeox, {})).empty());
   CHECK(missing(of(kGpt, {})) == std::vector<std::string>{"op dropout", "op dropout_backward"});
+  const std::vector<std::string> scores = missing(of(kGptScores, {}));
+  CHECK(std::find(scores.begin(), scores.end(), "dropout of attention probabilities") !=
+        scores.end());
   CHECK(missing(of(kQwen3Moe, {})).empty());
   const std::vector<std::string> oss = missing(of(kGptOss, {}));
   for (const char* what : {"biases of experts", "biases of routers", "clipped SwiGLU",
