@@ -36,6 +36,7 @@ struct KernelSet {
   std::string kernel;
   GpuShare share;
   double overhead_s = 0;  // of the benchmark, in each of its times
+  bool accumulates = false;
 };
 
 inline double predict_gemm(const KernelSet& set, json::Reader& p, double& flops) {
@@ -48,7 +49,7 @@ inline double predict_gemm(const KernelSet& set, json::Reader& p, double& flops)
               .n = p.integer("n"),
               .k = p.integer("k"),
               .groups = p.integer_or("groups", 1)};
-  if (s.kernel == GemmKernel::kFp8Wgrad) s.output = GemmOutput::kFp32Accumulate;
+  if (s.kernel == GemmKernel::kFp8Wgrad || set.accumulates) s.output = GemmOutput::kFp32Accumulate;
   flops = gemm_flops(s).count();
   return gemm_seconds(set.gpu, s, set.share) + set.overhead_s;
 }
@@ -94,6 +95,7 @@ inline std::vector<KernelPoint> kernel_points(const std::string& root) {
     of.share = whole_gpu(of.gpu);
     of.share.sms = set.integer_or("sms", of.share.sms);
     of.overhead_s = set.number_or("overhead_us", 0) * 1e-6;
+    of.accumulates = set.boolean_or("fp32_accumulate", false);
     if (set.boolean_or("burst", false)) of.gpu.power = {};
     set.string("reference");
     set.string("date");

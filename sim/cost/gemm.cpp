@@ -125,6 +125,7 @@ int64_t element_bits(GemmKernel kernel) {
 int64_t output_bytes(GemmOutput output) {
   switch (output) {
     case GemmOutput::kFp32:
+    case GemmOutput::kBf16Accumulate:
       return 4;
     case GemmOutput::kFp32Accumulate:
       return 8;
@@ -132,6 +133,14 @@ int64_t output_bytes(GemmOutput output) {
       break;
   }
   return 2;
+}
+
+// Of all results; see the header.
+double exposed_seconds(const GpuSpec& gpu, const GemmShape& s, const GpuShare& share) {
+  const GemmKernelSpec& spec = kernel_spec(gpu, s.kernel);
+  const int64_t results = s.m * s.n * (s.grouped == GroupedDim::kK ? s.groups : 1);
+  const Bytes beyond(results * (output_bytes(s.output) - output_bytes(GemmOutput::kBf16)));
+  return spec.accumulate_exposed.value * hbm_seconds(gpu, beyond, spec.hbm_efficiency.value, share);
 }
 
 }  // namespace
@@ -173,7 +182,9 @@ double gemm_seconds(const GpuSpec& gpu, const GemmShape& s, const GpuShare& shar
   const double hbm = hbm_seconds(gpu, gemm_bytes(s), spec.hbm_efficiency.value, share);
   const double tiles = gemm_tiling(gpu, s, share.sms).seconds;
   return gpu.kernel_fixed_us.value * 1e-6 +
-         std::max(throttled_seconds(gpu.power, spec.pJ_per_FLOP.value, gemm_flops(s), tiles), hbm);
+         std::max(throttled_seconds(gpu.power, spec.pJ_per_FLOP.value, gemm_flops(s), tiles) +
+                      exposed_seconds(gpu, s, share),
+                  hbm);
 }
 
 }  // namespace orrery

@@ -8,6 +8,7 @@
 #include "sim/cost/memory_bound.h"
 #include "sim/cost/unfused_attention.h"
 #include "sim/exec/sim_comm.h"
+#include "sim/graph/optimizer.h"
 #include "sim/graph/work.h"
 
 namespace orrery {
@@ -30,8 +31,21 @@ GemmKernel cast_kernel(Precision p, bool weight_gradient) {
   }
 }
 
-double gemm_op_seconds(const Op& op, const GpuSpec& gpu, Precision precision,
-                       const GpuShare& share) {
+// A product of one micro-batch into the gradients that the rank holds.
+double weight_gradient_seconds(GemmShape s, const TimingInput& in, const GpuShare& share) {
+  const GpuSpec& gpu = in.cluster.node.gpu;
+  const bool half = held_gradient_bytes(in.graph.plan) == 2;
+  if (!in.graph.stack.separate_gradient_add) {
+    s.output = half ? GemmOutput::kBf16Accumulate : GemmOutput::kFp32Accumulate;
+    return gemm_seconds(gpu, s, share);
+  }
+  const Bytes moved(s.m * s.n * s.groups * (2 + 2 * held_gradient_bytes(in.graph.plan)));
+  return gemm_seconds(gpu, s, share) + gpu.launch_gap_us.value * 1e-6 +
+         memory_bound_seconds(gpu, AccessPattern::kStream, moved, share);
+}
+
+double gemm_op_seconds(const Op& op, const TimingInput& in, const GpuShare& share) {
+  const Precision precision = in.graph.plan.precision;
   GemmShape s;
   s.m = op.shape.m, s.n = op.shape.n, s.k = op.shape.k;
   s.groups = op.shape.groups;
@@ -40,8 +54,8 @@ double gemm_op_seconds(const Op& op, const GpuSpec& gpu, Precision precision,
   // A gradient of one micro-batch (op.grad) is written in BF16.
   if ((op.kind == OpKind::kGemm || op.kind == OpKind::kGemmFp8Wgrad) &&
       op.phase == Phase::kWeight && !op.grad.valid())
-    s.output = GemmOutput::kFp32Accumulate;
-  return gemm_seconds(gpu, s, share);
+    return weight_gradient_seconds(s, in, share);
+  return gemm_seconds(in.cluster.node.gpu, s, share);
 }
 
 AttentionShape attention_shape(const Op& op, const ModelSpec& m) {
@@ -112,7 +126,7 @@ double fused_op_seconds(const Op& op, const TimingInput& in, const GpuShare& sha
     case OpKind::kGemm:
     case OpKind::kGemmFp8:
     case OpKind::kGemmFp8Wgrad:
-      return gemm_op_seconds(op, gpu, in.graph.plan.precision, share);
+      return gemm_op_seconds(op, in, share);
     case OpKind::kAttention:
     case OpKind::kAttentionBackward:
       return attention_op_seconds(op, in, share);

@@ -227,11 +227,19 @@ class PlanCompiler {
            StreamKind::kRecvBackward);
   }
 
+  // Those of the blocks before; what the block receives has been posted by now, so that two stages
+  // that send to each other do not wait for ever.
+  static void wait_for_sends(BlockEmitter& e) {
+    for (const StreamKind s : {StreamKind::kSendForward, StreamKind::kSendBackward})
+      for (int lane = 0; lane < 2; ++lane) e.hold(StreamKind::kCompute, lane_stream(s, lane));
+  }
+
   void emit_step(BlockEmitter& e, const RankClass& c, const ScheduleStep& s, bool first_forward,
                  bool last_weights) {
     StageAt f = at(c, s.forward_chunk), b = at(c, s.backward_chunk);
     f.first_forward = first_forward;
     b.last_weights = last_weights;
+    if (config_.stack.blocking_p2p) wait_for_sends(e);
     const AllToAlls how =
         config_.plan.overlap_expert_parallel ? AllToAlls::kBeside : AllToAlls::kAlone;
     switch (s.kind) {

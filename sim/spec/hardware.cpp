@@ -27,6 +27,7 @@ GemmKernelSpec read_gemm(Reader r, const Sourced& peak) {
   g.mainloop_efficiency = read_sourced(r, "mainloop_efficiency", json::kFraction);
   g.tile_overhead_us = read_sourced(r, "tile_overhead_us", {0, 100});
   g.hbm_efficiency = read_sourced(r, "hbm_efficiency", json::kFraction);
+  g.accumulate_exposed = read_or(r, "accumulate_exposed", {0, 1}, {});
   g.pJ_per_FLOP = read_or(r, "pJ_per_FLOP", {0, 20}, {});
   r.finish();
   return g;

@@ -20,6 +20,8 @@ struct GemmKernelSpec {
                                 // the next tile does not hide
   Sourced hbm_efficiency;       // fraction of the HBM bandwidth its streams reach
   Sourced pJ_per_FLOP;          // switching energy at full clock on random data; 0: never throttled
+  // Part of the HBM time of accumulators in memory that no tile's main loop hides.
+  Sourced accumulate_exposed = {};
 
   bool exists() const { return peak_TFLOPS.value > 0; }
 };

@@ -57,6 +57,8 @@ StackSpec read_stack(Reader r) {
   s.separate_projections = r.boolean_or("separate_projections", false);
   s.scale_attention_out = r.boolean_or("scale_attention_out", false);
   s.reserved_GiB = read_sourced(r, "reserved_GiB", {0, 1024});
+  s.separate_gradient_add = r.boolean_or("separate_gradient_add", false);
+  s.blocking_p2p = r.boolean_or("blocking_p2p", false);
   if (r.has("host_issue_us")) s.host_issue_us = read_sourced(r, "host_issue_us", {0, 1000});
   if (r.has("unfused_ops")) s.unfused_ops = read_unfused_ops(r.object("unfused_ops"));
   if (r.has("loss_workspace_bytes_per_logit"))

@@ -65,6 +65,13 @@ struct StackSpec {
   std::vector<UnfusedOp> unfused_ops;
   // Of the loss over a whole vocabulary, beside the logits that its gradient overwrites.
   Sourced loss_workspace_bytes_per_logit;
+  // A stage waits for its pipeline transfers to end before it computes on: Megatron-LM's batched
+  // transfers and the synchronisation after them (megatron/p2p_communication.py until 2023; later
+  // without overlap_p2p_comm).
+  bool blocking_p2p = false;
+  // Each micro-batch's weight gradients are written in 16 bits and added by kernels of their own,
+  // not in the products' epilogues (gradient_accumulation_fusion).
+  bool separate_gradient_add = false;
   CollectiveSpec collectives;  // the library of all other collectives and transfers
 
   bool unfused_attention() const { return attention_kernel == kUnfusedAttention; }

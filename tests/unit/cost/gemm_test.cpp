@@ -51,6 +51,19 @@ constexpr GemmKernel kKernels[] = {GemmKernel::kBf16, GemmKernel::kFp8, GemmKern
 
 }  // namespace
 
+TEST_CASE("part of the accumulators' traffic adds to a weight gradient's time", "[cost]") {
+  GpuSpec gpu = round_gpu();
+  GemmShape s = bf16(12800, 12800, 4096);
+  const double plain = micros(gpu, s, 100);
+  s.output = GemmOutput::kFp32Accumulate;
+  CHECK(micros(gpu, s, 100) == Approx(plain));
+  // 8 instead of 2 bytes each of 163.84 M results, 983.04 MB at 1000 GB/s, a quarter exposed.
+  gpu.gemm_bf16.accumulate_exposed = number(0.25);
+  CHECK(micros(gpu, s, 100) == Approx(plain + 245.76));
+  s.output = GemmOutput::kBf16Accumulate;  // 4 instead of 2
+  CHECK(micros(gpu, s, 100) == Approx(plain + 81.92));
+}
+
 TEST_CASE("a GEMM's tiles, waves and time follow the formula", "[cost]") {
   const GpuSpec gpu = round_gpu();
   // 8 x 16 tiles of 128x128 on 100 SMs: 2 waves. One tile: 4 blocks of 2 * 128^3 FLOPs = 16.777216

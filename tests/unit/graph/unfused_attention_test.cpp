@@ -44,8 +44,7 @@ TEST_CASE("With dropout an unfused core keeps 3 bytes a score more, and takes lo
   s.model.attention_dropout = 0.1;
   CHECK(predict(s, options).trace.step > without);
   const ExecPlan plan = compile_plan({s.model, s.plan, s.stack, s.cluster.node.gpus});
-  const int64_t scores =
-      s.plan.tokens_per_micro_batch() * s.model.heads * s.plan.sequence_length;
+  const int64_t scores = s.plan.tokens_per_micro_batch() * s.model.heads * s.plan.sequence_length;
   int64_t bytes = 0;
   for (const Tensor& t : plan.stages[0].tensors)
     if (t.name == "dropped probabilities" || t.name == "attention dropout mask")

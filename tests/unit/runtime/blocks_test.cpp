@@ -48,7 +48,7 @@ const Model kUngated = {"ungated experts, direct queries", R"("norm":"layer_norm
     "qk_nope_head_dim":8,"qk_rope_head_dim":4,"v_head_dim":8,"position":"rope",
     "activation":"gelu","intermediate_size":32,"dropout":0.1,
     "moe":{)" + kMoe + R"(,"shared_experts":1,"dense_layers":1}})"};
-const std::vector<Model> kModels = {kGpt,    kGptScores, kNeox,    kOneNorm,
+const std::vector<Model> kModels = {kGpt,    kGptScores, kNeox,     kOneNorm,
                                     kGptOss, kQwen3Moe,  kQwen2Moe, kUngated};
 
 Layout of(const Model& m, Layout l, int layers = 4) {
@@ -156,7 +156,8 @@ TEST_CASE("blocks: forms of attention that are not split are refused", "[spec]")
   CHECK(contains(refusal(kOneNorm, {.context = 2}), "a model with ALiBi needs tensor_parallel 1"));
   CHECK(contains(refusal(kOneNorm, {.context = 2}), "with a sliding window needs"));
   CHECK(contains(refusal(kGptOss, {.context = 2}), "attention sinks needs context_parallel 1"));
-  CHECK(contains(refusal(kGptScores, {.context = 2}), "attention_dropout needs context_parallel 1"));
+  CHECK(
+      contains(refusal(kGptScores, {.context = 2}), "attention_dropout needs context_parallel 1"));
   CHECK(contains(refusal(kGptOss, {.data = 2, .more = {"/plan/expert_tensor_parallel=2"}}),
                  "needs experts without biases"));
 }
