@@ -99,6 +99,10 @@ bool is_gemm(OpKind k) {
   return k == OpKind::kGemm || k == OpKind::kGemmFp8 || k == OpKind::kGemmFp8Wgrad;
 }
 
+bool is_matrix(OpKind k) {
+  return is_gemm(k) || k == OpKind::kAttention || k == OpKind::kAttentionBackward;
+}
+
 // Time of the kernels into which the stack breaks an op, beyond that of the op as one kernel.
 double unfused_seconds(const Op& op, const TimingInput& in, const GpuShare& share) {
   for (const UnfusedOp& u : in.graph.stack.unfused_ops) {
@@ -251,7 +255,10 @@ class Timer {
 
 double compute_op_seconds(const Op& op, const TimingInput& in, int64_t sms, double hbm_fraction) {
   const GpuShare share{sms, hbm_fraction};
-  return fused_op_seconds(op, in, share) + unfused_seconds(op, in, share);
+  const StepSpeed& speed = in.graph.stack.step_speed;
+  return fused_op_seconds(op, in, share) /
+             (is_matrix(op.kind) ? speed.matrix : speed.memory_bound).value +
+         unfused_seconds(op, in, share) / speed.memory_bound.value;
 }
 
 std::vector<OpTiming> time_ops(const ExecPlan& plan, const TimingInput& in, double row_load) {

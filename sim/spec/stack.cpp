@@ -37,6 +37,14 @@ std::vector<UnfusedOp> read_unfused_ops(Reader r) {
   return ops;
 }
 
+StepSpeed read_step_speed(Reader r) {
+  StepSpeed s;
+  s.matrix = read_sourced(r, "matrix", {0.1, 2});
+  s.memory_bound = read_sourced(r, "memory_bound", {0.1, 2});
+  r.finish();
+  return s;
+}
+
 }  // namespace
 
 StackSpec read_stack(Reader r) {
@@ -63,6 +71,7 @@ StackSpec read_stack(Reader r) {
   if (r.has("unfused_ops")) s.unfused_ops = read_unfused_ops(r.object("unfused_ops"));
   if (r.has("loss_workspace_bytes_per_logit"))
     s.loss_workspace_bytes_per_logit = read_sourced(r, "loss_workspace_bytes_per_logit", {0, 64});
+  if (r.has("step_speed")) s.step_speed = read_step_speed(r.object("step_speed"));
   s.collectives = read_collectives(r.object("collectives"));
   r.finish();
   return s;

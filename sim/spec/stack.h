@@ -39,6 +39,14 @@ struct UnfusedOp {
   Sourced bytes_per_element;  // moved beyond OpWork::hbm, per element of op_elements
 };
 
+// Speed of this release's kernels inside training steps over that of the kernels that the GPU's
+// profile describes, which were timed alone: other choices of the release's libraries, caches and
+// clocks as the kernels around leave them. Without the object: 1.
+struct StepSpeed {
+  Sourced matrix{1, Source::kAssumed, "", "", ""};        // products and attention
+  Sourced memory_bound{1, Source::kAssumed, "", "", ""};  // all other compute
+};
+
 struct StackSpec {
   std::string name;
   Sourced communication_sms;      // taken from compute while an all-to-all is resident
@@ -72,6 +80,7 @@ struct StackSpec {
   // Each micro-batch's weight gradients are written in 16 bits and added by kernels of their own,
   // not in the products' epilogues (gradient_accumulation_fusion).
   bool separate_gradient_add = false;
+  StepSpeed step_speed;
   CollectiveSpec collectives;  // the library of all other collectives and transfers
 
   bool unfused_attention() const { return attention_kernel == kUnfusedAttention; }
