@@ -71,7 +71,7 @@ TEST_CASE("Every hardware profile loads, and every number of it says where it co
     else if (folder == "measured")  // data of tests: lists of points
       CHECK(json::parse_json_file(file.string()).find("points") != nullptr);
     else if (file.parent_path().parent_path().filename() == "measured")  // orrery bench kernels
-      CHECK(json::parse_json_file(file.string()).find("kernels") != nullptr);
+      CHECK(!json::parse_json_file(file.string()).members.empty());
     else
       FAIL("no reader for this folder");
     check_sources(json::parse_json_file(file.string()));
