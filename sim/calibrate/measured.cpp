@@ -33,9 +33,9 @@ GemmShape read_gemm_shape(Reader& r, Family family) {
   if (family == Family::kGemmFp8) s.kernel = GemmKernel::kFp8;
   if (family == Family::kGemmFp8Wgrad) s.kernel = GemmKernel::kFp8Wgrad;
   if (family == Family::kGemmFp8Tensor) s.kernel = GemmKernel::kFp8Tensor;
-  constexpr std::string_view kOutputs[3] = {"bf16", "fp32", "fp32_accumulate"};
-  s.output = static_cast<GemmOutput>(
-      r.choice_or("output", family == Family::kGemmFp8Wgrad ? 2 : 0, kOutputs));
+  const GemmOutput usual =
+      family == Family::kGemmFp8Wgrad ? GemmOutput::kFp32Accumulate : GemmOutput::kBf16;
+  s.output = static_cast<GemmOutput>(r.choice_or("output", at(usual), kGemmOutputNames));
   s.m = r.integer("m", kSize), s.n = r.integer("n", kSize), s.k = r.integer("k", kSize);
   s.groups = r.integer_or("groups", 1, kSize);
   constexpr std::string_view kDims[2] = {"m", "k"};

@@ -6,6 +6,10 @@
 #include "sim/cost/power.h"
 
 namespace orrery {
+
+const std::string_view kGemmOutputNames[kGemmOutputs] = {"bf16", "bf16_accumulate", "fp32",
+                                                         "fp32_accumulate"};
+
 namespace {
 
 constexpr int64_t kTileM = 128;

@@ -46,6 +46,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "sim/cost/roofline.h"
 
@@ -61,6 +62,8 @@ enum class GemmKernel : uint8_t {
 };
 
 enum class GemmOutput : uint8_t { kBf16, kBf16Accumulate, kFp32, kFp32Accumulate };
+constexpr int kGemmOutputs = 4;
+extern const std::string_view kGemmOutputNames[kGemmOutputs];  // "bf16", "bf16_accumulate", ...
 
 // The dimension that differs from group to group in a grouped GEMM: the rows m of fprop and dgrad,
 // the inner dimension k of wgrad.

@@ -53,7 +53,7 @@ $ orrery calibrate --from hardware_profiles/measured/h200_sxm5/2026-11-28_2.json
 >   memory_bound gated_map        18.6 %   39.8 %      10   1.6 %    6.7 %         2   6.0 %    6.2 %
 >   gemm_bf16                      7.2 %   61.0 %      45   3.8 %   63.5 %        11   6.2 %   20.0 %
 >   gemm_fp8                      16.5 %   33.6 %      39   3.4 %   29.4 %         9   2.6 %   24.9 %
->   gemm_fp8_wgrad                10.1 %   31.6 %      26   1.7 %   15.3 %         6   5.3 %   32.1 %
+>   gemm_fp8_wgrad                10.1 %   31.6 %      26   1.4 %   15.3 %         6   6.2 %   15.6 %
 >   gemm_fp8_tensor               11.7 %   62.4 %      32   3.0 %   62.5 %         8   7.4 %   37.9 %
 >   attention_forward              4.8 %   15.5 %      12   4.3 %   16.0 %         2   0.7 %    1.2 %
 >   attention_backward             6.7 %   38.4 %      12   3.9 %   12.9 %         2   1.9 %    1.9 %
@@ -87,8 +87,8 @@ $ orrery calibrate --from hardware_profiles/measured/h200_sxm5/2026-11-28_2.json
 >   gemm_fp8: cuBLASLt                                       35   2.6 %   29.4 %   +0.1 %
 >   gemm_fp8: own                                             5   0.9 %    8.3 %   +2.6 %
 >   gemm_fp8: own, grouped                                    8  11.5 %   17.0 %  -10.6 %
->   gemm_fp8_wgrad: cuBLASLt                                 24   1.4 %   32.1 %   +2.8 %
->   gemm_fp8_wgrad: own, grouped                              8   8.0 %   15.3 %   -8.5 %
+>   gemm_fp8_wgrad: cuBLASLt                                 24   1.4 %   15.6 %   +2.0 %
+>   gemm_fp8_wgrad: own, grouped                              8   6.8 %   15.3 %   -8.3 %
 >   beside another kernel: add                                6   1.8 %    4.7 %   +0.4 %
 >   beside another kernel: cuBLASLt                           6  10.0 %   18.1 %  -11.5 %
 >   beside another kernel: own                                6   4.6 %   15.2 %   +3.2 %
@@ -114,7 +114,7 @@ $ orrery calibrate --from hardware_profiles/measured/h200_sxm5/2026-11-28_2.json
 >   /gemm_fp8/hbm_efficiency                          0.82     0.609
 >   /gemm_fp8_wgrad/mainloop_efficiency              0.522    0.4486
 >   /gemm_fp8_wgrad/tile_overhead_us                  3.45     1.693
->   /gemm_fp8_wgrad/hbm_efficiency                    0.82    0.2524
+>   /gemm_fp8_wgrad/hbm_efficiency                    0.82    0.4812
 >   /gemm_fp8_tensor/mainloop_efficiency              0.78     0.673
 >   /gemm_fp8_tensor/tile_overhead_us                 1.75     2.251
 >   /gemm_fp8_tensor/hbm_efficiency                   0.82    0.7066
@@ -144,7 +144,7 @@ $ orrery calibrate --from hardware_profiles/measured/h200_sxm5/2026-11-28_2.json
 >   cuBLASLt 128 x 2112 x 7168, 14.4 us, predicted 23.5
 >   cuBLASLt 512 x 2112 x 7168, 23.5 us, predicted 16.6
 >   cuBLASLt 128 x 6144 x 4096, 15.0 us, predicted 11.2, held out
->   cuBLASLt 32768 x 512 x 1024, 64.7 us, predicted 85.4, held out
+>   cuBLASLt 32768 x 512 x 1024, 64.7 us, predicted 74.8, held out
 >   own, grouped 4096 x 7168 x 32768, 4 groups, 2704.0 us, predicted 2290.2
 >   own, grouped 4096 x 7168 x 32768, 8 groups, 2788.0 us, predicted 2361.7
 >   cuBLASLt 128 x 2112 x 7168, 9.7 us, predicted 15.8

@@ -1,5 +1,7 @@
 #include "sim/calibrate/measured.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 
 #include "sim/calibrate/gpu_profile.h"
@@ -50,6 +52,19 @@ TEST_CASE("A measured file is read point by point", "[calibrate]") {
   CHECK(m.points[1].pattern == AccessPattern::kStrided);
   CHECK(m.points[1].shared());
   CHECK(m.points[2].collective == Collective::kAllGather);
+}
+
+TEST_CASE("Every output of a product is read by its name", "[calibrate]") {
+  for (int i = 0; i < kGemmOutputs; ++i) {
+    const std::string point = fmt::format(
+        R"({{"family": "gemm_bf16", "kernel": "x", "m": 1, "n": 1, "k": 1, "us": [1],
+            "output": "{}"}})",
+        kGemmOutputNames[i]);
+    const Measured m = read_measured(json::parse_json(file_with(point), "m.json"));
+    CHECK(m.points.at(0).gemm.output == static_cast<GemmOutput>(i));
+  }
+  CHECK(kGemmOutputNames[static_cast<int>(GemmOutput::kFp32)] == "fp32");
+  CHECK(kGemmOutputNames[static_cast<int>(GemmOutput::kFp32Accumulate)] == "fp32_accumulate");
 }
 
 TEST_CASE("A broken measured file is refused with the place", "[calibrate]") {
