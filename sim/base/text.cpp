@@ -1,5 +1,7 @@
 #include "sim/base/text.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdio>
 
@@ -126,6 +128,9 @@ std::string bytes_text(std::size_t bytes) {
   std::snprintf(mib, sizeof mib, " bytes (%.1f MiB)", static_cast<double>(bytes) / (1 << 20));
   return with_commas(static_cast<long long>(bytes)) + mib;
 }
+
+std::string percent(double fraction) { return fmt::format("{:.1f} %", 100 * fraction); }
+std::string signed_percent(double fraction) { return fmt::format("{:+.1f} %", 100 * fraction); }
 
 std::string with_commas(long long value) {
   std::string digits = std::to_string(value);

@@ -29,6 +29,10 @@ std::string escaped(std::string_view text);
 // "104,857,600 bytes (100.0 MiB)".
 std::string bytes_text(std::size_t bytes);
 
+// Of a fraction: "4.3 %", "-14.1 %" or "+0.2 %".
+std::string percent(double fraction);
+std::string signed_percent(double fraction);
+
 // Thousands separated by commas: 2664000 -> "2,664,000".
 std::string with_commas(long long value);
 

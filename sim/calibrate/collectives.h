@@ -25,7 +25,7 @@ namespace orrery {
 
 struct CollectiveErrors {
   std::string name;  // "all_reduce", ...
-  ErrorSummary base, fitted, held_out;
+  ClassErrors base, fitted, held_out;
 };
 
 struct CollectiveCalibration {

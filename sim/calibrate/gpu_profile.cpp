@@ -60,9 +60,13 @@ std::vector<std::string> profile_names(const fs::path& profiles, const char* fol
   return names;
 }
 
-json::Node load_named(const fs::path& profiles, const std::string& name) {
-  const fs::path file = profiles / fmt::format("{}.json", name);
-  return load_profile(file, profiles);
+template <class Read>
+auto load_named(const fs::path& profiles, const std::string& name, Read read) {
+  const json::Node n = load_profile(profiles / fmt::format("{}.json", name), profiles);
+  Diagnostics d;
+  auto spec = read(json::Reader(n, "", d));
+  d.throw_if_any();
+  return spec;
 }
 
 ordered_json measured_number(double value, const std::string& reference, const std::string& date) {
@@ -73,8 +77,7 @@ std::string class_reference(const ClassFit& f, const Measured& m, const std::str
   const std::string start = fmt::format("orrery calibrate on {}, {}: ", m.gpu, run);
   if (f.points.empty())
     return fmt::format("{}between kernels of a CUDA graph, no thread running", start);
-  const ErrorSummary fitted = summarise(f, m, Part::kFitted),
-                     held = summarise(f, m, Part::kHeldOut);
+  const ClassErrors fitted = summarise(f, m, Part::kFitted), held = summarise(f, m, Part::kHeldOut);
   std::string text = fmt::format("{}{} points fitted, median error {:.1f} %, largest {:.1f} %",
                                  start, fitted.count, 100 * fitted.median, 100 * fitted.largest);
   if (held.count > 0)
@@ -86,19 +89,11 @@ std::string class_reference(const ClassFit& f, const Measured& m, const std::str
 }  // namespace
 
 GpuSpec load_gpu(const fs::path& profiles, const std::string& name) {
-  const json::Node n = load_named(profiles, name);
-  Diagnostics d;
-  GpuSpec gpu = read_gpu(json::Reader(n, "", d));
-  d.throw_if_any();
-  return gpu;
+  return load_named(profiles, name, read_gpu);
 }
 
 ClusterSpec load_cluster(const fs::path& profiles, const std::string& name) {
-  const json::Node n = load_named(profiles, name);
-  Diagnostics d;
-  ClusterSpec cluster = read_cluster(json::Reader(n, "", d));
-  d.throw_if_any();
-  return cluster;
+  return load_named(profiles, name, read_cluster);
 }
 
 std::string nearest_cluster_profile(const fs::path& profiles, const std::string& device,

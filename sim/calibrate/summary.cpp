@@ -7,9 +7,9 @@
 
 namespace orrery {
 
-ErrorSummary summarise(const ClassFit& f, const Measured& m, Part part, bool of_base) {
+ClassErrors summarise(const ClassFit& f, const Measured& m, Part part, bool of_base) {
   std::vector<double> sizes;
-  ErrorSummary s;
+  ClassErrors s;
   for (const PointError& p : f.points) {
     if (part != Part::kAll && p.held_out != (part == Part::kHeldOut)) continue;
     const double us = m.points[p.point].median_us();

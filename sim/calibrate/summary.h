@@ -7,13 +7,13 @@ namespace orrery {
 
 enum class Part : uint8_t { kAll, kFitted, kHeldOut };
 
-struct ErrorSummary {
+struct ClassErrors {
   std::size_t count = 0;
   double median = 0, largest = 0;  // of |predicted / measured - 1|
   double bias = 0;                 // mean of predicted / measured - 1
 };
 
 // `of_base`: of the predictions with the base profile's constants.
-ErrorSummary summarise(const ClassFit& f, const Measured& m, Part part, bool of_base = false);
+ClassErrors summarise(const ClassFit& f, const Measured& m, Part part, bool of_base = false);
 
 }  // namespace orrery

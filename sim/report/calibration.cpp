@@ -17,9 +17,7 @@ using nlohmann::ordered_json;
 
 constexpr std::size_t kMostPoints = 12;  // that a notice lists
 
-std::string percent(double x) { return fmt::format("{:.1f} %", 100 * x); }
-
-void add_summary(std::vector<std::string>& row, const ErrorSummary& s) {
+void add_summary(std::vector<std::string>& row, const ClassErrors& s) {
   row.push_back(fmt::format("{}", s.count));
   row.push_back(s.count > 0 ? percent(s.median) : "");
   row.push_back(s.count > 0 ? percent(s.largest) : "");
@@ -32,7 +30,7 @@ std::string error_table(const Calibration& c, const Measured& m) {
   t.rule();
   const auto add = [&](const ClassFit& f) {
     if (f.points.empty()) return;
-    const ErrorSummary base = summarise(f, m, Part::kAll, true);
+    const ClassErrors base = summarise(f, m, Part::kAll, true);
     std::vector<std::string> row{f.name, percent(base.median), percent(base.largest)};
     add_summary(row, summarise(f, m, Part::kFitted));
     add_summary(row, summarise(f, m, Part::kHeldOut));
@@ -53,9 +51,9 @@ std::string kernel_table(const Calibration& c, const Measured& m) {
     for (const PointError& p : f.points) kernels[m.points[p.point].kernel].points.push_back(p);
     if (kernels.size() < 2) return;
     for (const auto& [kernel, of_kernel] : kernels) {
-      const ErrorSummary s = summarise(of_kernel, m, Part::kAll);
+      const ClassErrors s = summarise(of_kernel, m, Part::kAll);
       t.row({fmt::format("{}: {}", f.name, kernel), fmt::format("{}", s.count), percent(s.median),
-             percent(s.largest), fmt::format("{:+.1f} %", 100 * s.bias)});
+             percent(s.largest), signed_percent(s.bias)});
     }
   };
   for (const ClassFit& f : c.classes) add(f);
@@ -139,7 +137,7 @@ std::string figures(const Measured& m) {
   return out.empty() ? out : fmt::format("measured, and no constant of a profile\n{}\n", out);
 }
 
-ordered_json summary_json(const ErrorSummary& s) {
+ordered_json summary_json(const ClassErrors& s) {
   return {{"count", s.count}, {"median", s.median}, {"largest", s.largest}, {"bias", s.bias}};
 }
 

@@ -30,7 +30,7 @@ Json rows_json(const std::vector<ComparedRow>& rows) {
 void add_row(Table& t, const ComparedRow& r, bool counts) {
   std::vector<std::string> cells = {
       r.name, fmt::format("{:.0f}", r.predicted_us), fmt::format("{:.0f}", r.measured_us),
-      r.measured_us > 0 && r.predicted_us > 0 ? fmt::format("{:+.1f} %", 100 * r.error()) : "-"};
+      r.measured_us > 0 && r.predicted_us > 0 ? signed_percent(r.error()) : "-"};
   if (counts) cells.push_back(fmt::format("{} / {}", r.predicted_count, r.measured_count));
   t.row(std::move(cells));
 }

@@ -14,7 +14,7 @@ using Json = nlohmann::ordered_json;
 constexpr std::size_t kListed = 20;  // unmatched ops in the text
 
 std::string error_text(const ComparedRow& r) {
-  return r.measured_us > 0 ? fmt::format("{:+.1f} %", 100 * r.error()) : "-";
+  return r.measured_us > 0 ? signed_percent(r.error()) : "-";
 }
 
 Json row_json(const ComparedRow& r) {

@@ -13,9 +13,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string percent(double v) { return fmt::format("{:.1f} %", 100 * v); }
-std::string signed_percent(double v) { return fmt::format("{:+.1f} %", 100 * v); }
-
 std::string errors_text(const Validation& before, const Validation& after) {
   Table t;
   t.row({"step time", "runs", "median", "after", "90th", "after", "bias", "after"});
@@ -42,11 +39,13 @@ Json errors_json(const Validation& v) {
 
 std::string fit_text(const FitSpec& spec, const FitResult& r) {
   Table t;
-  t.row({"", "runs", "prior", "profile", "fitted", "+- 1 sd"});
+  t.row({"", "runs", "prior", "profile", "fitted", "+- 1 sd", ""});
   for (std::size_t k = 0; k < r.constants.size(); ++k) {
     const FittedConstant& c = r.constants[k];
-    t.row({c.name, std::to_string(c.runs), fmt::format("{:g}", spec.constants[k].prior),
-           fmt::format("{:.4g}", c.before), fmt::format("{:.4g}", c.value), percent(c.deviation)});
+    const FitConstant& of = spec.constants[k];
+    t.row({c.name, std::to_string(c.runs), fmt::format("{:g}", of.prior),
+           fmt::format("{:.4g}", c.before), fmt::format("{:.4g}", c.value), percent(c.deviation),
+           c.value == of.low || c.value == of.high ? "at its bound" : ""});
   }
   return t.str() +
          fmt::format("{} after {} iterations\n\n", r.converged ? "converged" : "not converged",

@@ -144,8 +144,7 @@ std::string noise_section(const Prediction& p) {
   Table t;
   const auto row = [&](const std::string& name, Picos step) {
     const double extra = seconds(step - n.without);
-    t.row({name, fmt::format("{:+.3f} s", extra),
-           fmt::format("{:+.1f} %", 100 * extra / seconds(n.without))});
+    t.row({name, fmt::format("{:+.3f} s", extra), signed_percent(extra / seconds(n.without))});
   };
   t.row({"equal ranks", fmt::format("{:.3f} s", seconds(n.without))});
   for (const NoiseCost& c : n.parts) row(c.name, c.step);
@@ -181,8 +180,7 @@ std::string published_section(const Prediction& p) {
       t.row({v.name, "-", rounded(v.value), "not predicted"});
       continue;
     }
-    t.row({v.name, rounded(predicted), rounded(v.value),
-           fmt::format("{:+.1f} %", 100 * (predicted / v.value - 1))});
+    t.row({v.name, rounded(predicted), rounded(v.value), signed_percent(predicted / v.value - 1)});
   }
   return "\nBeside the published record\n" + t.str();
 }

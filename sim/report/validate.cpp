@@ -15,8 +15,6 @@ using Json = nlohmann::ordered_json;
 std::string figure_text(double v) {
   return v >= 1000 ? with_commas(static_cast<long long>(v + 0.5)) : fmt::format("{:.4g}", v);
 }
-std::string percent(double v) { return fmt::format("{:.1f} %", 100 * v); }
-std::string signed_percent(double v) { return fmt::format("{:+.1f} %", 100 * v); }
 
 void summary_rows(Table& t, const std::vector<ErrorSummary>& summaries) {
   t.row({"", "cases", "median", "90th", "largest", "bias"});

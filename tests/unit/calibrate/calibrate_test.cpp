@@ -44,7 +44,7 @@ TEST_CASE("Known constants are recovered from the points that they give", "[cali
 
   const ClassFit& gemm = fit_of(c, "gemm_bf16");
   for (std::size_t i = 0; i < 3; ++i) CHECK(gemm.constants[i].measured);
-  const ErrorSummary held = summarise(gemm, m, Part::kHeldOut);
+  const ClassErrors held = summarise(gemm, m, Part::kHeldOut);
   CHECK(held.count == 12);
   CHECK(summarise(gemm, m, Part::kFitted).count == 48);
   CHECK(held.median < 0.02);
