@@ -34,6 +34,8 @@ struct ExpertRows {
 // token: r·(1 - C(E_r - e, k)/C(E_r, k)) with r ranks holding the E_r reachable experts, e a rank.
 ExpertRows expert_rows(const GraphConfig& c);
 
+Phase phase_of(SegmentKind s);
+
 // Block outputs not yet added to the residual stream: the next norm adds them on its way.
 using Addends = std::vector<TensorId>;
 
