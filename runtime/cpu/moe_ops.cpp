@@ -61,19 +61,25 @@ void unpermute(OpCall<T>& c) {
       weighted ? layout.values.data() : nullptr, c.input(0), c.out[0]->resize(layout.rows, cols));
 }
 
+// The gradients of gate and up, side by side; with a weight a row also what it multiplies.
+template <class T>
+void gated_backward(const OpCall<T>& c, int64_t rows, int64_t width, const T* gate_up,
+                    const T* dact, const T* weight, T* act, T* dx) {
+  const ModelSpec& m = c.config.model;
+  if (m.activation == Activation::kClippedSwiGlu)
+    clipped_swiglu_backward_reference<T>(rows, width, static_cast<T>(m.activation_limit), gate_up,
+                                         dact, weight, act, dx);
+  else
+    swiglu_backward_reference<T>(rows, width, gate_up, dact, weight, act, dx);
+}
+
 // Of gate and up as two tensors, with the gradients of each.
 template <class T>
 void separate_swiglu_backward(OpCall<T>& c) {
   const int64_t rows = c.in[0]->rows, width = c.in[0]->cols;
   const std::vector<T> gate_up = join_rows(c.in[0]->values, c.in[1]->values, width);
   std::vector<T> dx(gate_up.size());
-  const ModelSpec& m = c.config.model;
-  if (m.activation == Activation::kClippedSwiGlu)
-    clipped_swiglu_backward_reference<T>(rows, width, static_cast<T>(m.activation_limit),
-                                         gate_up.data(), c.input(2), nullptr, nullptr, dx.data());
-  else
-    swiglu_backward_reference<T>(rows, width, gate_up.data(), c.input(2), nullptr, nullptr,
-                                 dx.data());
+  gated_backward<T>(c, rows, width, gate_up.data(), c.input(2), nullptr, nullptr, dx.data());
   T* gate = c.out[0]->resize(rows, width);
   T* up = c.out[1]->resize(rows, width);
   for (int64_t r = 0; r < rows; ++r) {
@@ -90,12 +96,7 @@ void swiglu_backward(OpCall<T>& c) {
   T* act = weighted ? c.out[1]->resize(rows, width) : nullptr;
   const T* weight = weighted ? c.input(2) : nullptr;
   T* dx = c.out[0]->resize(rows, 2 * width);
-  const ModelSpec& m = c.config.model;
-  if (m.activation == Activation::kClippedSwiGlu)
-    clipped_swiglu_backward_reference<T>(rows, width, static_cast<T>(m.activation_limit),
-                                         c.input(0), c.input(1), weight, act, dx);
-  else
-    swiglu_backward_reference<T>(rows, width, c.input(0), c.input(1), weight, act, dx);
+  gated_backward<T>(c, rows, width, c.input(0), c.input(1), weight, act, dx);
 }
 
 template <class T>

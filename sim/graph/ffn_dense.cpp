@@ -2,6 +2,23 @@
 #include "sim/graph/ffn.h"
 
 namespace orrery {
+namespace {
+
+// Gate and up, as one tensor or as two.
+std::vector<TensorId> activation_inputs(TensorId gate_up, TensorId up) {
+  return up.valid() ? std::vector{gate_up, up} : std::vector{gate_up};
+}
+
+// The first products of the normed input.
+std::vector<TensorId> first_products(StageBuilder& b, const FfnTape& t, TensorId normed) {
+  if (!t.up.weight.valid()) return {b.linear_forward(t.gate_up, normed)};
+  const TensorId operand = b.operand(t.gate_up.name, normed);
+  if (b.config().plan.splits_rows()) return b.column_forward({t.gate_up, t.up}, operand);
+  const TensorId gate = b.linear_forward_operand(t.gate_up, operand);
+  return {gate, b.linear_forward_operand(t.up, operand)};
+}
+
+}  // namespace
 
 ActivationOps activation_ops(const ModelSpec& m) {
   if (is_gated(m.activation))
@@ -23,24 +40,6 @@ void ffn_params(StageBuilder& b, FfnTape& t, const std::string& name, int64_t wi
   }
   t.down = b.row_linear(name + " down", width, m.hidden, m.ffn_bias);
 }
-
-namespace {
-
-// Gate and up, as one tensor or as two.
-std::vector<TensorId> activation_inputs(TensorId gate_up, TensorId up) {
-  return up.valid() ? std::vector{gate_up, up} : std::vector{gate_up};
-}
-
-// The first products of the normed input.
-std::vector<TensorId> first_products(StageBuilder& b, const FfnTape& t, TensorId normed) {
-  if (!t.up.weight.valid()) return {b.linear_forward(t.gate_up, normed)};
-  const TensorId operand = b.operand(t.gate_up.name, normed);
-  if (b.config().plan.splits_rows()) return b.column_forward({t.gate_up, t.up}, operand);
-  const TensorId gate = b.linear_forward_operand(t.gate_up, operand);
-  return {gate, b.linear_forward_operand(t.up, operand)};
-}
-
-}  // namespace
 
 TensorId activation_forward(StageBuilder& b, FfnTape& t, TensorId gate_up, TensorId up) {
   const int64_t width = t.down.in;

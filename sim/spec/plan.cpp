@@ -286,6 +286,23 @@ void check_recompute(const PlanSpec& p, std::vector<std::string>& out) {
                     kFullRecomputeNames[static_cast<std::size_t>(r.full)]));
 }
 
+void check_every_second_product(const PlanSpec& p, const ModelSpec& m,
+                                std::vector<std::string>& out) {
+  const Recompute& r = p.recompute;
+  if (!r.every_second_product) return;
+  if (r.norms || r.mla_up || r.swiglu || r.attention || r.full != FullRecompute::kNone)
+    out.push_back("recompute every_second_product includes what the other kinds of recompute name");
+  if (m.experts > 0 || m.attention != AttentionKind::kGqa || m.dropout > 0 ||
+      m.block != BlockForm::kSequential)
+    out.push_back(
+        "recompute every_second_product is for dense layers with grouped-query attention, one "
+        "block after the other, without dropout");
+  if (p.context_parallel > 1 || p.precision == Precision::kFp8)
+    out.push_back(fmt::format(
+        "recompute every_second_product does not go with context_parallel {} or precision {}",
+        p.context_parallel, kPrecisionNames[static_cast<std::size_t>(p.precision)]));
+}
+
 void check_overlap(const PlanSpec& p, std::vector<std::string>& out) {
   const ScheduleKind s = p.schedule;
   if (p.overlap_expert_parallel &&
@@ -402,27 +419,6 @@ void check_data_parallel(const PlanSpec& p, std::vector<std::string>& out) {
 std::string layout_product(const PlanSpec& p) {
   return fmt::format("pipeline_parallel {} x {}", p.pipeline_parallel, stage_product(p));
 }
-
-namespace {
-
-void check_every_second_product(const PlanSpec& p, const ModelSpec& m,
-                                std::vector<std::string>& out) {
-  const Recompute& r = p.recompute;
-  if (!r.every_second_product) return;
-  if (r.norms || r.mla_up || r.swiglu || r.attention || r.full != FullRecompute::kNone)
-    out.push_back("recompute every_second_product includes what the other kinds of recompute name");
-  if (m.experts > 0 || m.attention != AttentionKind::kGqa || m.dropout > 0 ||
-      m.block != BlockForm::kSequential)
-    out.push_back(
-        "recompute every_second_product is for dense layers with grouped-query attention, one "
-        "block after the other, without dropout");
-  if (p.context_parallel > 1 || p.precision == Precision::kFp8)
-    out.push_back(fmt::format(
-        "recompute every_second_product does not go with context_parallel {} or precision {}",
-        p.context_parallel, kPrecisionNames[static_cast<std::size_t>(p.precision)]));
-}
-
-}  // namespace
 
 std::vector<std::string> check_plan(const PlanSpec& p, const ModelSpec& m, const ClusterSpec& c) {
   std::vector<std::string> out;
