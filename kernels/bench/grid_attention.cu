@@ -1,6 +1,4 @@
-#include <cmath>
-
-#include "kernels/attention/attention.h"
+#include "kernels/bench/attention_call.cuh"
 #include "kernels/bench/grid_timing.cuh"
 
 namespace orrery::kernels::bench {
@@ -15,31 +13,15 @@ GridPoint point(const char* family, const AttentionShape& s) {
 }
 
 std::vector<GridPoint> attention(const AttentionShape& s) {
-  const int64_t ldq = s.heads * s.d_qk, ldk = s.kv_heads * s.d_qk;
-  const int64_t ldo = s.heads * s.d_v, ldv = s.kv_heads * s.d_v;
-  const Buffer<bf16> q(s.tokens() * ldq, 1), k(s.tokens() * ldk, 2), v(s.tokens() * ldv, 3);
-  const Buffer<bf16> dq(s.tokens() * ldq), dk(s.tokens() * ldk), dv(s.tokens() * ldv);
-  const Buffer<bf16> out(s.tokens() * ldo), dout(s.tokens() * ldo, 4);
-  const Buffer<float> lse(s.tokens() * s.heads);
-  AttentionForwardParams f;
-  f.shape = s, f.scale = 1 / std::sqrt(static_cast<float>(s.d_qk));
-  f.q = q.get(), f.ldq = ldq, f.k = k.get(), f.ldk = ldk, f.v = v.get(), f.ldv = ldv;
-  f.out = out.get(), f.ldo = ldo, f.lse = lse.get();
+  const AttentionCall call(s);
   GridPoint forward = point("attention_forward", s);
-  forward.us = repeats_of([&](int, cudaStream_t stream) { return attention_forward(f, stream); },
-                          kUntilSteady);
-
-  const std::size_t workspace_bytes = attention_backward_workspace(s);
-  const Buffer<float> workspace(static_cast<int64_t>(workspace_bytes / sizeof(float)));
-  AttentionBackwardParams b;
-  b.shape = s, b.scale = f.scale;
-  b.q = q.get(), b.ldq = ldq, b.k = k.get(), b.ldk = ldk, b.v = v.get(), b.ldv = ldv;
-  b.out = out.get(), b.ldo = ldo, b.dout = dout.get(), b.lddo = ldo, b.lse = lse.get();
-  b.dq = dq.get(), b.lddq = ldq, b.dk = dk.get(), b.lddk = ldk, b.dv = dv.get(), b.lddv = ldv;
-  b.workspace = workspace.get(), b.workspace_bytes = workspace_bytes;
+  forward.us = repeats_of(
+      [&](int, cudaStream_t stream) { return attention_forward(call.forward(), stream); },
+      kUntilSteady);
   GridPoint backward = point("attention_backward", s);
-  backward.us = repeats_of([&](int, cudaStream_t stream) { return attention_backward(b, stream); },
-                           kUntilSteady);
+  backward.us = repeats_of(
+      [&](int, cudaStream_t stream) { return attention_backward(call.backward(), stream); },
+      kUntilSteady);
   return {forward, backward};
 }
 

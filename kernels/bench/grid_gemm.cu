@@ -122,36 +122,37 @@ Sets<Fp8Operands> fp8_sets(const Shape& s, bool blocks) {
   return all;
 }
 
-// Whose kernel ran is told: training takes the faster of the two.
-std::vector<GridPoint> fp8_forward(const Shape& s) {
+// launch(context, operands, stream). Whose kernel ran is told: training takes the faster of the
+// two.
+template <class Launch>
+std::vector<GridPoint> fp8_point(const char* family, const Shape& s, bool blocks, Launch launch) {
   Context context;
-  const Sets<Fp8Operands> sets_of = fp8_sets(s, true);
-  const Buffer<bf16> c(s.m * s.n);
-  GridPoint out = point("gemm_fp8", "", s);
+  const Sets<Fp8Operands> sets_of = fp8_sets(s, blocks);
+  GridPoint out = point(family, "", s);
   out.us = repeats_of(
       [&](int i, cudaStream_t stream) {
-        const Fp8Operands& o = *sets_of[static_cast<std::size_t>(i) % sets_of.size()];
-        return gemm_fp8(context.gemm, {s.m, s.n, s.k, o.a.view(), o.b->block(), c.get()}, stream);
+        return launch(context.gemm, *sets_of[static_cast<std::size_t>(i) % sets_of.size()], stream);
       },
       kUntilSteady);
   out.kernel = context.gemm.fp8_own_launches > 0 ? "own" : "cuBLASLt";
   return {out};
 }
 
+std::vector<GridPoint> fp8_forward(const Shape& s) {
+  const Buffer<bf16> c(s.m * s.n);
+  return fp8_point(
+      "gemm_fp8", s, true, [&](GemmContext& gemm, const Fp8Operands& o, cudaStream_t stream) {
+        return gemm_fp8(gemm, {s.m, s.n, s.k, o.a.view(), o.b->block(), c.get()}, stream);
+      });
+}
+
 std::vector<GridPoint> fp8_wgrad(const Shape& s) {
-  Context context;
-  const Sets<Fp8Operands> sets_of = fp8_sets(s, false);
   const Buffer<float> c(s.m * s.n);
-  GridPoint out = point("gemm_fp8_wgrad", "", s);
-  out.us = repeats_of(
-      [&](int i, cudaStream_t stream) {
-        const Fp8Operands& o = *sets_of[static_cast<std::size_t>(i) % sets_of.size()];
-        return gemm_fp8_wgrad(context.gemm, {s.m, s.n, s.k, o.a.view(), o.b->view(), c.get()},
-                              stream);
-      },
-      kUntilSteady);
-  out.kernel = context.gemm.fp8_own_launches > 0 ? "own" : "cuBLASLt";
-  return {out};
+  return fp8_point(
+      "gemm_fp8_wgrad", s, false,
+      [&](GemmContext& gemm, const Fp8Operands& o, cudaStream_t stream) {
+        return gemm_fp8_wgrad(gemm, {s.m, s.n, s.k, o.a.view(), o.b->view(), c.get()}, stream);
+      });
 }
 
 struct Experts {
