@@ -111,6 +111,7 @@ class Fit {
   // One Gauss-Newton step; returns how far the constant that moved most did.
   double step() {
     assemble(rows());
+    hold_bound();
     const std::vector<double> by = solve(gradient_);
     double moved = 0;
     for (std::size_t k = 0; k < theta_.size(); ++k) {
@@ -183,6 +184,21 @@ class Fit {
           normal_[row * n + places[b].constant] +=
               weight * rows[i].derivative[a] * rows[i].derivative[b];
       }
+    }
+  }
+
+  // Constants at a bound that the step would leave do not take part in it: the others then move as
+  // if they were fixed.
+  void hold_bound() {
+    const std::size_t n = theta_.size();
+    for (std::size_t k = 0; k < n; ++k) {
+      const FitConstant& c = spec_.constants[k];
+      const bool low = theta_[k] <= std::log(c.low / c.prior) && gradient_[k] >= 0;
+      const bool high = theta_[k] >= std::log(c.high / c.prior) && gradient_[k] <= 0;
+      if (!low && !high) continue;
+      gradient_[k] = 0;
+      for (std::size_t i = 0; i < n; ++i)
+        if (i != k) normal_[k * n + i] = normal_[i * n + k] = 0;
     }
   }
 

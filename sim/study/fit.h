@@ -11,7 +11,8 @@
 //   spread_k)^2 / 2
 // (the most probable constants when runs scatter by `residual` and constants by `spread` about
 // their priors; Huber's loss, quadratic to 2 and linear beyond, keeps single runs from pulling) by
-// damped Gauss-Newton steps with one-sided differences. Ignored: runs of one family err together.
+// damped Gauss-Newton steps with one-sided differences; a constant at a bound that the step would
+// leave stays there while the others move. Ignored: runs of one family err together.
 #pragma once
 
 #include <string>
@@ -41,7 +42,7 @@ struct FittedConstant {
   double before = 0;  // in the profile
   double value = 0;
   // Standard deviation of ln(constant) given the runs; near the prior's `spread` the runs say
-  // nothing about it.
+  // nothing about it. At its bound: with the others as they are.
   double deviation = 0;
   int runs = 0;  // of the fit, that the constant moves
 };

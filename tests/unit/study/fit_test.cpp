@@ -97,6 +97,21 @@ TEST_CASE("A fit stays in its range", "[study][fit]") {
   CHECK(fit(spec, runs.folder(), kSourceDir, options()).constants[0].value == 3.5);
 }
 
+TEST_CASE("Beside a constant at its bound the others are fitted as beside a fixed one",
+          "[study][fit]") {
+  const Published runs;
+  const FitConstant other{"gpu/a100_sxm4_80gb: kernel_fixed_us", 2.5, 1, 0.1, 50};
+  const auto fitted = [&](const FitConstant& overhead) {
+    return fit({0.001, {overhead, other}}, runs.folder(), kSourceDir, options());
+  };
+  const FitResult bound = fitted({kOverhead, 3, 1, 2, 3.5}),
+                  fixed = fitted({kOverhead, 3.5, 1, 3.5, 3.5});
+  CHECK(bound.constants[0].value == 3.5);
+  // It makes up for the overhead that is missing.
+  CHECK(bound.constants[1].value > 3);
+  CHECK(std::abs(bound.constants[1].value / fixed.constants[1].value - 1) < 1e-3);
+}
+
 TEST_CASE("A constant that no fitted run reads is an error with the nearest name", "[study][fit]") {
   const Published runs;
   const FitSpec spec{0.05, {{"gpu/a100_sxm4_80gb: gemm_bf16/tile_overhead", 3, 1, 0.1, 30}}};
