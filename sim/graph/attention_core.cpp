@@ -87,16 +87,16 @@ Partial attend(StageBuilder& b, const CoreShape& s, const CoreOperands& in, int6
   Partial p{b.tensor("attention out", Dtype::kBf16, rows, shape.k * s.d_v),
             b.tensor("log-sum-exp", Dtype::kFp32, rows, shape.k),
             {}};
-  std::vector<TensorId> results = {p.out, p.lse};
   if (s.unfused && step == 0) {
     p.probabilities = b.tensor("attention probabilities", Dtype::kBf16, rows * shape.k, shape.n);
-    results.push_back(p.probabilities);
     if (b.model().attention_dropout > 0) {
       p.dropped = b.tensor("dropped probabilities", Dtype::kBf16, rows * shape.k, shape.n);
       p.mask = b.tensor("attention dropout mask", Dtype::kUint8, rows * shape.k, shape.n);
-      results.insert(results.end(), {p.dropped, p.mask});
     }
   }
+  std::vector<TensorId> results;
+  for (TensorId made : {p.out, p.lse, p.probabilities, p.dropped, p.mask})
+    if (made.valid()) results.push_back(made);
   b.op(OpKind::kAttention, "attention core fwd", shape, all(in.q, in.kv), results, s.sinks);
   return p;
 }
