@@ -105,6 +105,8 @@ struct Experts {
 };
 constexpr Experts kExperts[] = {
     {4, 8192, 4096, 7168}, {4, 8192, 7168, 2048}, {8, 4096, 4096, 7168}, {8, 4096, 7168, 2048}};
+// Of a layer with few tokens an expert.
+constexpr Experts kSmallExperts[] = {{16, 576, 2048, 1024}, {16, 1088, 4096, 3072}};
 
 void grouped(const Experts& e, std::vector<Line>* lines) {
   std::vector<int32_t> offsets;
@@ -135,6 +137,63 @@ void grouped(const Experts& e, std::vector<Line>* lines) {
   lines->push_back(l);
 }
 
+// BF16, beside a call of cuBLASLt a group.
+void grouped_bf16(GemmContext& context, const Experts& e, std::vector<Line>* lines) {
+  std::vector<int32_t> offsets;
+  for (int64_t g = 0; g <= e.groups; ++g) offsets.push_back(static_cast<int32_t>(g * e.rows_each));
+  const Buffer<int32_t> d_offsets(e.groups + 1);
+  need(cudaMemcpy(d_offsets.get(), offsets.data(), offsets.size() * sizeof(int32_t),
+                  cudaMemcpyHostToDevice));
+  const auto groups = static_cast<double>(e.groups);
+  const auto add = [&](Line l, const Launch& own, const Launch& theirs) {
+    l.shape = e.text();
+    const std::vector<double> s = seconds_of({own, theirs});
+    l.us = 1e6 * s[0], l.baseline = "cuBLASLt", l.baseline_us = 1e6 * s[1];
+    lines->push_back(l);
+  };
+  const auto each = [&](const GemmBf16Params& first, int64_t a, int64_t b, int64_t c) -> Launch {
+    return [&context, &e, first, a, b, c](int) {
+      GemmBf16Params p = first;
+      for (int64_t g = 0; g < e.groups; ++g) {
+        p.a = first.a + g * a, p.b = first.b + g * b;
+        p.c = static_cast<char*>(first.c) + g * c;
+        if (Status s = gemm_bf16(context, p, nullptr); !s.ok()) return s;
+      }
+      return Status{};
+    };
+  };
+  const Buffer<bf16> x(e.rows() * e.k, 1), w(e.groups * e.n * e.k, 2), y(e.rows() * e.n, 3);
+  {
+    Line l = line("grouped_gemm_bf16", {e.rows(), e.n, e.k}, Bound::kBf16, 2, 2);
+    l.bytes += (groups - 1) * static_cast<double>(e.n * e.k) * 2;
+    GemmBf16Params p;
+    p.m = e.rows_each, p.n = e.n, p.k = e.k;
+    p.a = x.get(), p.lda = e.k, p.b = w.get(), p.ldb = e.k, p.c = y.get(), p.ldc = e.n;
+    const GroupedGemmBf16Params own{Layout::kNT,     e.groups, e.rows(), e.n,    e.k,
+                                    d_offsets.get(), x.get(),  w.get(),  y.get()};
+    add(
+        l, [&](int) { return grouped_gemm_bf16(own, nullptr); },
+        each(p, e.rows_each * e.k, e.n * e.k, e.rows_each * e.n * 2));
+  }
+  const Buffer<float> grad(e.groups * e.n * e.k);
+  Line l = line("group_wgrad_bf16", {e.n, e.k, e.rows()}, Bound::kBf16, 2, 8 * groups);
+  GemmBf16Params p;
+  p.layout = Layout::kTN, p.m = e.n, p.n = e.k, p.k = e.rows_each;
+  p.a = y.get(), p.lda = e.n, p.b = x.get(), p.ldb = e.k, p.c = grad.get(), p.ldc = e.k;
+  p.c_type = GemmOutput::kFp32, p.accumulate = true;
+  const GroupWgradBf16Params own{.offsets = d_offsets.get(),
+                                 .rows = e.rows(),
+                                 .m = e.n,
+                                 .n = e.k,
+                                 .a = y.get(),
+                                 .b = x.get(),
+                                 .c = grad.get(),
+                                 .groups = e.groups};
+  add(
+      l, [&](int) { return group_wgrad_bf16(own, nullptr); },
+      each(p, e.rows_each * e.n, e.rows_each * e.k, e.n * e.k * 4));
+}
+
 }  // namespace
 
 std::vector<Line> bench_gemms() {
@@ -145,6 +204,8 @@ std::vector<Line> bench_gemms() {
   for (const Shape& s : kDense) lines.push_back(forward(context, s));
   for (const Shape& s : kDense) lines.push_back(wgrad(context, s));
   for (const Experts& e : kExperts) grouped(e, &lines);
+  for (const Experts& e : kExperts) grouped_bf16(context, e, &lines);
+  for (const Experts& e : kSmallExperts) grouped_bf16(context, e, &lines);
   for (const Shape& s : kDense) lines.push_back(dense_bf16(context, s));
   return lines;
 }

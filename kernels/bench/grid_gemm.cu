@@ -218,6 +218,26 @@ std::vector<GridPoint> grouped_bf16(const Experts& e) {
   return {out};
 }
 
+std::vector<GridPoint> grouped_bf16_wgrad(const Experts& e) {
+  const Buffer<int32_t> offsets(e.groups + 1);
+  fill_offsets(e, offsets);
+  const Buffer<bf16> a(e.rows() * e.n, 1), b(e.rows() * e.k, 2);
+  const Buffer<float> c(e.groups * e.n * e.k);
+  const GroupWgradBf16Params p{.offsets = offsets.get(),
+                               .rows = e.rows(),
+                               .m = e.n,
+                               .n = e.k,
+                               .a = a.get(),
+                               .b = b.get(),
+                               .c = c.get(),
+                               .groups = e.groups};
+  GridPoint out = grouped_point("gemm_bf16", "own, grouped", {e.n, e.k, e.rows()}, e, "k");
+  out.words.emplace_back("output", "fp32_accumulate");
+  out.us = repeats_of([&](int, cudaStream_t stream) { return group_wgrad_bf16(p, stream); },
+                      kUntilSteady);
+  return {out};
+}
+
 }  // namespace
 
 std::vector<GridTask> gemm_grid() {
@@ -239,6 +259,7 @@ std::vector<GridTask> gemm_grid() {
     add("grouped_gemm_fp8", grouped_fp8, e);
     add("group_wgrad_fp8", grouped_fp8_wgrad, e);
     add("grouped_gemm_bf16", grouped_bf16, e);
+    add("group_wgrad_bf16", grouped_bf16_wgrad, e);
   }
   return tasks;
 }

@@ -1,6 +1,10 @@
+#include <algorithm>
+#include <numeric>
+
 #include "kernels/activation/swiglu.h"
 #include "kernels/bench/grid_timing.cuh"
 #include "kernels/elementwise/elementwise.h"
+#include "kernels/embedding/embedding.h"
 #include "kernels/loss/cross_entropy.h"
 #include "kernels/moe/permute.h"
 #include "kernels/norm/rms_norm.h"
@@ -20,6 +24,13 @@ GridPoint point(const char* kernel, const char* pattern, double bytes) {
   p.family = "memory_bound", p.kernel = kernel;
   p.words = {{"pattern", pattern}};
   p.numbers = {{"bytes", static_cast<int64_t>(bytes)}};
+  return p;
+}
+
+// Of a kernel that says nothing about others of the pattern.
+GridPoint own_point(const char* kernel, const char* pattern, double bytes) {
+  GridPoint p = point(kernel, pattern, bytes);
+  p.words.emplace_back("about", "kernel");
   return p;
 }
 
@@ -203,6 +214,97 @@ std::vector<GridPoint> activations(int64_t rows) {
   return points;
 }
 
+// Small ones beside the products of FP8, and the sum of a norm's weight gradients.
+std::vector<GridPoint> scale_copies(int64_t rows) {
+  constexpr int64_t kTiles = kCols / kTile;
+  const int64_t n = rows * kTiles;
+  const Buffer<float> from(n), to(n), partial(kNormBlocks * kCols), grad(kCols);
+  std::vector<GridPoint> points;
+  points.push_back(
+      measured(own_point("transpose_scales", "stream", 8.0 * static_cast<double>(n)),
+               [&](int, cudaStream_t s) {
+                 return transpose_scales({rows, kTiles, from.get(), to.get(), rows}, s);
+               }));
+  const int64_t cols = std::min(kCols, std::max<int64_t>(rows / 4, 128) / 8 * 8);
+  points.push_back(measured(own_point("rms_norm_reduce", "row_reduce",
+                                      4.0 * static_cast<double>((kNormBlocks + 2) * cols)),
+                            [&](int, cudaStream_t s) {
+                              return rms_norm_reduce({cols, partial.get(), grad.get()}, s);
+                            }));
+  return points;
+}
+
+std::vector<GridPoint> fused_activations(int64_t rows) {
+  constexpr int64_t kWidth = 4096;
+  const int64_t n = rows * kWidth;
+  const auto bytes = static_cast<double>(n);
+  const int count = sets(6 * bytes);
+  const Turns<bf16> gate_up(2 * n, count), act(n, count), dact(n, count);
+  const Turns<fp8> q(n, count);
+  const Turns<float> scales(n / kTile, count);
+  const Buffer<float> weight(rows), out(rows);
+  const Buffer<int32_t> slot(rows);
+  std::vector<int32_t> slots(static_cast<std::size_t>(rows));
+  std::iota(slots.begin(), slots.end(), 0);
+  need(
+      cudaMemcpy(slot.get(), slots.data(), slots.size() * sizeof(int32_t), cudaMemcpyHostToDevice));
+  SwiGluWeightBackwardParams w;
+  w.rows = rows, w.w = kWidth, w.row_weight = weight.get(), w.row_slot = slot.get();
+  w.out = out.get();
+  std::vector<GridPoint> points;
+  points.push_back(
+      measured(own_point("swiglu_cast_transpose", "cast_transpose", (5 + kScale) * bytes),
+               [&](int i, cudaStream_t s) {
+                 const Fp8View to = view(q[i], scales[i], kWidth, rows);
+                 return swiglu_cast_transpose({rows, kWidth, gate_up[i], to}, s);
+               }));
+  points.push_back(measured(own_point("swiglu_weight_backward", "gated_map", 4 * bytes),
+                            [&](int i, cudaStream_t s) {
+                              w.act = act[i], w.dact = dact[i];
+                              return swiglu_weight_backward(w, s);
+                            }));
+  return points;
+}
+
+// Keys of 128 and a rotated part of 64 that all heads share, as in DeepSeek-V3.
+std::vector<GridPoint> concatenations(int64_t rows) {
+  constexpr int64_t kHeads = 128, kKey = 128, kRotated = 64, kFrom = 256;
+  const auto bytes = 2.0 * static_cast<double>(rows * kHeads * (kKey + kRotated));
+  const int count = sets(2 * bytes);
+  const Turns<bf16> a(rows * kHeads * kFrom, count), b(rows * kRotated, count, 2),
+      out(rows * kHeads * (kKey + kRotated), count);
+  ConcatHeadsParams p;
+  p.rows = rows, p.heads = kHeads, p.a_width = kKey, p.b_width = kRotated;
+  p.a_from = kFrom, p.b_from = kRotated, p.broadcast_b = true;
+  return {measured(own_point("concat_heads", "strided", 2 * bytes), [&](int i, cudaStream_t s) {
+    p.a = a[i], p.b = b[i], p.out = out[i];
+    return concat_heads(p, s);
+  })};
+}
+
+// Of random tokens of a vocabulary of 32768.
+std::vector<GridPoint> embedding_gradients(int64_t rows) {
+  constexpr int64_t kVocabulary = 32768, kWidth = 4096;
+  const int64_t n = rows * kWidth;
+  const int count = sets(2.0 * static_cast<double>(n));
+  const Turns<bf16> dx(n, count);
+  const Buffer<float> grad(kVocabulary * kWidth);
+  const Buffer<int32_t> ids(rows);
+  std::vector<int32_t> tokens(static_cast<std::size_t>(rows));
+  uint32_t state = 1;
+  for (int32_t& t : tokens)
+    t = static_cast<int32_t>((state = state * 1664525u + 1013904223u) >> 17);  // 15 bits
+  need(cudaMemcpy(ids.get(), tokens.data(), tokens.size() * sizeof(int32_t),
+                  cudaMemcpyHostToDevice));
+  EmbeddingBackwardParams p;
+  p.rows = rows, p.cols = kWidth, p.vocab = kVocabulary, p.ids = ids.get(), p.grad = grad.get();
+  return {measured(own_point("embedding_backward", "gather", 10.0 * static_cast<double>(n)),
+                   [&](int i, cudaStream_t s) {
+                     p.dx = dx[i];
+                     return embedding_backward(p, s);
+                   })};
+}
+
 // Tokens to 8 rows each and back; a token's rows lie apart, as those of different experts do.
 std::vector<GridPoint> permutations(int64_t tokens) {
   constexpr int64_t kTopK = 8;
@@ -279,6 +381,10 @@ std::vector<GridTask> memory_grid() {
     add("transposes", transposes, rows);
     add("rotations", rotations, rows);
     add("activations", activations, rows);
+    add("scale copies", scale_copies, rows);
+    add("fused activations", fused_activations, rows);
+    add("concatenations", concatenations, rows);
+    add("embedding gradients", embedding_gradients, rows);
   }
   for (const int64_t tokens : {512, 1024, 2048, 4096, 8192})
     add("permutations", permutations, tokens);

@@ -1,6 +1,6 @@
+#include "kernels/gemm/bf16_gemm.h"
 #include "kernels/gemm/fp8_gemm.h"
 #include "kernels/gemm/grouped.h"
-#include "kernels/gemm/tile_gemm.h"
 #include "kernels/quant/arguments.h"
 
 namespace orrery::kernels {
@@ -59,7 +59,7 @@ Status grouped_gemm_bf16(const GroupedGemmBf16Params& p, cudaStream_t stream) {
   t.a.data = p.a, t.a.ld = p.k;
   t.b.data = p.b, t.b.ld = nt ? p.k : p.n;
   t.b.group_stride = p.n * p.k;
-  return tile_gemm(kName, nt ? TileKind::kBf16Nt : TileKind::kBf16Nn, t, stream);
+  return bf16_gemm(kName, nt ? TileKind::kBf16Nt : TileKind::kBf16Nn, t, stream);
 }
 
 Status grouped_gemm_fp8(const GroupedGemmFp8Params& p, cudaStream_t stream) {
@@ -87,17 +87,22 @@ Status grouped_gemm_fp8(const GroupedGemmFp8Params& p, cudaStream_t stream) {
 
 Status group_wgrad_bf16(const GroupWgradBf16Params& p, cudaStream_t stream) {
   constexpr const char* kName = "group_wgrad_bf16";
-  const bool used = p.m > 0 && p.n > 0;
-  if (Status s = check(kName, {at_least("group", p.group, 0), at_most("group", p.group, 1 << 20),
-                               multiple_of("m", p.m, 8), multiple_of("n", p.n, 8),
-                               pointer("offsets", p.offsets, used), vector_pointer("a", p.a, used),
-                               vector_pointer("b", p.b, used), vector_pointer("c", p.c, used)});
+  const bool used = p.groups > 0 && p.rows > 0 && p.m > 0 && p.n > 0;
+  if (Status s =
+          check(kName, {at_least("group", p.group, 0), at_most("group", p.group, 1 << 20),
+                        at_least("groups", p.groups, 0), at_most("groups", p.groups, 1 << 20),
+                        at_least("rows", p.rows, 0), at_most("rows", p.rows, 1 << 30),
+                        multiple_of("m", p.m, 8), multiple_of("n", p.n, 8),
+                        pointer("offsets", p.offsets, used), vector_pointer("a", p.a, used),
+                        vector_pointer("b", p.b, used), vector_pointer("c", p.c, used)});
       !s.ok() || !used)
     return s;
-  TileGemmParams t = depth_params(p.group, 1, p.m, p.n, p.offsets, p.c);
+  TileGemmParams t = depth_params(p.group, p.groups, p.m, p.n, p.offsets, p.c);
+  t.k = static_cast<int>(p.rows);
   t.a.data = p.a, t.a.ld = p.m;
   t.b.data = p.b, t.b.ld = p.n;
-  return tile_gemm(kName, TileKind::kBf16Tn, t, stream);
+  t.c_group_stride = p.m * p.n;
+  return bf16_gemm(kName, TileKind::kBf16Tn, t, stream);
 }
 
 Status group_wgrad_fp8(const GroupWgradFp8Params& p, cudaStream_t stream) {

@@ -1,7 +1,7 @@
 // GEMMs of groups of rows (the tokens of an expert) whose sizes only the GPU knows: the group's
 // rows are offsets[g] up to offsets[g + 1], on the device. Groups may be empty. Rows outside all
-// groups are neither read nor written. Row-major; pointers 16-byte aligned; sums are FP32; bit for
-// bit the same every time.
+// groups are not written and change nothing. Row-major; pointers 16-byte aligned; sums are FP32;
+// bit for bit the same every time.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -36,14 +36,17 @@ struct GroupedGemmFp8Params {
 };
 Status grouped_gemm_fp8(const GroupedGemmFp8Params& p, cudaStream_t stream);
 
-// C[m, n] += A[g]ᵀ·B[g], over the rows of one group. m, n: multiples of 8.
+// C[m, n] += A[g]ᵀ·B[g], over the rows of a group, for `groups` groups from `group` on, of each
+// into a C of its own. m, n: multiples of 8.
 struct GroupWgradBf16Params {
   int64_t group = 0;
-  const int32_t* offsets = nullptr;  // at least group + 2
+  const int32_t* offsets = nullptr;  // at least group + groups + 1, none past `rows`
+  int64_t rows = 0;                  // of all groups, or more
   int64_t m = 0, n = 0;
   const bf16* a = nullptr;  // [rows, m]
   const bf16* b = nullptr;  // [rows, n]
-  float* c = nullptr;
+  float* c = nullptr;       // [groups, m, n]
+  int64_t groups = 1;
 };
 Status group_wgrad_bf16(const GroupWgradBf16Params& p, cudaStream_t stream);
 

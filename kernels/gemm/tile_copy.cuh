@@ -11,7 +11,7 @@ constexpr int kChunkBytes = 16;
 
 // 128 bytes of K of kWidth rows (columns of B) of an operand whose K is contiguous. Elements past
 // its end become zeros.
-template <int kWidth, int kElementBytes>
+template <int kWidth>
 class ContiguousCopy {
   static constexpr int kChunks = kAtomRowBytes / kChunkBytes;  // of a row
   static constexpr int kStep = kCopyThreads / kChunks;         // rows between a thread's copies
@@ -21,11 +21,10 @@ class ContiguousCopy {
   // `begin` and `end`: rows. data: of the matrix.
   __device__ void start(const void* data, int64_t ld, int begin, int end, int k_begin, int k_end) {
     const int chunk = threadIdx.x % kChunks, row = threadIdx.x / kChunks;
-    step_bytes_ = kStep * ld * kElementBytes;
-    from_ = static_cast<const char*>(data) + ((begin + row) * ld + k_begin) * kElementBytes +
-            chunk * kChunkBytes;
+    step_bytes_ = kStep * ld;
+    from_ = static_cast<const char*>(data) + ((begin + row) * ld + k_begin) + chunk * kChunkBytes;
     rows_ = end - begin - row;
-    bytes_ = (k_end - k_begin) * kElementBytes - chunk * kChunkBytes;
+    bytes_ = (k_end - k_begin) - chunk * kChunkBytes;
     offset_ = swizzled(row, chunk);
   }
 
@@ -44,41 +43,6 @@ class ContiguousCopy {
   int64_t step_bytes_;
   int rows_, bytes_;  // left, from this thread's first row and chunk
   uint32_t offset_;
-};
-
-// 64 k of kWidth columns of a BF16 operand whose K is strided, as atoms of 64 columns.
-template <int kWidth>
-class StridedCopy {
-  static constexpr int kDepth = 64, kElementBytes = 2, kChunkElements = 8;
-  static constexpr int kChunks = kWidth / kChunkElements;
-  static constexpr int kStep = kCopyThreads / kChunks;  // k between a thread's copies
-
- public:
-  static constexpr int kAtomBytes = kDepth * kAtomRowBytes;
-
-  // `begin` and `end`: columns.
-  __device__ void start(const void* data, int64_t ld, int begin, int end, int k_begin, int k_end) {
-    chunk_ = threadIdx.x % kChunks, k_ = threadIdx.x / kChunks;
-    step_bytes_ = kStep * ld * kElementBytes;
-    from_ = static_cast<const char*>(data) +
-            ((k_begin + k_) * ld + begin + chunk_ * kChunkElements) * kElementBytes;
-    // Without columns, there is no k to copy.
-    depth_ = begin + chunk_ * kChunkElements < end ? k_end - k_begin - k_ : 0;
-  }
-
-  __device__ void next(uint32_t to) {
-#pragma unroll
-    for (int i = 0; i < kDepth / kStep; ++i)
-      copy16(to + chunk_ / 8 * kAtomBytes + swizzled(k_ + i * kStep, chunk_ % 8),
-             from_ + i * step_bytes_, i * kStep < depth_ ? kChunkBytes : 0);
-    from_ += kDepth / kStep * step_bytes_;
-    depth_ -= kDepth;
-  }
-
- private:
-  const char* from_;
-  int64_t step_bytes_;
-  int chunk_, k_, depth_;
 };
 
 // A scale for each of kCopyThreads rows.

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <type_traits>
 
 #include "kernels/base/launch.h"
 #include "kernels/base/types.h"
@@ -18,28 +17,19 @@ constexpr int kCopyRegisters = 72, kConsumerRegisters = 216;
 
 template <TileKind kKind>
 struct Traits {
-  static constexpr bool kFp8 = kKind == TileKind::kFp8Block || kKind == TileKind::kFp8Tiles;
   static constexpr bool kBlockScales = kKind == TileKind::kFp8Block;  // of B
-  static constexpr bool kAddsFloat = kKind == TileKind::kBf16Tn || kKind == TileKind::kFp8Tiles;
-  static constexpr bool kAStrided = kKind == TileKind::kBf16Tn;
-  static constexpr bool kBStrided = kKind == TileKind::kBf16Tn || kKind == TileKind::kBf16Nn;
-  static constexpr int kElementBytes = kFp8 ? 1 : 2;
-  static constexpr int kDepth = kAtomRowBytes / kElementBytes;  // K of a step; FP8: of a scale
+  static constexpr int kDepth = kAtomRowBytes;                        // K of a step, and of a scale
   static constexpr int kRows = 64 * kConsumers;
-  // FP8 needs a second set of accumulators, and one block of scales of B for the tile.
-  static constexpr int kCols = kFp8 ? kTile : 256;
-  static_assert(!kBlockScales || kCols == kTile);
-  using ACopy =
-      std::conditional_t<kAStrided, StridedCopy<kRows>, ContiguousCopy<kRows, kElementBytes>>;
-  using BCopy =
-      std::conditional_t<kBStrided, StridedCopy<kCols>, ContiguousCopy<kCols, kElementBytes>>;
+  static constexpr int kCols = kTile;  // with one block of scales of B for the tile
+  using ACopy = ContiguousCopy<kRows>;
+  using BCopy = ContiguousCopy<kCols>;
 
   // Shared memory: stages of A, B, the scales of A and of B; barriers.
-  static constexpr int kStages = kFp8 ? 6 : 4;
+  static constexpr int kStages = 6;
   static constexpr int kBOffset = kRows * kAtomRowBytes;
   static constexpr int kAScales = kBOffset + kCols * kAtomRowBytes;
-  static constexpr int kBScales = kAScales + (kFp8 ? kRows * 4 : 0);
-  static constexpr int kStageBytes = kBScales + (kFp8 ? kCols * 4 : 0);
+  static constexpr int kBScales = kAScales + kRows * 4;
+  static constexpr int kStageBytes = kBScales + kCols * 4;
   static_assert(kStageBytes % kSwizzleBytes == 0 && kBOffset % kSwizzleBytes == 0);
   static constexpr int kBarriers = kStages * kStageBytes;
   static constexpr int kSharedBytes = kSwizzleBytes + kBarriers + 2 * kStages * 8;
@@ -70,32 +60,26 @@ __device__ void copy_tiles(const TileGemmParams& p,
   typename T::BCopy b;
   ScaleCopy a_scales, b_scales;
   for (int index = blockIdx.x; schedule.get(index, &tile); index += gridDim.x) {
-    const char* b_data =
-        static_cast<const char*>(p.b.data) + tile.group * p.b.group_stride * T::kElementBytes;
+    const char* b_data = static_cast<const char*>(p.b.data) + tile.group * p.b.group_stride;
     a.start(p.a.data, p.a.ld, tile.row, tile.row_end, tile.k_begin, tile.k_end);
     b.start(b_data, p.b.ld, tile.col, p.n, tile.k_begin, tile.k_end);
-    if constexpr (T::kFp8) {
-      a_scales.start(p.a.scales, p.a.row_stride, p.a.tile_stride, tile.row, tile.row_end,
+    a_scales.start(p.a.scales, p.a.row_stride, p.a.tile_stride, tile.row, tile.row_end,
+                   tile.k_begin / kTile);
+    // One scale of a block: "row" 0 of the block of this tile's columns.
+    const float* scales = p.b.scales + tile.group * p.b.group_scales;
+    if constexpr (T::kBlockScales)
+      b_scales.start(scales + tile.col / kTile * p.b.row_stride, 0, p.b.tile_stride, 0, 1,
                      tile.k_begin / kTile);
-      // One scale of a block: "row" 0 of the block of this tile's columns.
-      const float* scales = p.b.scales + tile.group * p.b.group_scales;
-      if constexpr (T::kBlockScales)
-        b_scales.start(scales + tile.col / kTile * p.b.row_stride, 0, p.b.tile_stride, 0, 1,
-                       tile.k_begin / kTile);
-      else
-        b_scales.start(scales, p.b.row_stride, p.b.tile_stride, tile.col, p.n,
-                       tile.k_begin / kTile);
-    }
+    else
+      b_scales.start(scales, p.b.row_stride, p.b.tile_stride, tile.col, p.n, tile.k_begin / kTile);
 #pragma unroll 1
     for (int k = tile.k_begin; k < tile.k_end; k += T::kDepth) {
       barrier_wait(shared.empty<T>(at.stage), at.parity ^ 1);
       const uint32_t stage = shared.stage<T>(at.stage);
       a.next(stage);
       b.next(stage + T::kBOffset);
-      if constexpr (T::kFp8) {
-        a_scales.next(stage + T::kAScales);
-        b_scales.next(stage + T::kBScales);
-      }
+      a_scales.next(stage + T::kAScales);
+      b_scales.next(stage + T::kBScales);
       barrier_arrive_after_copies(shared.full<T>(at.stage));
       at.advance();
     }
@@ -103,26 +87,15 @@ __device__ void copy_tiles(const TileGemmParams& p,
   wait_for_copies();
 }
 
-// d (+)= this warpgroup's 64 rows of the stage, without waiting for it.
+// product = this warpgroup's 64 rows of the stage, without waiting for it.
 template <class T>
-__device__ void multiply_stage(float (&d)[T::kCols / 2], uint32_t stage, int warpgroup,
-                               bool accumulate) {
-  // From 32 bytes of K, or 16 strided k, to the next; in the descriptor's units.
-  constexpr uint64_t kAStep = (T::kAStrided ? 16 * kAtomRowBytes : 32) >> 4;
-  constexpr uint64_t kBStep = (T::kBStrided ? 16 * kAtomRowBytes : 32) >> 4;
-  constexpr uint32_t kLeading = StridedCopy<64>::kAtomBytes;
-  // 64 rows of contiguous K are as large as an atom of strided K.
-  const uint64_t a = matrix_descriptor(stage + warpgroup * 64 * kAtomRowBytes, kLeading);
-  const uint64_t b = matrix_descriptor(stage + T::kBOffset, kLeading);
+__device__ void multiply_stage(float (&product)[T::kCols / 2], uint32_t stage, int warpgroup) {
+  constexpr uint64_t kStep = 32 >> 4;  // 32 bytes of K, in the descriptor's units
+  const uint64_t a = matrix_descriptor(stage + warpgroup * 64 * kAtomRowBytes, 0);
+  const uint64_t b = matrix_descriptor(stage + T::kBOffset, 0);
   wgmma_fence();
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int onto = accumulate || i > 0;
-    if constexpr (T::kFp8)
-      wgmma_e4m3(d, a + i * kAStep, b + i * kBStep, onto);
-    else
-      wgmma_bf16<T::kAStrided, T::kBStrided>(d, a + i * kAStep, b + i * kBStep, onto);
-  }
+  for (int i = 0; i < 4; ++i) wgmma_e4m3(product, a + i * kStep, b + i * kStep, i > 0);
   wgmma_commit();
 }
 
@@ -163,49 +136,21 @@ __device__ void add_scaled(float (&d)[T::kCols / 2], float (&product)[T::kCols /
   }
 }
 
-// A stage may be refilled once all consumers have released it: of FP8 every thread, which has read
-// scales there itself, else one for its warp, whose operands only wgmma reads.
-template <class T>
-constexpr int kReleases = T::kFp8 ? kConsumers * 128 : kConsumers * 4;
-template <class T>
-__device__ void release(Shared shared, int stage) {
-  if constexpr (!T::kFp8) {
-    __syncwarp();
-    if (threadIdx.x % 32 != 0) return;
-  }
-  barrier_arrive(shared.empty<T>(stage));
-}
-
 template <class T>
 __device__ void multiply_tile(float (&d)[T::kCols / 2], const Tile& tile, Shared shared,
                               RingPosition<T::kStages>& at, int warpgroup, int row) {
-  [[maybe_unused]] float product[T::kFp8 ? T::kCols / 2 : 1] = {};
-  if constexpr (T::kFp8) {
+  float product[T::kCols / 2] = {};
 #pragma unroll
-    for (float& x : d) x = 0;
-  }
-  int previous = 0;
+  for (float& x : d) x = 0;
 #pragma unroll 1
   for (int k = tile.k_begin; k < tile.k_end; k += T::kDepth) {
     barrier_wait(shared.full<T>(at.stage), at.parity);
     fence_for_wgmma();
     const uint32_t stage = shared.stage<T>(at.stage);
-    if constexpr (T::kFp8) {
-      multiply_stage<T>(product, stage, warpgroup, false);
-      add_scaled<T>(d, product, stage, row);
-      release<T>(shared, at.stage);
-    } else {
-      multiply_stage<T>(d, stage, warpgroup, k > tile.k_begin);
-      wgmma_wait<1>();  // for the previous stage; this one's runs on
-      if (k > tile.k_begin) release<T>(shared, previous);
-    }
-    previous = at.stage;
+    multiply_stage<T>(product, stage, warpgroup);
+    add_scaled<T>(d, product, stage, row);
+    barrier_arrive(shared.empty<T>(at.stage));
     at.advance();
-  }
-  if constexpr (!T::kFp8) {
-    wgmma_wait<0>();
-    keep_in_place(d);
-    release<T>(shared, previous);
   }
 }
 
@@ -220,7 +165,7 @@ __device__ void compute_tiles(const TileGemmParams& p,
     if (tile.k_begin >= tile.k_end) continue;  // an empty group adds nothing
     float d[T::kCols / 2];
     multiply_tile<T>(d, tile, shared, at, warpgroup, row);
-    if constexpr (T::kAddsFloat)
+    if constexpr (!T::kBlockScales)
       add_float<T::kCols>(d, static_cast<float*>(p.c) + tile.group * p.c_group_stride, p.ldc,
                           tile.row + row, tile.row_end, tile.col, p.n);
     else
@@ -239,7 +184,7 @@ __global__ __launch_bounds__(kThreads,
   if (threadIdx.x == 0) {
     for (int s = 0; s < T::kStages; ++s) {
       barrier_init(shared.full<T>(s), kCopyThreads);
-      barrier_init(shared.empty<T>(s), kReleases<T>);
+      barrier_init(shared.empty<T>(s), kConsumers * 128);
     }
   }
   __syncthreads();
@@ -278,18 +223,8 @@ Status launch(const char* name, const TileGemmParams& p, cudaStream_t stream) {
 }  // namespace
 
 Status tile_gemm(const char* name, TileKind kind, const TileGemmParams& p, cudaStream_t stream) {
-  switch (kind) {
-    case TileKind::kBf16Nt:
-      return launch<TileKind::kBf16Nt>(name, p, stream);
-    case TileKind::kBf16Nn:
-      return launch<TileKind::kBf16Nn>(name, p, stream);
-    case TileKind::kBf16Tn:
-      return launch<TileKind::kBf16Tn>(name, p, stream);
-    case TileKind::kFp8Block:
-      return launch<TileKind::kFp8Block>(name, p, stream);
-    case TileKind::kFp8Tiles:
-      return launch<TileKind::kFp8Tiles>(name, p, stream);
-  }
+  if (kind == TileKind::kFp8Block) return launch<TileKind::kFp8Block>(name, p, stream);
+  if (kind == TileKind::kFp8Tiles) return launch<TileKind::kFp8Tiles>(name, p, stream);
   return failed(std::string(name).append(": unknown kind of tile"));
 }
 

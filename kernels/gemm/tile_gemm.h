@@ -1,6 +1,6 @@
-// The project's own GEMM kernel for Hopper: 128-row tiles by wgmma, fed by a ring of shared-memory
-// buffers. It takes what cuBLASLt does not: groups whose sizes only the GPU knows, and scales
-// in any layout.
+// What the project's own GEMM kernels for Hopper are asked for: groups whose sizes only the GPU
+// knows, and scales in any layout, which cuBLASLt does not take. fp8_gemm.h and bf16_gemm.h are fed
+// by bulk tensor copies; tile_gemm takes FP8 scales in the layouts that those cannot copy.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -44,7 +44,7 @@ struct TileGemmParams {
   int sms = 0;                 // multiprocessors to run on at most; 0: all
 };
 
-// `name` is the caller's, for errors. Arguments have been checked.
+// kind: kFp8Block or kFp8Tiles. `name` is the caller's, for errors. Arguments have been checked.
 Status tile_gemm(const char* name, TileKind kind, const TileGemmParams& p, cudaStream_t stream);
 
 }  // namespace orrery::kernels

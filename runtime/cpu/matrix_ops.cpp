@@ -27,18 +27,12 @@ Group group_of(const OpCall<T>& c, const HostTensor<T>& layout, int64_t expert) 
   return {offsets[expert], offsets[expert + 1]};
 }
 
-// C[m, n] += dyᵀ·x of a linear layer, or xᵀ·dy over one expert's rows. FP8 operands come
-// transposed.
+// C[m, n] += Aᵀ·B over the rows of g. FP8 operands come transposed.
 template <class T>
-void weight_gradient(OpCall<T>& c) {
+void add_weight_gradient(const OpCall<T>& c, const HostTensor<T>& a, const HostTensor<T>& b,
+                         Group g, T* grad) {
   const OpShape& s = c.shape();
   const bool transposed = c.op.kind == OpKind::kGemmFp8Wgrad;
-  const bool expert = c.in.size() == 3;
-  const HostTensor<T>& a = *c.in[expert ? 0 : 1];
-  const HostTensor<T>& b = *c.in[expert ? 1 : 0];
-  T* grad = c.grad + (expert ? s.index * s.m * s.n : 0);
-  Group g{0, transposed ? a.cols : a.rows};
-  if (expert) g = group_of(c, *c.in[2], s.index);
   const int64_t k = g.end - g.begin;
   if (transposed)
     gemm_reference<T>(Layout::kNT, s.m, s.n, k, a.values.data() + g.begin, a.cols,
@@ -46,6 +40,19 @@ void weight_gradient(OpCall<T>& c) {
   else
     gemm_reference<T>(Layout::kTN, s.m, s.n, k, a.values.data() + g.begin * s.m, s.m,
                       b.values.data() + g.begin * s.n, s.n, grad, s.n, true);
+}
+
+// dyᵀ·x of a linear layer, or xᵀ·dy over the rows of each of the op's experts.
+template <class T>
+void weight_gradient(OpCall<T>& c) {
+  const OpShape& s = c.shape();
+  if (c.in.size() != 3) {
+    const HostTensor<T>& dy = *c.in[1];
+    const int64_t rows = c.op.kind == OpKind::kGemmFp8Wgrad ? dy.cols : dy.rows;
+    return add_weight_gradient(c, dy, *c.in[0], {0, rows}, c.grad);
+  }
+  for (int64_t e = s.index; e < s.index + s.groups; ++e)
+    add_weight_gradient(c, *c.in[0], *c.in[1], group_of(c, *c.in[2], e), c.grad + e * s.m * s.n);
 }
 
 // The weight that the op reads: transposed ones are tensors.

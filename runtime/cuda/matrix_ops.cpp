@@ -122,7 +122,7 @@ void dense_wgrad(CudaOpCall& c) {
                                   c.stream));
 }
 
-// xᵀ·dy over the rows of one expert, into its gradient [in, out].
+// xᵀ·dy over each expert's rows, into its gradient [in, out].
 void expert_wgrad(CudaOpCall& c) {
   const OpShape& s = c.shape();
   const int32_t* offsets = c.expert_layout(*c.in[2]).offsets;
@@ -134,17 +134,20 @@ void expert_wgrad(CudaOpCall& c) {
                                            .n = s.n,
                                            .a = fp8_transposed(*c.in[0]),
                                            .b = fp8_transposed(*c.in[1]),
-                                           .c = grad},
+                                           .c = grad,
+                                           .groups = s.groups},
                                           c.stream));
     return;
   }
   launch_check(kernels::group_wgrad_bf16({.group = s.index,
                                           .offsets = offsets,
+                                          .rows = c.in[0]->rows,
                                           .m = s.m,
                                           .n = s.n,
                                           .a = c.in[0]->bf16(),
                                           .b = c.in[1]->bf16(),
-                                          .c = grad},
+                                          .c = grad,
+                                          .groups = s.groups},
                                          c.stream));
 }
 

@@ -51,7 +51,8 @@ KernelClass pattern_class(std::size_t pattern) {
   KernelClass k;
   k.name = fmt::format("memory_bound {}", kAccessPatternNames[pattern]);
   k.takes = [pattern](const MeasuredPoint& p) {
-    return p.family == Family::kMemoryBound && static_cast<std::size_t>(p.pattern) == pattern;
+    return p.family == Family::kMemoryBound && !p.about_kernel &&
+           static_cast<std::size_t>(p.pattern) == pattern;
   };
   k.known = [](const GpuSpec&) { return true; };
   k.constants.push_back(

@@ -69,6 +69,8 @@ auto load_named(const fs::path& profiles, const std::string& name, Read read) {
   return spec;
 }
 
+}  // namespace
+
 ordered_json measured_number(double value, const std::string& reference, const std::string& date) {
   return {{"value", value}, {"source", "measured"}, {"reference", reference}, {"date", date}};
 }
@@ -85,8 +87,6 @@ std::string class_reference(const ClassFit& f, const Measured& m, const std::str
                         100 * held.largest);
   return text;
 }
-
-}  // namespace
 
 GpuSpec load_gpu(const fs::path& profiles, const std::string& name) {
   return load_named(profiles, name, read_gpu);

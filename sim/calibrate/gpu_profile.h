@@ -29,6 +29,13 @@ ClusterSpec load_cluster(const std::filesystem::path& profiles, const std::strin
 std::string nearest_cluster_profile(const std::filesystem::path& profiles,
                                     const std::string& device, int64_t gpus_per_node);
 
+// A number of a profile with "source": "measured".
+nlohmann::ordered_json measured_number(double value, const std::string& reference,
+                                       const std::string& date);
+
+// What run and which points the constants of a class come from, and how well they fit.
+std::string class_reference(const ClassFit& f, const Measured& m, const std::string& run);
+
 // {"extends": base, "name": .., every measured constant with "source": "measured" and a reference
 // that names the run and the points}. `run`: what the reference calls the measured file.
 nlohmann::ordered_json gpu_profile(const Calibration& c, const Measured& m, const std::string& base,

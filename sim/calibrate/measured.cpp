@@ -85,8 +85,11 @@ MeasuredPoint read_point(Reader& r) {
   }
   if (is_gemm(p.family)) p.gemm = read_gemm_shape(r, p.family);
   if (is_attention(p.family)) p.attention = read_attention_shape(r);
-  if (p.family == Family::kMemoryBound)
+  if (p.family == Family::kMemoryBound) {
+    constexpr std::string_view kAbout[2] = {"pattern", "kernel"};
     p.pattern = static_cast<AccessPattern>(r.choice("pattern", kAccessPatternNames));
+    p.about_kernel = r.choice_or("about", 0, kAbout) == 1;
+  }
   if (p.family == Family::kMemoryBound || p.family == Family::kL2Copy ||
       p.family == Family::kCollective)
     p.bytes = Bytes(r.integer("bytes", kBytes));

@@ -13,7 +13,8 @@
 //   gemm_*        m, n, k; groups and grouped ("m", "k"); output ("bf16", "fp32",
 //                 "fp32_accumulate")
 //   attention_*   batch, heads, kv_heads, length, d_qk, d_v, causal (true)
-//   memory_bound  pattern, bytes (read and written)
+//   memory_bound  pattern, bytes (read and written); about: "pattern" or "kernel", what the point
+//                 determines constants of
 //   l2_copy       bytes, of a copy that stays in L2
 //   launch        kernel "graph", "stream": of empty kernels that follow each other, one;
 //                 "idle": between two small ones of a graph, the time in which no thread runs;
@@ -58,6 +59,7 @@ struct MeasuredPoint {
   Collective collective = Collective::kAllReduce;
   int64_t ranks = 1, nodes = 1;
   Bytes bytes{0};
+  bool about_kernel = false;  // fits no constant of its pattern, only its kernel's own
   int64_t beside_sms = 0;
   double beside_GBps = 0;
 

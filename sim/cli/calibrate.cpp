@@ -14,6 +14,7 @@
 #include "sim/base/progress.h"
 #include "sim/calibrate/collectives.h"
 #include "sim/calibrate/gpu_profile.h"
+#include "sim/calibrate/kernel_rates.h"
 #include "sim/cli/verbs.h"
 #include "sim/report/calibration.h"
 #include "sim/spec/profile_file.h"
@@ -133,12 +134,18 @@ class Calibrate {
   void gpu() {
     const std::string base = base_of(*measured_);
     const Calibration c = calibrate_gpu(*measured_, load_gpu(profiles_, base));
-    if (a_.json)
+    const std::vector<KernelRateFit> rates = fit_kernel_rates(*measured_, c.gpu);
+    if (a_.json) {
       report_["gpu"] = calibration_json(c, *measured_, base);
-    else
-      fmt::print("{}", calibration_text(c, *measured_, base));
+      report_["kernel_rates"] = kernel_rates_json(rates, *measured_);
+    } else {
+      fmt::print("{}\n{}", calibration_text(c, *measured_, base),
+                 kernel_rates_text(rates, *measured_));
+    }
     gpu_name_ = fmt::format("{}_measured", base);
-    write(out_ / (gpu_name_ + ".json"), gpu_profile(c, *measured_, base, run_).dump(2) + "\n");
+    write_profile(gpu_name_, gpu_profile(c, *measured_, base, run_));
+    write_profile(fmt::format("stack/orrery_{}_measured", fs::path(base).filename().string()),
+                  stack_profile(rates, *measured_, "stack/orrery", run_));
   }
 
   void links() {

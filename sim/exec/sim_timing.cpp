@@ -51,6 +51,7 @@ double gemm_op_seconds(const Op& op, const TimingInput& in, const GpuShare& shar
   s.groups = op.shape.groups;
   if (op.kind == OpKind::kGemmFp8) s.kernel = cast_kernel(precision, false);
   if (op.kind == OpKind::kGemmFp8Wgrad) s.kernel = cast_kernel(precision, true);
+  if (op.phase == Phase::kWeight) s.grouped = GroupedDim::kK;
   // A gradient of one micro-batch (op.grad) is written in BF16.
   if ((op.kind == OpKind::kGemm || op.kind == OpKind::kGemmFp8Wgrad) &&
       op.phase == Phase::kWeight && !op.grad.valid())
@@ -118,12 +119,19 @@ double unfused_seconds(const Op& op, const TimingInput& in, const GpuShare& shar
   return 0;
 }
 
+double memory_bound_op_seconds(const Op& op, const TimingInput& in, const GpuShare& share) {
+  const GpuSpec& gpu = in.cluster.node.gpu;
+  for (const KernelRate& r : in.graph.stack.kernel_rates)
+    if (r.kind == op_kind_name(op.kind))
+      return r.fixed_us.value * 1e-6 + hbm_seconds(gpu, op.work.hbm, r.hbm_efficiency.value, share);
+  return memory_bound_seconds(gpu, op.work.pattern, op.work.hbm, share);
+}
+
 double composite_seconds(const CompositeSpec& c, int64_t tokens) {
   return c.us.value * 1e-6 * d(tokens) / c.reference_tokens.value;
 }
 
 double fused_op_seconds(const Op& op, const TimingInput& in, const GpuShare& share) {
-  const GpuSpec& gpu = in.cluster.node.gpu;
   const StackSpec& stack = in.graph.stack;
   const int64_t tokens = in.graph.plan.rows_per_rank();
   switch (op.kind) {
@@ -143,7 +151,7 @@ double fused_op_seconds(const Op& op, const TimingInput& in, const GpuShare& sha
     case OpKind::kDispatchLayout:
       return composite_seconds(stack.dispatch_layout, tokens);
     default:
-      return memory_bound_seconds(gpu, op.work.pattern, op.work.hbm, share);
+      return memory_bound_op_seconds(op, in, share);
   }
 }
 

@@ -199,19 +199,22 @@ void expert_wgrads(StageBuilder& b, const FfnTape& t) {
   const ExpertRows& r = b.rows();
   const int64_t rows = r.expanded / r.local_experts, width = expert_width(b);
   b.row_proportional(true);
-  // Gradient [in, out] of each expert: its rows of x, transposed, times those of dy.
+  // Gradient [in, out] of each expert: its rows of x, transposed, times those of dy. All experts in
+  // one launch, or one after the other on two streams.
+  const int64_t at_once = b.config().stack.grouped_wgrad ? r.local_experts : 1;
   const auto each_expert = [&](const std::string& name, TensorId x, TensorId dy, int64_t in,
                                int64_t out, ParamId weight) {
-    for (int64_t e = 0; e < r.local_experts; ++e) {
+    for (int64_t e = 0; e < r.local_experts; e += at_once) {
       b.stream(e % 2 == 0 ? StreamKind::kCompute : StreamKind::kComputeAux);
-      const OpShape shape{.m = in, .n = out, .k = rows, .index = e};
+      const OpShape shape{.m = in, .n = out, .k = rows * at_once, .groups = at_once, .index = e};
       if (b.fp8() || b.casts())
         b.op(OpKind::kGemmFp8Wgrad, name, shape, {x, dy, t.layout}, {}, weight);
       else
         b.gemm(name, GemmLayout::kTN, shape, {x, dy, t.layout}, {}, weight);
-      // The op reads one expert's share of the operands.
-      b.last_op().work.hbm = tensor_bytes(b.operand_dtype(), in, rows) +
-                             tensor_bytes(b.operand_dtype(), out, rows) + Bytes(8 * in * out);
+      // The op reads these experts' share of the operands.
+      b.last_op().work.hbm = tensor_bytes(b.operand_dtype(), in, shape.k) +
+                             tensor_bytes(b.operand_dtype(), out, shape.k) +
+                             Bytes(8 * in * out * at_once);
     }
     b.stream(StreamKind::kCompute);
   };

@@ -144,20 +144,19 @@ KernelClass op_kind_class(OpKind k);  // of its kernels on their own; see op_cla
 enum class GemmLayout : uint8_t { kNT, kNN, kTN };
 
 // Shape of an op. GEMM: `groups` products of [m, k] x [k, n], m being the rows of all groups
-// together; `index` picks one expert. Attention: m = sequences, n = sequence length, k = heads,
-// with d_qk and d_v; `window` keys before and at each query, 0: all of them.
-// Memory-bound: m rows of n elements. Ops on heads (RoPE, concat, copy, reduce) see a row as
-// `groups` heads and act on `n / groups` (RoPE: n) columns of each from `column` on; a concat puts
-// `first` columns of its first input before those of the second. RoPE's heads are `k` columns wide
-// where k is given. A norm of `groups` heads norms each on its own. Positions: k is the sequence
-// length.
-// SwiGLU backward: `first` columns of gate, and as many of up, in tensors of their own; 0: one.
-// GEMM and kRingExchange of pipelined rows: `index` - 1 is the step (pipelined_rows.h), 0: all
-// rows. kLoadTokens: the ids `column` positions ahead; with `first`, those of the rank's `first`
-// entries of the vocabulary, counted from there, -1 for others. Optimizer: `index` is the share.
-// Attention and its backward with context parallelism: `index` - 1 is the step of the ring, 0: no
-// ring. kScatterHeads, kGatherHeads: of k sequences, rows of two parts, `first` elements and the
-// rest, 0: one part.
+// together; of weight gradients k is, and the groups are the experts from `index` on. Attention:
+// m = sequences, n = sequence length, k = heads, with d_qk and d_v; `window` keys before and at
+// each query, 0: all of them. Memory-bound: m rows of n elements. Ops on heads (RoPE, concat, copy,
+// reduce) see a row as `groups` heads and act on `n / groups` (RoPE: n) columns of each from
+// `column` on; a concat puts `first` columns of its first input before those of the second. RoPE's
+// heads are `k` columns wide where k is given. A norm of `groups` heads norms each on its own.
+// Positions: k is the sequence length. SwiGLU backward: `first` columns of gate, and as many of up,
+// in tensors of their own; 0: one. GEMM and kRingExchange of pipelined rows: `index` - 1 is the
+// step (pipelined_rows.h), 0: all rows. kLoadTokens: the ids `column` positions ahead; with
+// `first`, those of the rank's `first` entries of the vocabulary, counted from there, -1 for
+// others. Optimizer: `index` is the share. Attention and its backward with context parallelism:
+// `index` - 1 is the step of the ring, 0: no ring. kScatterHeads, kGatherHeads: of k sequences,
+// rows of two parts, `first` elements and the rest, 0: one part.
 struct OpShape {
   int64_t m = 0, n = 0, k = 0;
   int64_t groups = 1;

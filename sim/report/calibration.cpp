@@ -216,6 +216,35 @@ ordered_json calibration_json(const Calibration& c, const Measured& m, const std
   return j;
 }
 
+std::string kernel_rates_text(const std::vector<KernelRateFit>& rates, const Measured& m) {
+  if (rates.empty()) return "";
+  Table t;
+  t.row({"kernels of orrery run", "of HBM", "fixed us", "by pattern", "fitted", "median", "largest",
+         "held out", "median", "largest"});
+  t.rule();
+  for (const KernelRateFit& r : rates) {
+    std::vector<std::string> row{r.fit.name, fmt::format("{:.3f}", r.hbm_efficiency),
+                                 fmt::format("{:.2f}", r.fixed_us),
+                                 percent(summarise(r.fit, m, Part::kAll, true).median)};
+    add_summary(row, summarise(r.fit, m, Part::kFitted));
+    add_summary(row, summarise(r.fit, m, Part::kHeldOut));
+    t.row(row);
+  }
+  return t.str();
+}
+
+ordered_json kernel_rates_json(const std::vector<KernelRateFit>& rates, const Measured& m) {
+  ordered_json all = ordered_json::array();
+  for (const KernelRateFit& r : rates) {
+    ordered_json j = class_json(r.fit, m);
+    j["op_kinds"] = r.kinds;
+    j["hbm_efficiency"] = r.hbm_efficiency;
+    j["fixed_us"] = r.fixed_us;
+    all.push_back(std::move(j));
+  }
+  return all;
+}
+
 ordered_json collectives_json(const CollectiveCalibration& c) {
   ordered_json j{{"what", c.what}};
   for (const CollectiveErrors& e : c.errors)

@@ -7,6 +7,7 @@
 
 #include "sim/calibrate/calibrate.h"
 #include "sim/calibrate/collectives.h"
+#include "sim/calibrate/kernel_rates.h"
 
 namespace orrery {
 
@@ -18,5 +19,10 @@ std::string collectives_text(const CollectiveCalibration& c);
 nlohmann::ordered_json calibration_json(const Calibration& c, const Measured& m,
                                         const std::string& base);
 nlohmann::ordered_json collectives_json(const CollectiveCalibration& c);
+
+// The kernels of the runtime one by one.
+std::string kernel_rates_text(const std::vector<KernelRateFit>& rates, const Measured& m);
+nlohmann::ordered_json kernel_rates_json(const std::vector<KernelRateFit>& rates,
+                                         const Measured& m);
 
 }  // namespace orrery

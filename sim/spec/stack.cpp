@@ -37,6 +37,18 @@ std::vector<UnfusedOp> read_unfused_ops(Reader r) {
   return ops;
 }
 
+std::vector<KernelRate> read_kernel_rates(Reader r) {
+  std::vector<KernelRate> rates;
+  for (const std::string& kind : r.keys()) {
+    Reader o = r.object(kind);
+    rates.push_back({kind, read_sourced(o, "hbm_efficiency", {0.001, 1}),
+                     read_sourced(o, "fixed_us", {0, 1000})});
+    o.finish();
+  }
+  r.finish();
+  return rates;
+}
+
 StepSpeed read_step_speed(Reader r) {
   StepSpeed s;
   s.matrix = read_sourced(r, "matrix", {0.1, 2});
@@ -63,11 +75,13 @@ StackSpec read_stack(Reader r) {
   s.attention_kernel = r.string_or("attention_kernel", "");
   s.cast_per_linear = r.boolean("cast_per_linear");
   s.separate_projections = r.boolean_or("separate_projections", false);
+  s.grouped_wgrad = r.boolean_or("grouped_wgrad", false);
   s.scale_attention_out = r.boolean_or("scale_attention_out", false);
   s.reserved_GiB = read_sourced(r, "reserved_GiB", {0, 1024});
   s.separate_gradient_add = r.boolean_or("separate_gradient_add", false);
   s.blocking_p2p = r.boolean_or("blocking_p2p", false);
   if (r.has("host_issue_us")) s.host_issue_us = read_sourced(r, "host_issue_us", {0, 1000});
+  if (r.has("kernel_rates")) s.kernel_rates = read_kernel_rates(r.object("kernel_rates"));
   if (r.has("unfused_ops")) s.unfused_ops = read_unfused_ops(r.object("unfused_ops"));
   if (r.has("loss_workspace_bytes_per_logit"))
     s.loss_workspace_bytes_per_logit = read_sourced(r, "loss_workspace_bytes_per_logit", {0, 64});

@@ -39,6 +39,14 @@ struct UnfusedOp {
   Sourced bytes_per_element;  // moved beyond OpWork::hbm, per element of op_elements
 };
 
+// A memory-bound kernel of the stack as it was measured, in place of the GPU's constants for all
+// kernels of its access pattern: fixed_us + bytes / (HBM bandwidth * hbm_efficiency).
+struct KernelRate {
+  std::string kind;        // an op_kind_name
+  Sourced hbm_efficiency;  // with the op's fewest bytes
+  Sourced fixed_us;
+};
+
 // Speed of this release's kernels inside training steps over that of the kernels that the GPU's
 // profile describes, which were timed alone: other choices of the release's libraries, caches and
 // clocks as the kernels around leave them. Without the object: 1.
@@ -65,11 +73,14 @@ struct StackSpec {
   // q, k and v, and gate and up, are products of their own, except with precision fp8 and in models
   // with experts.
   bool separate_projections = false;
-  bool cast_per_linear = false;      // each Linear casts its own input, even when two share it
+  bool cast_per_linear = false;  // each Linear casts its own input, even when two share it
+  // Weight gradients of a rank's experts are one grouped product; else one each, on two streams.
+  bool grouped_wgrad = false;
   bool scale_attention_out = false;  // multiplies the attention block's output, as a kernel
   Sourced reserved_GiB;              // CUDA context, NCCL and allocator reserve on every GPU
   // CPU time to issue one kernel of an eager framework; 0: CUDA graphs, or a host that never lags.
   Sourced host_issue_us;
+  std::vector<KernelRate> kernel_rates;  // ops that it leaves out: as the GPU's profile has them
   std::vector<UnfusedOp> unfused_ops;
   // Of the loss over a whole vocabulary, beside the logits that its gradient overwrites.
   Sourced loss_workspace_bytes_per_logit;

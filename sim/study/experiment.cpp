@@ -81,15 +81,17 @@ std::optional<Sourced> read_price(Reader& r) {
   return usd;
 }
 
-void check_unfused_ops(Reader& r, const StackSpec& stack) {
-  for (const UnfusedOp& u : stack.unfused_ops) {
-    bool known = false;
-    for (int k = 0; k < kOpKinds && !known; ++k)
-      known = u.kind == op_kind_name(static_cast<OpKind>(k)) &&
-              op_resource(static_cast<OpKind>(k)) == Resource::kCompute;
-    if (!known)
-      r.fail("stack", fmt::format("unfused_ops has \"{}\", which is no compute operator", u.kind));
-  }
+// The tables of a stack that have operators as keys.
+void check_operators(Reader& r, const StackSpec& stack) {
+  const auto check = [&](const char* table, const std::string& kind) {
+    for (int k = 0; k < kOpKinds; ++k)
+      if (kind == op_kind_name(static_cast<OpKind>(k)) &&
+          op_resource(static_cast<OpKind>(k)) == Resource::kCompute)
+        return;
+    r.fail("stack", fmt::format("{} has \"{}\", which is no compute operator", table, kind));
+  };
+  for (const UnfusedOp& u : stack.unfused_ops) check("unfused_ops", u.kind);
+  for (const KernelRate& k : stack.kernel_rates) check("kernel_rates", k.kind);
 }
 
 void check_attention_kernel(Reader& r, const StudySpec& s) {
@@ -165,7 +167,7 @@ StudySpec read_study(const Node& root, const std::string& path) {
   s.plan = read_plan(r.object("plan"));
   s.stack = read_stack(r.object("stack"));
   check_attention_kernel(r, s);
-  check_unfused_ops(r, s.stack);
+  check_operators(r, s.stack);
   s.usd_per_gpu_hour = read_price(r);
   if (const Node* training = r.raw("training"))
     s.training = read_training(*training, "/training", diagnostics);

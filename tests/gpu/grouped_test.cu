@@ -1,3 +1,4 @@
+#include <cmath>
 #include <numeric>
 
 #include "kernels/gemm/grouped.h"
@@ -108,31 +109,45 @@ TEST_CASE("grouped_gemm_fp8 multiplies each group by its matrix", "[gpu][grouped
       }
 }
 
-TEST_CASE("group_wgrad_bf16 adds the product over a group's rows", "[gpu][grouped]") {
+TEST_CASE("group_wgrad_bf16 adds the product over each group's rows", "[gpu][grouped]") {
   Random random;
   for (const Groups& groups : kGroups)
     for (const auto& [m, n] :
          {std::pair<int64_t, int64_t>{128, 256}, {72, 264}, {8, 8}, {328, 520}}) {
       const std::vector<int32_t> offsets = offsets_of(groups);
       const int64_t rows = offsets.back() + kRowsAfter;
-      const std::vector<double> a = random.normal_bf16(size(rows, m));
+      std::vector<double> a = random.normal_bf16(size(rows, m));
       const std::vector<double> b = random.normal_bf16(size(rows, n));
+      // What is not a number after the last group must not reach a product.
+      std::fill(a.begin() + offsets.back() * m, a.end(), std::nan(""));
       DeviceBuffer<bf16> da(to_bf16(a)), db(to_bf16(b));
-      DeviceBuffer<float> dc(size(m, n));
       DeviceBuffer<int32_t> d_offsets(offsets);
-      const std::vector<double> before = random.normal_bf16(size(m, n));
-      for (std::size_t g = 0; g < std::min<std::size_t>(groups.size(), 5); ++g) {
-        INFO("seed " << random.seed << ", rows " << groups[g] << " from " << offsets[g] << ", m "
-                     << m << ", n " << n);
-        const GroupWgradBf16Params p{
-            static_cast<int64_t>(g), d_offsets.get(), m, n, da.get(), db.get(), dc.get()};
+      const int64_t count = std::min<int64_t>(static_cast<int64_t>(groups.size()), 5);
+      const std::vector<double> before = random.normal_bf16(size(count * m, n));
+      // All groups at once, and the last one by itself.
+      for (const int64_t first : {int64_t{0}, count - 1}) {
+        INFO("seed " << random.seed << ", groups from " << first << " of " << count << ", m " << m
+                     << ", n " << n);
+        DeviceBuffer<float> dc(size((count - first) * m, n));
+        const std::vector<double> at_first(before.begin() + first * m * n, before.end());
+        const GroupWgradBf16Params p{.group = first,
+                                     .offsets = d_offsets.get(),
+                                     .rows = rows,
+                                     .m = m,
+                                     .n = n,
+                                     .a = da.get(),
+                                     .b = db.get(),
+                                     .c = dc.get(),
+                                     .groups = count - first};
         const std::vector<double> actual =
-            run_twice(dc, std::vector<float>(before.begin(), before.end()),
+            run_twice(dc, std::vector<float>(at_first.begin(), at_first.end()),
                       [&] { return group_wgrad_bf16(p, nullptr); });
-        ExpectedGemm expected(m, n);
-        expected.add(Layout::kTN, 0, m, n, groups[g], a.data() + offsets[g] * m, m,
-                     b.data() + offsets[g] * n, n, n);
-        for (std::size_t i = 0; i < before.size(); ++i) expected.c[i] += before[i];
+        ExpectedGemm expected((count - first) * m, n);
+        for (int64_t g = first; g < count; ++g)
+          expected.add(Layout::kTN, (g - first) * m, m, n, groups[static_cast<std::size_t>(g)],
+                       a.data() + offsets[static_cast<std::size_t>(g)] * m, m,
+                       b.data() + offsets[static_cast<std::size_t>(g)] * n, n, n);
+        for (std::size_t i = 0; i < at_first.size(); ++i) expected.c[i] += at_first[i];
         expected.require_close(actual, kFp32Output, kBf16Terms);
       }
     }
@@ -193,7 +208,7 @@ TEST_CASE("grouped GEMMs name the argument that is wrong", "[gpu][grouped]") {
         "grouped_gemm_bf16: n is 12, expected a multiple of 8");
   CHECK(error([](GroupedGemmBf16Params& p) { p.offsets = nullptr; }) ==
         "grouped_gemm_bf16: offsets is null");
-  GroupWgradBf16Params w{0, offsets.get(), 16, 16, x.get(), x.get() + 1, c.get()};
+  GroupWgradBf16Params w{0, offsets.get(), 16, 16, 16, x.get(), x.get() + 1, c.get()};
   CHECK(group_wgrad_bf16(w, nullptr).error == "group_wgrad_bf16: b is not 16-byte aligned");
 
   Random random;

@@ -1,0 +1,109 @@
+#include "sim/calibrate/kernel_rates.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "sim/calibrate/gpu_profile.h"
+#include "sim/calibrate/point_model.h"
+
+namespace orrery {
+namespace {
+
+constexpr std::size_t kFewest = 4;  // points
+constexpr Bound kEfficiency{0.03, 1, false};
+constexpr Bound kFixed{0, 30, true};
+
+struct Kernel {
+  std::vector<std::string> kinds;
+  std::vector<std::string> points;  // MeasuredPoint::kernel
+};
+
+const std::vector<Kernel>& kernels() {
+  static const std::vector<Kernel> all = {
+      {{"rms_norm"}, {"rms_norm", "rms_norm of a sum"}},
+      {{"rms_norm_backward"}, {"rms_norm_backward"}},
+      {{"rms_norm_reduce"}, {"rms_norm_reduce"}},
+      {{"cast_fp8"}, {"cast_rows"}},
+      {{"cast_back"}, {"cast_back"}},
+      {{"cast_transpose_fp8"}, {"cast_transpose of FP8", "cast_transpose of BF16"}},
+      {{"swiglu_cast_transpose"}, {"swiglu_cast_transpose"}},
+      {{"transpose_fp8"}, {"transpose_block"}},
+      {{"transpose_scales"}, {"transpose_scales"}},
+      {{"rope", "rope_backward"}, {"rope"}},
+      {{"concat_heads"}, {"concat_heads"}},
+      {{"swiglu"}, {"swiglu"}},
+      {{"swiglu_backward"}, {"swiglu_backward"}},
+      {{"swiglu_weight_backward"}, {"swiglu_weight_backward"}},
+      {{"swiglu_cast"}, {"swiglu_cast"}},
+      {{"permute"}, {"permute"}},
+      {{"unpermute"}, {"unpermute"}},
+      {{"cross_entropy"}, {"cross_entropy"}},
+      {{"embedding_backward"}, {"embedding_backward"}},
+      {{"adamw"}, {"adamw"}},
+      {{"cast_weights"}, {"cast_weights"}},
+  };
+  return all;
+}
+
+KernelRateFit fit_kernel(const Kernel& kernel, const Measured& m, const GpuSpec& gpu,
+                         const std::vector<std::size_t>& points) {
+  KernelRateFit rate;
+  rate.kinds = kernel.kinds;
+  // The formula is that of memory-bound kernels with constants of its own.
+  const auto pattern = static_cast<std::size_t>(m.points[points[0]].pattern);
+  const std::vector<FreeConstant<GpuSpec>> constants = {
+      {"hbm_efficiency",
+       [pattern](GpuSpec& g) -> double& { return g.hbm_efficiency[pattern].value; }, kEfficiency},
+      {"fixed_us", [](GpuSpec& g) -> double& { return g.kernel_fixed_us.value; }, kFixed}};
+  const std::vector<bool> held = held_back(m, points);
+  std::vector<std::size_t> fitted;
+  for (std::size_t i = 0; i < points.size(); ++i)
+    if (!held[i]) fitted.push_back(points[i]);
+  const auto predict = [&](const GpuSpec& g, std::size_t i) {
+    return 1e6 * point_seconds(g, m.points[i]);
+  };
+  const auto measured = [&](std::size_t i) { return m.points[i].median_us(); };
+  GpuSpec own = gpu;
+  rate.fit.name = kernel.points[0];
+  rate.fit.constants = ConstantFit(constants, fitted, predict, measured).run(own, gpu);
+  rate.hbm_efficiency = own.hbm_efficiency[pattern].value;
+  rate.fixed_us = own.kernel_fixed_us.value;
+  for (std::size_t i = 0; i < points.size(); ++i)
+    rate.fit.points.push_back(
+        {points[i], predict(own, points[i]), predict(gpu, points[i]), held[i], false});
+  return rate;
+}
+
+}  // namespace
+
+std::vector<KernelRateFit> fit_kernel_rates(const Measured& m, const GpuSpec& gpu) {
+  std::vector<KernelRateFit> rates;
+  for (const Kernel& k : kernels()) {
+    std::vector<std::size_t> points;
+    for (std::size_t i = 0; i < m.points.size(); ++i) {
+      const MeasuredPoint& p = m.points[i];
+      const bool its = std::find(k.points.begin(), k.points.end(), p.kernel) != k.points.end();
+      if (p.family == Family::kMemoryBound && !p.shared() && its) points.push_back(i);
+    }
+    if (points.size() >= kFewest) rates.push_back(fit_kernel(k, m, gpu, points));
+  }
+  return rates;
+}
+
+nlohmann::ordered_json stack_profile(const std::vector<KernelRateFit>& rates, const Measured& m,
+                                     const std::string& base, const std::string& run) {
+  if (rates.empty()) return nullptr;
+  nlohmann::ordered_json j{{"extends", base},
+                           {"name", fmt::format("orrery, measured on {}", m.gpu)}};
+  for (const KernelRateFit& r : rates) {
+    const std::string reference = class_reference(r.fit, m, run);
+    for (const std::string& kind : r.kinds)
+      j["kernel_rates"][kind] = {
+          {"hbm_efficiency", measured_number(r.hbm_efficiency, reference, m.date)},
+          {"fixed_us", measured_number(r.fixed_us, reference, m.date)}};
+  }
+  return j;
+}
+
+}  // namespace orrery
