@@ -155,6 +155,15 @@ TEST_CASE("Kernels of two GPUs are refused", "[import]") {
   CHECK(contains(error_of([&] { read_events(one + "," + other); }), "2 GPUs"));
 }
 
+TEST_CASE("Names that no pattern knows are listed with their time", "[import]") {
+  const Comparison c = compare_pair(deepseek(), 1, read_kineto(profile()));
+  REQUIRE(c.unknown.size() == 2);
+  CHECK(contains(c.unknown[0].name, "aux_fi_impl"));
+  CHECK(c.unknown[0].us == 28);
+  CHECK(c.unknown[0].count == 4);
+  CHECK(c.unknown[1].us == 14);
+}
+
 TEST_CASE("A file that is no trace is refused", "[import]") {
   const std::string other = std::string(kSourceDir) + "/experiments/deepseek_v3/config.json";
   CHECK(contains(error_of([&] { read_kineto(other); }), "traceEvents"));

@@ -125,6 +125,14 @@ TEST_CASE("run trace: every op of a run is an op of the simulated step", "[runti
   CHECK(of_operators == Approx(predicted));
   CHECK(c.step.predicted_us > 0);
   CHECK(c.step.measured_us > 0);
+  CHECK(c.sides.predicted.communication_us > 0);
+  CHECK(c.sides.measured.communication_us > 0);
+  REQUIRE(c.sides.memory.size() == 2);
+  for (const ComparedMemory& m : c.sides.memory) {
+    CHECK(m.ops == static_cast<int64_t>(c.measured.ranks[0].ops.size()));
+    CHECK(m.predicted_peak > 0);
+    CHECK(m.measured_peak > 0);
+  }
 
   SECTION("an op that is missing on one rank is listed") {
     const RunTraceOp gone = trace.ops.back();
@@ -183,6 +191,16 @@ TEST_CASE("run trace: memory is that of the states and of the tensors alive", "[
   }
   // The logits of 4 sequences of 16 tokens over 32 words are 8 KiB alone.
   CHECK(most - states > 8192);
+}
+
+TEST_CASE("run trace: a run beside itself differs in nothing", "[runtime]") {
+  TinyTraining t(tiny_moe_training({.data = 2, .expert = 2}), true);
+  const RunTrace trace = traced(t);
+  const RunComparison c = compare_runs({"a", trace}, {"b", trace});
+  CHECK(c.matched * 2 == static_cast<int64_t>(trace.ops.size()));
+  for (const ComparedRow& row : c.kinds) CHECK(row.miss_us() == 0);
+  CHECK(c.sides.predicted.hidden_us == c.sides.measured.hidden_us);
+  CHECK(c.sides.memory[0].mean_error == 0);
 }
 
 TEST_CASE("run trace: the processes' parts become one file", "[runtime]") {
