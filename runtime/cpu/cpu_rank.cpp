@@ -42,6 +42,7 @@ class CpuRank<T>::Impl {
   StepResult run_step(const StepTokens& tokens, const OptimizerStep& optimizer) {
     tokens_ = tokens;
     optimizer_ = optimizer;
+    if (options_.record && held_ == 0) held_ = state_bytes();
     events_.assign(program_.events, false);
     start_ = std::chrono::steady_clock::now();
     for (Stream& s : streams_) s = Stream{};
@@ -195,6 +196,7 @@ class CpuRank<T>::Impl {
       --t.readers_left;
       return;
     }
+    held_ -= t.counted_bytes;
     t = HostTensor<T>{};
   }
 
@@ -385,9 +387,30 @@ class CpuRank<T>::Impl {
   void record(int stream, uint32_t plan_op) {
     if (!options_.record) return;
     const Stream& s = streams_[stream];
+    count_tensors(s.call, plan_op);
     records_.push_back({s.launched, now(), plan_op, s.call,
                         static_cast<uint16_t>(state_.layout.place().rank_class),
-                        static_cast<StreamKind>(stream)});
+                        static_cast<StreamKind>(stream), Bytes(held_)});
+  }
+
+  // Tensors take memory when an op gives them their size.
+  void count_tensors(uint32_t call, uint32_t plan_op) {
+    const PlanOp& p = plan_.ops[plan_op];
+    const StageGraph& g = plan_.stages[p.stage];
+    const auto count = [&](TensorId id) {
+      HostTensor<T>& t = tensor(call, p.role, id.v);
+      held_ += t.bytes() - std::exchange(t.counted_bytes, t.bytes());
+    };
+    g.for_each_read(g.ops[p.graph_op], count);
+    g.for_each_written(g.ops[p.graph_op], count);
+  }
+
+  int64_t state_bytes() const {
+    std::size_t values = state_.buffers.size();
+    for (const auto* arrays : {&state_.weights, &state_.kernel, &state_.grads, &state_.master,
+                               &state_.m, &state_.v, &state_.reduced})
+      for (const std::vector<T>& a : *arrays) values += a.size();
+    return static_cast<int64_t>(values * sizeof(T));
   }
 
   const ExecPlan& plan_;
@@ -409,6 +432,7 @@ class CpuRank<T>::Impl {
   OptimizerStep optimizer_;
   std::chrono::steady_clock::time_point start_;
   std::vector<OpRecord> records_;
+  int64_t held_ = 0;  // bytes of states and, when recording, of tensors
 };
 
 template <class T>

@@ -13,6 +13,11 @@ struct HostTensor {
   int64_t rows = 0, cols = 0;
   bool live = false;
   uint8_t readers_left = 0;
+  int64_t counted_bytes = 0;  // in what the rank holds
+
+  int64_t bytes() const {
+    return static_cast<int64_t>(values.size() * sizeof(T) + ints.size() * sizeof(int32_t));
+  }
 
   T* resize(int64_t r, int64_t c) {
     rows = r;

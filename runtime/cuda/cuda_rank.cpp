@@ -626,6 +626,7 @@ void CudaRank::issue_op(Prepared& x) {
       StreamScratch scratch(*this, x.stream);
       CudaOpCall c = resolve(x, scratch);
       run_op(c, p);
+      if (recording_) timed_.back().record.held = Bytes(weights_.static_bytes() + pool_.in_use());
     }
   } catch (const Error& e) {
     throw Error(e.code(), fmt::format("{}: {}", plan_.op_name(x.plan_op), e.what()));
@@ -641,7 +642,8 @@ void CudaRank::issue_op(Prepared& x) {
                 x.plan_op,
                 call_index_,
                 static_cast<uint16_t>(weights_.layout().place().rank_class),
-                x.stream};
+                x.stream,
+                t.record.held};
   }
   nvtxRangePop();
 }

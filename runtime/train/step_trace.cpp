@@ -49,7 +49,9 @@ RunTrace take_trace(const ExecPlan& plan, Executor& executor, const std::string&
   for (const OpRecord& r : executor.take_records()) {
     const std::size_t nth = seen[{r.rank_class, r.call, r.op}]++;
     t.ops.push_back({r.rank_class, local[r.rank_class].at(nth), r.call, r.op, plan.op_name(r.op),
-                     r.stream, micros(r.start), micros(r.end)});
+                     r.stream, micros(r.start), micros(r.end),
+                     std::string(op_kind_name(plan.graph_op(plan.ops[r.op]).kind)),
+                     r.held.count()});
   }
   return t;
 }

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "sim/base/json_reader.h"
 #include "sim/base/text.h"
@@ -13,14 +15,27 @@ namespace {
 constexpr std::string_view kKind = "orrery_trace";
 
 std::string op_json(const RunTraceOp& o) {
+  const std::string memory =
+      o.memory_bytes < 0 ? "" : fmt::format(",\"memory_bytes\":{}", o.memory_bytes);
   return fmt::format(
-      "{{\"class\":{},\"rank\":{},\"call\":{},\"op\":{},\"name\":{},\"stream\":\"{}\","
-      "\"start_us\":{},\"end_us\":{}}}",
-      o.rank_class, o.rank, o.call, o.op, nlohmann::json(o.name).dump(),
-      kStreamNames[static_cast<std::size_t>(o.stream)], o.start_us, o.end_us);
+      "{{\"class\":{},\"rank\":{},\"call\":{},\"op\":{},\"name\":{},\"kind\":\"{}\",\"stream\":\"{}"
+      "\","
+      "\"start_us\":{},\"end_us\":{}{}}}",
+      o.rank_class, o.rank, o.call, o.op, nlohmann::json(o.name).dump(), o.kind,
+      kStreamNames[static_cast<std::size_t>(o.stream)], o.start_us, o.end_us, memory);
 }
 
-RunTraceOp read_op(json::Reader& r, int classes) {
+using KindNames = std::array<std::string_view, kOpKinds>;
+
+KindNames kind_names() {
+  KindNames names;
+  for (int k = 0; k < kOpKinds; ++k)
+    names[static_cast<std::size_t>(k)] = op_kind_name(static_cast<OpKind>(k));
+  return names;
+}
+
+// `kinds` is empty where the version of the trace has none.
+RunTraceOp read_op(json::Reader& r, int classes, std::span<const std::string_view> kinds) {
   constexpr json::Range kIndex{0, 0xffffffffp0};
   RunTraceOp o;
   o.rank_class = static_cast<int>(r.integer("class", {0, static_cast<double>(classes - 1)}));
@@ -28,6 +43,10 @@ RunTraceOp read_op(json::Reader& r, int classes) {
   o.call = static_cast<uint32_t>(r.integer("call", kIndex));
   o.op = static_cast<uint32_t>(r.integer("op", kIndex));
   o.name = r.string("name");
+  if (!kinds.empty()) {
+    o.kind = kinds[r.choice("kind", kinds)];
+    if (r.has("memory_bytes")) o.memory_bytes = r.integer("memory_bytes", {0, 0x1p53});
+  }
   o.stream = static_cast<StreamKind>(r.choice("stream", kStreamNames));
   o.start_us = r.number("start_us");
   o.end_us = r.number("end_us");
@@ -61,14 +80,16 @@ RunTrace read_run_trace(const std::string& path) {
   if (r.has("kind") && kind != kKind)
     r.fail("kind", fmt::format("found {}, expected \"{}\"", in_quotes(kind), kKind));
   const int64_t version = r.integer("schema_version");
-  if (r.has("schema_version") && version != kRunTraceVersion)
-    r.fail("schema_version", fmt::format("found {}, expected {}", version, kRunTraceVersion));
+  if (r.has("schema_version") && (version < 1 || version > kRunTraceVersion))
+    r.fail("schema_version", fmt::format("found {}, expected 1 to {}", version, kRunTraceVersion));
   findings.throw_if_any();
   RunTrace t;
   t.experiment = r.string("experiment");
   t.device = r.string("device");
   t.classes = static_cast<int>(r.integer("classes", {1, 1e6}));
-  r.objects("ops", [&](json::Reader& op) { t.ops.push_back(read_op(op, t.classes)); });
+  const KindNames names = kind_names();
+  const std::span<const std::string_view> kinds(names.data(), version > 1 ? names.size() : 0);
+  r.objects("ops", [&](json::Reader& op) { t.ops.push_back(read_op(op, t.classes, kinds)); });
   r.finish();
   findings.throw_if_any();
   return t;

@@ -1,9 +1,10 @@
 // The trace of a step that a backend really ran, as `orrery run --trace` writes it and `orrery
-// compare --run` reads it: one JSON object
-//   {"schema_version": 1, "kind": "orrery_trace", "experiment": "..", "device": "..", "classes": n,
+// compare` reads it: one JSON object
+//   {"schema_version": 2, "kind": "orrery_trace", "experiment": "..", "device": "..", "classes": n,
 //    "ops": [{"class": c, "rank": r, "call": i, "op": plan_op, "name": "layer 3 mlp(F) ..",
-//             "stream": "compute", "start_us": x, "end_us": y}, ..]}
-// where class, call and op are those of OpRecord.
+//             "kind": "gemm_fp8", "stream": "compute", "start_us": x, "end_us": y,
+//             "memory_bytes": b}, ..]}
+// where class, call and op are those of OpRecord. Version 1 has no "kind" and no "memory_bytes".
 #pragma once
 
 #include <string>
@@ -13,7 +14,7 @@
 
 namespace orrery {
 
-constexpr int kRunTraceVersion = 1;
+constexpr int kRunTraceVersion = 2;
 
 // One op on one rank. Times are microseconds on the rank's own clock.
 struct RunTraceOp {
@@ -24,6 +25,8 @@ struct RunTraceOp {
   std::string name;  // ExecPlan::op_name
   StreamKind stream = StreamKind::kCompute;
   double start_us = 0, end_us = 0;
+  std::string kind = {};      // op_kind_name; "" in a trace of version 1
+  int64_t memory_bytes = -1;  // OpRecord::held; -1: not recorded
 };
 
 struct RunTrace {

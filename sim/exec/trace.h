@@ -15,6 +15,9 @@ struct OpRecord {
   uint32_t call;  // of the class
   uint16_t rank_class;
   StreamKind stream;
+  // What the rank holds once the op is on its stream, when a runtime ran it; -1: not recorded (the
+  // simulator has it in StepTrace::memory_timeline).
+  Bytes held{-1};
 };
 
 struct MemorySample {

@@ -1,4 +1,4 @@
-// Reports of a comparison with a measured trace.
+// Reports of a comparison with a PyTorch/Kineto trace.
 #pragma once
 
 #include <string>
@@ -7,7 +7,8 @@
 
 namespace orrery {
 
-std::string comparison_text(const Comparison& c);
+// `what` says of the trace which part of it was taken: "step 3 of steps 2 to 5", or "".
+std::string comparison_text(const Comparison& c, const std::string& what, int top);
 std::string comparison_json(const Comparison& c);
 
 }  // namespace orrery

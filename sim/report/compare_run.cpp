@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-
 #include "sim/base/text.h"
 #include "sim/report/json.h"
 
@@ -13,15 +11,19 @@ namespace {
 using Json = nlohmann::ordered_json;
 constexpr std::size_t kListed = 20;  // unmatched ops in the text
 
-std::string error_text(const ComparedRow& r) {
-  return r.measured_us > 0 ? signed_percent(r.error()) : "-";
+Json counted_json(const ComparedRow& r, const Sides& sides) {
+  Json j = row_json(r, sides);
+  if (r.predicted_count > 0) j["ops"] = r.predicted_count;
+  return j;
 }
 
-Json row_json(const ComparedRow& r) {
-  Json j = {{"name", r.name}, {"predicted_us", r.predicted_us}, {"measured_us", r.measured_us}};
-  if (r.predicted_count > 0) j["ops"] = r.predicted_count;
-  if (r.measured_us > 0) j["error_fraction"] = r.error();
-  return j;
+Json op_json(const ComparedOp& o, const Sides& sides) {
+  Json row = counted_json(o.row, sides);
+  row["kind"] = o.kind;
+  if (o.stage < 0) return row;
+  row["stage"] = o.stage;
+  row["shape"] = {{"m", o.shape.m}, {"n", o.shape.n}, {"k", o.shape.k}, {"groups", o.shape.groups}};
+  return row;
 }
 
 void list(std::string& out, const char* title, const std::vector<std::string>& ops) {
@@ -31,48 +33,65 @@ void list(std::string& out, const char* title, const std::vector<std::string>& o
   if (ops.size() > kListed) out += fmt::format("  and {} more\n", ops.size() - kListed);
 }
 
+std::string count_text(std::size_t n) { return with_commas(static_cast<long long>(n)); }
+
 }  // namespace
 
-std::string run_comparison_text(const RunComparison& c) {
-  std::string out =
-      fmt::format("step of {} on {}: predicted {:.3f} ms, measured {:.3f} ms, error {}\n",
-                  in_quotes(c.experiment), in_quotes(c.device), c.step.predicted_us / 1000,
-                  c.step.measured_us / 1000, error_text(c.step));
-  out += fmt::format("{} ops matched one to one, {} simulated and {} measured ones did not\n",
-                     with_commas(c.matched),
-                     with_commas(static_cast<long long>(c.only_simulated.size())),
-                     with_commas(static_cast<long long>(c.only_measured.size())));
-  Table t;
-  t.row({"", "ops", "predicted us", "measured us", "error"});
-  for (const ComparedRow& r : c.kinds)
-    t.row({r.name, std::to_string(r.predicted_count), fmt::format("{:.1f}", r.predicted_us),
-           fmt::format("{:.1f}", r.measured_us), error_text(r)});
-  out += "\nTime by op kind\n" + t.str();
-  list(out, "ops are simulated but not in the trace, or not on all of its ranks", c.only_simulated);
-  list(out, "ops are in the trace but not simulated", c.only_measured);
-  return out;
+std::string run_comparison_text(const std::string& title, const RunComparison& c,
+                                const Sides& sides, int top) {
+  std::string out = fmt::format("{}: {} {:.3f} ms, {} {:.3f} ms, {} {}\n", title, sides.first,
+                                c.step.predicted_us / 1000, sides.second, c.step.measured_us / 1000,
+                                sides.difference,
+                                difference_text(sides, c.step.predicted_us, c.step.measured_us));
+  if (c.untraced)
+    out += fmt::format("{} without a trace: {} {:.3f} ms (median), {} {}\n",
+                       c.untraced_steps == 1 ? "1 step" : fmt::format("{} steps", c.untraced_steps),
+                       sides.second, c.untraced->measured_us / 1000, sides.difference,
+                       difference_text(sides, c.untraced->predicted_us, c.untraced->measured_us));
+  if (!c.complete()) {
+    out += fmt::format("{} ops matched one to one, {} {} and {} {} ones did not\n",
+                       with_commas(c.matched), count_text(c.only_simulated.size()), sides.first,
+                       count_text(c.only_measured.size()), sides.second);
+    list(out, "ops are simulated but not in the trace, or not on all of its ranks",
+         c.only_simulated);
+    list(out, "ops are in the trace but not simulated", c.only_measured);
+    return out;
+  }
+  out += fmt::format("all {} ops matched one to one\n", with_commas(c.matched));
+  out += where_time_goes_text(c.sides, sides);
+  const std::string classes =
+      c.sides.memory.size() > 1
+          ? fmt::format("; one rank of each of {} pipeline ranks", c.sides.memory.size())
+          : "";
+  if (!c.kinds.empty()) out += rows_text("By op kind" + classes, c.kinds, sides, top, "ops");
+  out += rows_text("By op, summed over layers" + classes, by_group(c.ops), sides, top, "ops");
+  return out + side_by_side_text(c.sides, sides, top);
 }
 
-std::string run_comparison_json(const RunComparison& c) {
+std::string run_comparison_json(const RunComparison& c, const Sides& sides) {
   Json j;
   j["schema_version"] = kSchemaVersion;
   j["experiment"] = c.experiment;
   j["device"] = c.device;
-  j["step"] = row_json(c.step);
-  j["matched"] = c.matched;
-  j["only_simulated"] = c.only_simulated;
-  j["only_measured"] = c.only_measured;
-  j["op_kinds"] = Json::array();
-  for (const ComparedRow& r : c.kinds) j["op_kinds"].push_back(row_json(r));
-  j["ops"] = Json::array();
-  for (const ComparedOp& o : c.ops) {
-    Json row = row_json(o.row);
-    row["kind"] = op_kind_name(o.kind);
-    row["stage"] = o.stage;
-    row["shape"] = {
-        {"m", o.shape.m}, {"n", o.shape.n}, {"k", o.shape.k}, {"groups", o.shape.groups}};
-    j["ops"].push_back(std::move(row));
+  if (sides.relative_to_first) {
+    j[sides.second + "_experiment"] = c.second_experiment;
+    j[sides.second + "_device"] = c.second_device;
   }
+  j["step"] = counted_json(c.step, sides);
+  if (c.untraced) {
+    j["untraced_step"] = row_json(*c.untraced, sides);
+    j["untraced_step"]["steps"] = c.untraced_steps;
+  }
+  j["matched"] = c.matched;
+  if (!sides.relative_to_first) {
+    j["only_simulated"] = c.only_simulated;
+    j["only_measured"] = c.only_measured;
+  }
+  j["op_kinds"] = Json::array();
+  for (const ComparedRow& r : c.kinds) j["op_kinds"].push_back(counted_json(r, sides));
+  j["ops"] = Json::array();
+  for (const ComparedOp& o : c.ops) j["ops"].push_back(op_json(o, sides));
+  add_side_by_side(j, c.sides, sides);
   return j.dump(2) + "\n";
 }
 

@@ -2,13 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <iterator>
-#include <nlohmann/json.hpp>
+#include "sim/report/trace_events.h"
 
 namespace orrery {
 namespace {
-
-std::string quoted(const std::string& text) { return nlohmann::json(text).dump(); }
 
 // Exact microseconds from picoseconds, without going through floating point.
 std::string us(Picos t) {
@@ -17,36 +14,28 @@ std::string us(Picos t) {
 
 class Writer {
  public:
-  explicit Writer(const Prediction& p) : p_(p), plan_(p.plan) {}
+  explicit Writer(const Prediction& p) : p_(p), plan_(p.plan), out_(members(p)) {}
 
   std::string write() {
-    text_ = fmt::format(
-        R"({{"schemaVersion":1,"displayTimeUnit":"ms","deviceProperties":[{{"id":0,"name":{},)"
-        R"("numSms":{:g}}}],"traceName":{},"traceEvents":[)",
-        quoted(p_.study.cluster.node.gpu.name), p_.study.cluster.node.gpu.sm_count.value,
-        quoted(p_.study.name));
     names();
     for (const OpRecord& r : p_.trace.records) slice(r);
     memory();
-    return std::move(text_) + "\n]}\n";
+    return out_.finish();
   }
 
  private:
-  template <class... Args>
-  void event(fmt::format_string<Args...> f, Args&&... args) {
-    text_ += first_ ? "\n" : ",\n";
-    first_ = false;
-    fmt::format_to(std::back_inserter(text_), f, std::forward<Args>(args)...);
+  static std::string members(const Prediction& p) {
+    return fmt::format(R"("deviceProperties":[{{"id":0,"name":{},"numSms":{:g}}}],"traceName":{})",
+                       TraceEvents::quoted(p.study.cluster.node.gpu.name),
+                       p.study.cluster.node.gpu.sm_count.value, TraceEvents::quoted(p.study.name));
   }
 
   void names() {
     for (std::size_t c = 0; c < plan_.classes.size(); ++c) {
-      event(R"({{"ph":"M","name":"process_name","pid":{},"args":{{"name":{}}}}})", c,
-            quoted(fmt::format("{} (stands for {} ranks)", plan_.classes[c].name,
-                               plan_.classes[c].multiplicity)));
-      for (int s = 0; s < kStreams; ++s)
-        event(R"({{"ph":"M","name":"thread_name","pid":{},"tid":{},"args":{{"name":{}}}}})", c, s,
-              quoted(std::string(kStreamNames[s])));
+      out_.name_process(c, fmt::format("{} (stands for {} ranks)", plan_.classes[c].name,
+                                       plan_.classes[c].multiplicity));
+      for (std::size_t s = 0; s < kStreams; ++s)
+        out_.name_thread(c, s, std::string(kStreamNames[s]));
     }
   }
 
@@ -56,14 +45,14 @@ class Writer {
     const Call& call = c.calls[r.call];
     const int slot =
         plan_.ops[r.op].role == Role::kForward ? call.forward_slot : call.backward_slot;
-    event(R"({{"ph":"X","cat":"kernel","name":{},"pid":{},"tid":{},"ts":{},"dur":{},"args":{{)"
-          R"("stream":{},"device":{},"layer":{},"segment":"{}","kind":"{}","block":"{}",)"
-          R"("chunk":{},"micro_batch":{}}}}})",
-          quoted(op.name), r.rank_class, static_cast<int>(r.stream), us(r.start),
-          us(r.end - r.start), static_cast<int>(r.stream), r.rank_class, op.layer,
-          kSegmentNames[static_cast<std::size_t>(op.segment)], op_kind_name(op.kind),
-          kBlockKindNames[static_cast<std::size_t>(c.blocks[call.block].kind)],
-          slot < 0 ? -1 : slot / c.slots_per_chunk, slot < 0 ? -1 : slot % c.slots_per_chunk);
+    out_.event(R"({{"ph":"X","cat":"kernel","name":{},"pid":{},"tid":{},"ts":{},"dur":{},"args":{{)"
+               R"("stream":{},"device":{},"layer":{},"segment":"{}","kind":"{}","block":"{}",)"
+               R"("chunk":{},"micro_batch":{}}}}})",
+               TraceEvents::quoted(op.name), r.rank_class, static_cast<int>(r.stream), us(r.start),
+               us(r.end - r.start), static_cast<int>(r.stream), r.rank_class, op.layer,
+               kSegmentNames[static_cast<std::size_t>(op.segment)], op_kind_name(op.kind),
+               kBlockKindNames[static_cast<std::size_t>(c.blocks[call.block].kind)],
+               slot < 0 ? -1 : slot / c.slots_per_chunk, slot < 0 ? -1 : slot % c.slots_per_chunk);
   }
 
   void memory() {
@@ -78,16 +67,15 @@ class Writer {
         for (std::size_t k = 0; k < s.by_kind.size(); ++k)
           kinds += fmt::format(R"({}"{}":{:.3f})", k == 0 ? "" : ",", kBufferKindNames[k],
                                gib(s.by_kind[k]));
-        event(R"({{"ph":"C","name":"memory, GiB","pid":{},"tid":0,"ts":{},"args":{{{}}}}})", c,
-              us(s.time), kinds);
+        out_.event(R"({{"ph":"C","name":"memory, GiB","pid":{},"tid":0,"ts":{},"args":{{{}}}}})", c,
+                   us(s.time), kinds);
       }
     }
   }
 
   const Prediction& p_;
   const ExecPlan& plan_;
-  std::string text_;
-  bool first_ = true;
+  TraceEvents out_;
 };
 
 }  // namespace

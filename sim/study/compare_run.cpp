@@ -15,97 +15,162 @@ namespace {
 // class, call, op
 using Key = std::tuple<int, uint32_t, uint32_t>;
 
-struct Measured {
-  double us = 0;  // of all ranks
-  std::set<int64_t> ranks;
-  std::string name;
-  bool same_name = true;
-  bool repeated = false;
-};
-
 std::string place_text(const Key& k, const std::string& name) {
   return fmt::format("class {} call {} op {} {}", std::get<0>(k), std::get<1>(k), std::get<2>(k),
                      in_quotes(name));
 }
 
-class Comparer {
+// An op on the ranks of its class.
+struct Instance {
+  double us = 0;  // of all ranks
+  std::set<int64_t> ranks;
+  uint32_t oper = 0;
+  bool same_operator = true;
+  bool repeated = false;
+  double mean_us() const { return us / static_cast<double>(ranks.size()); }
+};
+
+class Instances {
  public:
-  Comparer(const ExecPlan& plan, const RunTrace& trace) : plan_(plan) {
-    for (const RunTraceOp& o : trace.ops) add(o);
+  explicit Instances(const Timeline& t) : timeline_(t) {
+    for (const RankTimeline& r : t.ranks) {
+      ranks_[r.rank_class].insert(r.rank);
+      for (const TimelineOp& o : r.ops) add(r, o);
+    }
   }
 
-  RunComparison compare(const StepTrace& simulated) {
-    RunComparison c;
-    for (const OpRecord& r : simulated.records) join(r, c);
-    for (const auto& [key, m] : measured_) c.only_measured.push_back(place_text(key, m.name));
-    for (auto& [kind, row] : kinds_) c.kinds.push_back(std::move(row));
-    for (auto& [place, op] : ops_) c.ops.push_back(std::move(op));
-    std::stable_sort(c.ops.begin(), c.ops.end(), [](const auto& a, const auto& b) {
-      return a.row.measured_us > b.row.measured_us;
-    });
-    std::stable_sort(c.kinds.begin(), c.kinds.end(),
-                     [](const auto& a, const auto& b) { return a.measured_us > b.measured_us; });
-    c.step.name = "step";
-    c.step.predicted_us = micros(simulated.step);
-    for (const auto& [rank, span] : spans_)
-      c.step.measured_us = std::max(c.step.measured_us, span.second - span.first);
-    return c;
+  const Instance* find(const Key& key) const {
+    const auto it = all_.find(key);
+    return it == all_.end() ? nullptr : &it->second;
+  }
+  const std::string& name(const Instance& i) const { return timeline_.operators[i.oper].name; }
+  // Once on every rank of the class.
+  bool whole(const Key& key, const Instance& i) const {
+    return i.same_operator && !i.repeated && i.ranks == ranks_.at(std::get<0>(key));
+  }
+  const std::map<Key, Instance>& all() const { return all_; }
+
+ private:
+  void add(const RankTimeline& r, const TimelineOp& o) {
+    const auto [it, fresh] = all_.try_emplace({r.rank_class, o.call, o.op});
+    Instance& i = it->second;
+    if (fresh) i.oper = o.oper;
+    i.us += o.end_us - o.start_us;
+    i.repeated = !i.ranks.insert(r.rank).second || i.repeated;
+    i.same_operator = i.same_operator && i.oper == o.oper;
+  }
+
+  const Timeline& timeline_;
+  std::map<Key, Instance> all_;
+  std::map<int, std::set<int64_t>> ranks_;
+};
+
+class Joiner {
+ public:
+  Joiner(const Timeline& first, const Timeline& second, RunComparison& c)
+      : first_(first), second_(second), predicted_(first), measured_(second), c_(c) {}
+
+  void join() {
+    std::set<Key> joined;
+    for (const auto& [key, p] : predicted_.all()) {
+      const Instance* m = measured_.find(key);
+      const bool same = m != nullptr && predicted_.whole(key, p) && measured_.whole(key, *m) &&
+                        predicted_.name(p) == measured_.name(*m);
+      if (!same) {
+        c_.only_simulated.push_back(place_text(key, predicted_.name(p)));
+        continue;
+      }
+      add(p, *m);
+      joined.insert(key);
+    }
+    for (const auto& [key, m] : measured_.all())
+      if (joined.count(key) == 0) c_.only_measured.push_back(place_text(key, measured_.name(m)));
+    c_.matched = static_cast<int64_t>(joined.size());
+    finish();
   }
 
  private:
-  void add(const RunTraceOp& o) {
-    Measured& m = measured_[{o.rank_class, o.call, o.op}];
-    m.us += o.end_us - o.start_us;
-    m.repeated = m.repeated || !m.ranks.insert(o.rank).second;
-    m.same_name = m.same_name && (m.name.empty() || m.name == o.name);
-    m.name = o.name;
-    ranks_[o.rank_class].insert(o.rank);
-    auto [it, fresh] = spans_.try_emplace(o.rank, o.start_us, o.end_us);
-    it->second.first = std::min(it->second.first, o.start_us);
-    it->second.second = std::max(it->second.second, o.end_us);
-  }
-
-  bool whole(int rank_class, const Measured& m, const std::string& name) const {
-    return m.same_name && m.name == name && !m.repeated && m.ranks == ranks_.at(rank_class);
-  }
-
-  void join(const OpRecord& r, RunComparison& c) {
-    const Key key{r.rank_class, r.call, r.op};
-    const std::string name = plan_.op_name(r.op);
-    const auto it = measured_.find(key);
-    if (it == measured_.end() || !whole(r.rank_class, it->second, name)) {
-      c.only_simulated.push_back(place_text(key, name));
-      return;
-    }
-    const OpKind kind = plan_.graph_op(plan_.ops[r.op]).kind;
-    ComparedRow& row = kinds_[kind];
-    row.name = op_kind_name(kind);
-    row.predicted_us += micros(r.end - r.start);
-    row.measured_us += it->second.us / static_cast<double>(it->second.ranks.size());
+  static void add(ComparedRow& row, const Instance& p, const Instance& m) {
+    row.predicted_us += p.mean_us();
+    row.measured_us += m.mean_us();
     ++row.predicted_count, ++row.measured_count;
-    add_to_op(plan_.ops[r.op], name, micros(r.end - r.start),
-              it->second.us / static_cast<double>(it->second.ranks.size()));
-    ++c.matched;
-    measured_.erase(it);
   }
 
-  void add_to_op(const PlanOp& p, const std::string& name, double predicted_us,
-                 double measured_us) {
-    ComparedOp& o = ops_[{p.stage, p.graph_op}];
-    const Op& op = plan_.graph_op(p);
-    o.stage = static_cast<int>(p.stage), o.kind = op.kind, o.shape = op.shape;
-    o.row.name = name;
-    o.row.predicted_us += predicted_us, o.row.measured_us += measured_us;
-    ++o.row.predicted_count, ++o.row.measured_count;
+  void add(const Instance& p, const Instance& m) {
+    const Operator& first = first_.operators[p.oper];
+    const std::string& kind = first.kind.empty() ? second_.operators[m.oper].kind : first.kind;
+    if (!kind.empty()) {
+      ComparedRow& row = kinds_[kind];
+      row.name = kind;
+      add(row, p, m);
+    }
+    ComparedOp& o = ops_[p.oper];
+    o.stage = first.stage, o.kind = kind, o.group = first.group, o.shape = first.shape;
+    o.row.name = first.name;
+    add(o.row, p, m);
   }
 
-  const ExecPlan& plan_;
-  std::map<std::pair<uint32_t, uint32_t>, ComparedOp> ops_;  // by stage and op of its graph
-  std::map<Key, Measured> measured_;                         // not joined yet
-  std::map<int, std::set<int64_t>> ranks_;
-  std::map<int64_t, std::pair<double, double>> spans_;  // of each rank
-  std::map<OpKind, ComparedRow> kinds_;
+  void finish() {
+    for (auto& [kind, row] : kinds_) c_.kinds.push_back(std::move(row));
+    for (auto& [index, op] : ops_) c_.ops.push_back(std::move(op));
+    std::stable_sort(c_.ops.begin(), c_.ops.end(), [](const auto& a, const auto& b) {
+      return a.row.measured_us > b.row.measured_us;
+    });
+    std::stable_sort(c_.kinds.begin(), c_.kinds.end(),
+                     [](const auto& a, const auto& b) { return a.measured_us > b.measured_us; });
+  }
+
+  const Timeline &first_, &second_;
+  const Instances predicted_, measured_;
+  RunComparison& c_;
+  std::map<std::string, ComparedRow> kinds_;
+  std::map<uint32_t, ComparedOp> ops_;  // by operator of the first
 };
+
+double longest_window(const Timeline& t) {
+  double longest = 0;
+  for (const RankTimeline& r : t.ranks) longest = std::max(longest, window(r).length_us());
+  return longest;
+}
+
+void compare(RunComparison& c) {
+  c.step.name = "step";
+  c.step.measured_us = longest_window(c.measured);
+  Joiner(c.predicted, c.measured, c).join();
+  c.sides = put_side_by_side(c.predicted, c.measured, true);
+}
+
+std::string ranks_text(const Timeline& t) {
+  return t.ranks.size() == 1 ? fmt::format("rank {}", t.ranks[0].rank)
+                             : fmt::format("{} ranks, {} to {}", t.ranks.size(),
+                                           t.ranks.front().rank, t.ranks.back().rank);
+}
+
+std::string ops_text(const std::vector<std::string>& ops) {
+  return ops.size() == 1 ? "1 op" : with_commas(static_cast<long long>(ops.size())) + " ops";
+}
+
+void require_one_plan(const NamedRun& a, const NamedRun& b, const RunComparison& c) {
+  if (c.complete()) return;
+  Diagnostics found;
+  found.add(b.path, fmt::format("is of another plan or model than {}", a.path));
+  if (a.trace.experiment != b.trace.experiment)
+    found.add(b.path, fmt::format("is of experiment {}, the other of {}",
+                                  in_quotes(b.trace.experiment), in_quotes(a.trace.experiment)));
+  if (a.trace.classes != b.trace.classes)
+    found.add(b.path,
+              fmt::format("has {} pipeline ranks, the other {}", b.trace.classes, a.trace.classes));
+  if (ranks_text(c.predicted) != ranks_text(c.measured))
+    found.add(b.path, fmt::format("holds {}, the other {}", ranks_text(c.measured),
+                                  ranks_text(c.predicted)));
+  if (!c.only_simulated.empty())
+    found.add(b.path, fmt::format("lacks {} of {}, first {}", ops_text(c.only_simulated), a.path,
+                                  c.only_simulated[0]));
+  if (!c.only_measured.empty())
+    found.add(b.path, fmt::format("has {} that {} lacks, first {}", ops_text(c.only_measured),
+                                  a.path, c.only_measured[0]));
+  found.throw_if_any();
+}
 
 }  // namespace
 
@@ -114,10 +179,51 @@ RunComparison compare_run(const StudySpec& study, const RunTrace& trace) {
   SimOptions options = sim_options(study);
   options.record = true;
   const StepTrace step = simulate(compiled.plan, compiled.timing, options);
-  RunComparison c = Comparer(compiled.plan, trace).compare(step);
+  RunComparison c;
   c.experiment = trace.experiment;
   c.device = trace.device;
+  c.predicted = predicted_timeline(compiled.plan, step, options.reserved);
+  c.measured = run_timeline(trace, &compiled.plan);
+  c.step.predicted_us = micros(step.step);
+  compare(c);
   return c;
+}
+
+void add_metrics(RunComparison& c, const RunMetrics& metrics) {
+  if (metrics.step_us) {
+    c.untraced = ComparedRow{"step", c.step.predicted_us, *metrics.step_us};
+    c.untraced_steps = metrics.steps;
+  }
+  for (ComparedMemory& m : c.sides.memory)
+    if (m.rank == 0 && m.measured_peak < 0) m.measured_peak = metrics.peak_bytes;
+}
+
+RunComparison compare_runs(const NamedRun& a, const NamedRun& b) {
+  RunComparison c;
+  c.experiment = a.trace.experiment;
+  c.device = a.trace.device;
+  c.second_experiment = b.trace.experiment;
+  c.second_device = b.trace.device;
+  c.predicted = run_timeline(a.trace, nullptr);
+  c.measured = run_timeline(b.trace, nullptr);
+  c.step.predicted_us = longest_window(c.predicted);
+  compare(c);
+  require_one_plan(a, b, c);
+  return c;
+}
+
+std::vector<ComparedRow> by_group(const std::vector<ComparedOp>& ops) {
+  std::map<std::string, ComparedRow> rows;
+  for (const ComparedOp& o : ops) {
+    ComparedRow& row = rows[o.group];
+    row.name = o.group;
+    row.predicted_us += o.row.predicted_us, row.measured_us += o.row.measured_us;
+    row.predicted_count += o.row.predicted_count, row.measured_count += o.row.measured_count;
+  }
+  std::vector<ComparedRow> all;
+  for (auto& [name, row] : rows) all.push_back(std::move(row));
+  largest_misses_first(all);
+  return all;
 }
 
 }  // namespace orrery

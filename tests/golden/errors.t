@@ -43,4 +43,4 @@ $ orrery predict experiments/deepseek_v3 --set /cluster/node/gpu/hbm_capacity_Gi
 
 $ orrery compare experiments/deepseek_v3 experiments/deepseek_v3/config.json
 ? 65
-! orrery: experiments/deepseek_v3/config.json: found no "traceEvents" array; expected a Chrome/Kineto trace
+! orrery: experiments/deepseek_v3/config.json: found neither a trace of `orrery run` ("kind": "orrery_trace") nor a PyTorch/Kineto one ("traceEvents")

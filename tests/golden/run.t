@@ -80,7 +80,7 @@ $ orrery run experiments/tiny_moe --device cpu --load experiments/tiny_moe
 
 $ orrery compare experiments/tiny_moe
 ? 64
-! orrery: compare takes either a Kineto trace or --run with the trace of `orrery run`
+! orrery: found no trace: compare takes an experiment and one trace, of `orrery run --trace` or of PyTorch's profiler, or two traces of `orrery run`
 
 $ orrery compare experiments/tiny_moe --run experiments/tiny_moe/config.json
 ? 65

@@ -9,6 +9,8 @@ Each tests/golden/*.t holds one or more cases:
     ! line                        expected line of standard error
     % no-gpu                      the case is for machines without an NVIDIA GPU
 
+@TMP in a command stands for a folder that all cases share and that is removed at the end.
+
 <*> in an expected line stands for text that differs from run to run; the spaces of such a line may
 then be more or fewer, since columns move.
 
@@ -18,8 +20,10 @@ import argparse
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 
 MASK = "<*>"
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -59,13 +63,14 @@ def matches(expected, actual):
             and matches(expected[1:], actual[1:]))
 
 
-def run(case, orrery):
-    words = shlex.split(case["command"])
+def run(case, orrery, folder):
+    words = shlex.split(case["command"].replace("@TMP", folder))
     assert words[0] == "orrery", words
     result = subprocess.run([orrery] + words[1:], cwd=ROOT, capture_output=True, text=True,
                             stdin=subprocess.DEVNULL, timeout=60, check=False)
     # Messages name files by absolute path; where the checkout lies is of no interest.
-    out, err = (x.replace(f"{ROOT}/", "") for x in (result.stdout, result.stderr))
+    out, err = (x.replace(f"{ROOT}/", "").replace(folder, "@TMP")
+                for x in (result.stdout, result.stderr))
     return result.returncode, out.splitlines(), err.splitlines()
 
 
@@ -89,6 +94,7 @@ def main():
     args = parser.parse_args()
     orrery = str(pathlib.Path(args.orrery).resolve())
     failed = total = 0
+    folder = tempfile.mkdtemp(prefix="orrery-golden-")
     for path in sorted(pathlib.Path(args.dir).glob("*.t")):
         rendered = []
         for case in parse(path.read_text()):
@@ -96,7 +102,7 @@ def main():
                 rendered.append(render(case, case["code"], case["out"], case["err"]))
                 continue
             total += 1
-            code, out, err = run(case, orrery)
+            code, out, err = run(case, orrery, folder)
             rendered.append(render(case, code, out, err))
             strip = [[x.rstrip() for x in y] for y in (out, err)]
             if (code == case["code"] and matches(case["out"], strip[0])
@@ -106,6 +112,7 @@ def main():
             print(f"{path.name}: differs: {case['command']}\n{rendered[-1]}\n")
         if args.update:
             path.write_text("\n\n".join(rendered) + "\n")
+    shutil.rmtree(folder)
     print(f"golden: {total - failed} passed, {failed} failed")
     return 0 if args.update or failed == 0 else 1
 

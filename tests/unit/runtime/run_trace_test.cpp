@@ -24,8 +24,9 @@ TEST_CASE("run trace: comes back as it was written", "[runtime]") {
   t.experiment = "a \"quoted\" name";
   t.device = "cpu";
   t.classes = 2;
-  t.ops = {{0, 0, 0, 7, "layer 0 attn(F) q_up", StreamKind::kCompute, 0.25, 1e6 + 0.125},
-           {1, 3, 4, 9, "recv", StreamKind::kRecvForward1, 0.1, 0.1}};
+  t.ops = {{0, 0, 0, 7, "layer 0 attn(F) q_up", StreamKind::kCompute, 0.25, 1e6 + 0.125, "gemm_fp8",
+            int64_t{3} << 32},
+           {1, 3, 4, 9, "recv", StreamKind::kRecvForward1, 0.1, 0.1, "recv"}};
   testing::write(dir.file("t.json"), run_trace_json(t));
   const RunTrace back = read_run_trace(dir.file("t.json"));
   CHECK(back.experiment == t.experiment);
@@ -41,6 +42,8 @@ TEST_CASE("run trace: comes back as it was written", "[runtime]") {
     CHECK(back.ops[i].stream == t.ops[i].stream);
     CHECK(back.ops[i].start_us == t.ops[i].start_us);
     CHECK(back.ops[i].end_us == t.ops[i].end_us);
+    CHECK(back.ops[i].kind == t.ops[i].kind);
+    CHECK(back.ops[i].memory_bytes == t.ops[i].memory_bytes);
   }
 }
 
@@ -60,7 +63,7 @@ TEST_CASE("run trace: what is not as it should be is named", "[runtime]") {
   const std::string rest = R"("rank":0,"call":0,"op":0,"name":"n","start_us":1)";
   CHECK(contains(refusal(R"({"traceEvents":[]})"), "without --run"));
   CHECK(contains(refusal(R"({"kind":"other","schema_version":1})"), "/kind: found \"other\""));
-  CHECK(contains(refusal(R"({"kind":"orrery_trace","schema_version":2})"), "/schema_version"));
+  CHECK(contains(refusal(R"({"kind":"orrery_trace","schema_version":3})"), "/schema_version"));
   CHECK(contains(refusal(with_op(rest + R"(,"class":1,"stream":"compute","end_us":2)")),
                  "/ops/0/class"));
   CHECK(contains(refusal(with_op(rest + R"(,"class":0,"stream":"comput","end_us":2)")),
@@ -70,6 +73,24 @@ TEST_CASE("run trace: what is not as it should be is named", "[runtime]") {
   CHECK(contains(refusal(with_op(rest + R"(,"class":0,"stream":"compute","end_us":2,"x":1)")),
                  "/ops/0/x"));
   CHECK(failure_of([&] { read_run_trace(dir.file("none.json")); }).code == ExitCode::kNoInput);
+
+  const std::string second =
+      R"({"schema_version":2,"kind":"orrery_trace","experiment":"e","device":"d","classes":1,"ops":[{)" +
+      rest + R"(,"class":0,"stream":"compute","end_us":2,)";
+  CHECK(contains(refusal(second + R"("kind":"gem_fp8"}]})"), "did you mean \"gemm_fp8\""));
+  CHECK(contains(refusal(second + R"("kind":"copy","memory_bytes":-1}]})"), "/ops/0/memory_bytes"));
+}
+
+TEST_CASE("run trace: those of version 1 say nothing of kinds and memory", "[runtime]") {
+  const TemporaryDirectory dir;
+  testing::write(dir.file("t.json"),
+                 R"({"schema_version":1,"kind":"orrery_trace","experiment":"e","device":"d",)"
+                 R"("classes":1,"ops":[{"class":0,"rank":0,"call":0,"op":0,"name":"n",)"
+                 R"("stream":"compute","start_us":1,"end_us":2}]})");
+  const RunTrace t = read_run_trace(dir.file("t.json"));
+  REQUIRE(t.ops.size() == 1);
+  CHECK(t.ops[0].kind.empty());
+  CHECK(t.ops[0].memory_bytes == -1);
 }
 
 TEST_CASE("run trace: every op of a run is an op of the simulated step", "[runtime]") {
@@ -104,6 +125,14 @@ TEST_CASE("run trace: every op of a run is an op of the simulated step", "[runti
   CHECK(of_operators == Approx(predicted));
   CHECK(c.step.predicted_us > 0);
   CHECK(c.step.measured_us > 0);
+  CHECK(c.sides.predicted.communication_us > 0);
+  CHECK(c.sides.measured.communication_us > 0);
+  REQUIRE(c.sides.memory.size() == 2);
+  for (const ComparedMemory& m : c.sides.memory) {
+    CHECK(m.ops == static_cast<int64_t>(c.measured.ranks[0].ops.size()));
+    CHECK(m.predicted_peak > 0);
+    CHECK(m.measured_peak > 0);
+  }
 
   SECTION("an op that is missing on one rank is listed") {
     const RunTraceOp gone = trace.ops.back();
@@ -145,6 +174,33 @@ TEST_CASE("run trace: the measured time of an op is the mean over its ranks", "[
   double sum = 0;
   for (const ComparedRow& row : c.kinds) sum += row.measured_us;
   CHECK(sum == Approx(2.0 * static_cast<double>(c.matched)));
+}
+
+TEST_CASE("run trace: memory is that of the states and of the tensors alive", "[runtime]") {
+  TinyTraining t(tiny_llama(), true);
+  const RunTrace trace = traced(t);
+  const int64_t states = trace.ops.back().memory_bytes;  // no tensor outlives the optimizer
+  int64_t weights = 0;
+  for (const OptimizerShare& s : t.plan.classes[0].shares) weights += s.elements;
+  // FP32: weights, what kernels read, gradients; master weights, two moments, reduced gradients.
+  CHECK(states == Approx(7.0 * 4 * static_cast<double>(weights)).epsilon(0.01));
+  int64_t most = 0;
+  for (const RunTraceOp& o : trace.ops) {
+    CHECK(o.memory_bytes >= states);
+    most = std::max(most, o.memory_bytes);
+  }
+  // The logits of 4 sequences of 16 tokens over 32 words are 8 KiB alone.
+  CHECK(most - states > 8192);
+}
+
+TEST_CASE("run trace: a run beside itself differs in nothing", "[runtime]") {
+  TinyTraining t(tiny_moe_training({.data = 2, .expert = 2}), true);
+  const RunTrace trace = traced(t);
+  const RunComparison c = compare_runs({"a", trace}, {"b", trace});
+  CHECK(c.matched * 2 == static_cast<int64_t>(trace.ops.size()));
+  for (const ComparedRow& row : c.kinds) CHECK(row.miss_us() == 0);
+  CHECK(c.sides.predicted.hidden_us == c.sides.measured.hidden_us);
+  CHECK(c.sides.memory[0].mean_error == 0);
 }
 
 TEST_CASE("run trace: the processes' parts become one file", "[runtime]") {
