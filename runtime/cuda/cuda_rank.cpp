@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "kernels/quant/cast.h"
+#include "runtime/cuda/event_overhead.h"
 #include "runtime/model/param_init.h"
 
 namespace orrery {
@@ -316,9 +317,11 @@ StepResult CudaRank::run_step(const StepTokens& tokens, const OptimizerStep& opt
   pool_.take_peak();
   timed_.clear();
   upload_tokens(tokens);
-  if (recording_)
-    cuda_check(cudaEventRecord(step_start_.get(), stream(StreamKind::kCompute).cuda.get()),
-               "recording an event");
+  if (recording_) {
+    const cudaStream_t compute = stream(StreamKind::kCompute).cuda.get();
+    event_overhead_ = event_overhead(compute);
+    cuda_check(cudaEventRecord(step_start_.get(), compute), "recording an event");
+  }
   run_program(*this, plan_, weights_.layout().place().rank_class);
   return finish_step();
 }
@@ -370,8 +373,10 @@ void CudaRank::collect_records() {
     float start = 0, end = 0;
     cuda_check(cudaEventElapsedTime(&start, step_start_.get(), t.start.get()), "timing an op");
     cuda_check(cudaEventElapsedTime(&end, step_start_.get(), t.end.get()), "timing an op");
-    t.record.start = Picos(std::llround(static_cast<double>(start) * 1e9));
     t.record.end = Picos(std::llround(static_cast<double>(end) * 1e9));
+    // The kernel starts after its event: what is waited for in between is not its time.
+    t.record.start = std::min(
+        t.record.end, Picos(std::llround(static_cast<double>(start) * 1e9)) + event_overhead_);
     records_.push_back(t.record);
   }
 }

@@ -144,6 +144,7 @@ class CudaRank {
   bool recording_ = false;
   std::vector<Timed> timed_;
   CudaEvent step_start_{true};
+  Picos event_overhead_{0};
   std::vector<OpRecord> records_;
   DeviceMemory memory_;
 };
