@@ -99,6 +99,28 @@ TEST_CASE("two runs: a gap that only the first has", "[study]") {
   CHECK(c.sides.gaps[1].gaps == 0);
 }
 
+TEST_CASE("two runs: what computes between two ops is no gap of theirs", "[study]") {
+  NamedRun a = run("run_a.json"), b = run("run_b.json");
+  const auto add = [](NamedRun& r, double start, double end) {
+    r.trace.ops.push_back(
+        {0, 0, 0, 4, "layer 0 mlp(W) up wgrad", StreamKind::kComputeAux, start, end, "gemm_bf16"});
+  };
+  // a idles 115-120 only, after the new op. In b that lies within q_proj, and 110-200 is a gap
+  // still; between the same ops, 100-120, a computes but for 5.
+  add(a, 100, 115);
+  add(b, 60, 100);
+  const SideBySide s = compare_runs(a, b).sides;
+  REQUIRE(s.gaps.size() == 3);
+  CHECK(s.gaps[0].after == "attn(F) q_proj fwd");
+  CHECK(s.gaps[0].predicted_us == 5);
+  CHECK(s.gaps[0].measured_us == 90);
+  // The gap that only a has: b idles 110-200 after the new op's end too.
+  CHECK(s.gaps[1].after == "mlp(W) up wgrad");
+  CHECK(s.gaps[1].gaps == 0);
+  CHECK(s.gaps[1].predicted_us == 5);
+  CHECK(s.gaps[1].measured_us == 90);
+}
+
 TEST_CASE("two runs: memory at the same ops", "[study]") {
   const SideBySide s = compared().sides;
   REQUIRE(s.memory.size() == 1);
