@@ -90,7 +90,7 @@ Prediction predict(const StudySpec& study, const PredictOptions& options);
 struct CompiledStudy {
   GraphConfig graph;
   ExecPlan plan;
-  std::vector<OpTiming> timing;
+  PlanTiming timing;
   double row_load;  // see sim/study/skew.h
 };
 CompiledStudy compile_study(const StudySpec& study,
