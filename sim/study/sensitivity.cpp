@@ -120,7 +120,8 @@ std::vector<MovedConstant> merge(const std::vector<CaseOutcome>& cases) {
 }  // namespace
 
 Sensitivity sensitivity(const std::string& folder, const std::string& data_root,
-                        const SensitivityOptions& options) {
+                        SensitivityOptions options) {
+  options.validate.verified = std::make_shared<VerifiedPlans>();
   const std::vector<std::string> files = validation_files(folder);
   std::vector<CaseOutcome> cases(files.size());
   for_each_case(files.size(), options.validate,
