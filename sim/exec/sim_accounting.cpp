@@ -19,7 +19,7 @@ void SimEngine::allocate(uint32_t actor, int stream, const StreamInstr& i) {
   Actor& a = actors_[actor];
   const Stream& s = a.streams[stream];
   const auto role = static_cast<std::size_t>(i.role);
-  const TensorInfo& t = s.tensors[role][i.arg];
+  const HeldTensor& t = s.tensors[role][i.arg];
   if (t.readers > 1) a.reads_left[s.reads[role] + i.arg] = t.readers;
   a.held += Bytes(t.bytes);
   a.by_kind[t.kind] += Bytes(t.bytes);
@@ -32,10 +32,31 @@ void SimEngine::allocate(uint32_t actor, int stream, const StreamInstr& i) {
   if (options_.record) sample_memory(a);
 }
 
+// Passes the ops of the chain up to `last` at once; does nothing and says so when they may reach a
+// new peak, which has to be told from op to op.
+bool SimEngine::pass_memory(Actor& a, uint32_t last) {
+  const uint32_t first = a.chain.at;
+  const ChainMemory& m = chain_memory_[a.program];
+  if (a.held + Bytes(m.rise(first, last)) > trace_.memory[a.program].peak) return false;
+  a.held += Bytes(m.held(first, last));
+  for (std::size_t k = 0; k < kBufferKinds; ++k) a.by_kind[k] += Bytes(m.by_kind(first, last, k));
+  constexpr int kCompute = static_cast<int>(StreamKind::kCompute);
+  const Stream& s = a.streams[kCompute];
+  m.for_each_shared(first, last, [&](uint32_t instr) {
+    const StreamInstr& i = program(a).instrs[instr];
+    const auto role = static_cast<std::size_t>(i.role);
+    if (i.kind == Instr::Kind::kAlloc)
+      a.reads_left[s.reads[role] + i.arg] = s.tensors[role][i.arg].readers;
+    else
+      release(a, kCompute, i);
+  });
+  return true;
+}
+
 void SimEngine::release(Actor& a, int stream, const StreamInstr& i) {
   const Stream& s = a.streams[stream];
   const auto role = static_cast<std::size_t>(i.role);
-  const TensorInfo& t = s.tensors[role][i.arg];
+  const HeldTensor& t = s.tensors[role][i.arg];
   if (t.readers > 1 && --a.reads_left[s.reads[role] + i.arg] > 0) return;
   a.held -= Bytes(t.bytes);
   a.by_kind[t.kind] -= Bytes(t.bytes);

@@ -30,6 +30,8 @@ struct SimOptions {
   bool assume_inputs = false;
   // Skip whole cycles of the steady state; the result is the same (sim/exec/sim_fast_forward.h).
   bool fast_forward = true;
+  // Simulate one of two classes that are mirror images; the same result (sim/exec/plan_mirror.h).
+  bool mirror = true;
   Bytes reserved{0};  // held on every GPU beside the plan's buffers
   // The host issues the kernels of a rank one after the other in program order, from the start of
   // the step, at this distance, and never waits for the GPU: a kernel starts no earlier. 0: issued
@@ -45,7 +47,6 @@ struct SimOptions {
 
 // O(ops instances · log of nothing): each op is one event of a radix queue. Throws Infeasible when
 // the ranks deadlock (verify the plan first for a message that names the cycle).
-StepTrace simulate(const ExecPlan& plan, const std::vector<OpTiming>& timing,
-                   const SimOptions& options);
+StepTrace simulate(const ExecPlan& plan, const PlanTiming& timing, const SimOptions& options);
 
 }  // namespace orrery

@@ -54,18 +54,18 @@ void SimEngine::pass_ops(uint32_t actor, uint32_t last) {
   ChainFlight& c = a.chain;
   const StreamProgram& p = program(a);
   const ComputeChains& table = chains(a);
-  trace_.events += last - c.at;
-  uint32_t i = table.instr(c.at) + 1;
+  trace_.events += (last - c.at) * stands_for();
   const uint32_t end = table.instr(last);
-  for (; i < end; ++i) {
-    const StreamInstr& x = p.instrs[i];
-    if (x.kind == Instr::Kind::kLaunch)
-      a.last_launched = x.arg;
-    else if (x.kind == Instr::Kind::kAlloc)
-      allocate(actor, kCompute, x);
-    else
-      release(a, kCompute, x);
-  }
+  if (accounts(a) && !pass_memory(a, last))
+    for (uint32_t i = table.instr(c.at) + 1; i < end; ++i) {
+      const StreamInstr& x = p.instrs[i];
+      if (x.kind == Instr::Kind::kLaunch)
+        a.last_launched = x.arg;
+      else if (x.kind == Instr::Kind::kAlloc)
+        allocate(actor, kCompute, x);
+      else
+        release(a, kCompute, x);
+    }
   a.last_launched = a.streams[kCompute].last_op = p.instrs[end].arg;
   c.at = last;
 }

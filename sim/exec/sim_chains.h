@@ -32,6 +32,7 @@ class ComputeChains {
 
   // Number of the launch at that instruction, in program order; kNone: it is not part of a chain.
   uint32_t at(uint32_t instr) const { return at_[instr]; }
+  std::size_t launches() const { return instr_.size(); }
   uint32_t instr(uint32_t launch) const { return instr_[launch]; }
   // The launch after the last one of the launch's chain.
   uint32_t end(uint32_t launch) const { return end_[launch]; }

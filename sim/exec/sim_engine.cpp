@@ -4,7 +4,6 @@
 #include <bit>
 #include <cmath>
 #include <map>
-#include <unordered_map>
 #include <utility>
 
 namespace orrery {
@@ -18,16 +17,16 @@ constexpr int kTensor = static_cast<int>(StreamKind::kTensor);
 
 }  // namespace
 
-SimEngine::SimEngine(const ExecPlan& plan, const std::vector<OpTiming>& timing,
-                     const SimOptions& options)
+SimEngine::SimEngine(const ExecPlan& plan, const PlanTiming& timing, const SimOptions& options)
     : plan_(plan), options_(options) {
   index_ops(timing);
-  for (std::size_t c = 0; c < plan.classes.size(); ++c)
-    programs_.push_back(stream_program(plan, c));
-  if (options.folding != Folding::kFolded)
-    for (const StreamProgram& p : programs_) quiet_.push_back(without_memory(p));
-  make_chains();
+  // Records are of every class, and images draw different noise.
+  if (options.mirror && options.folding == Folding::kFolded && !options.record &&
+      options.load.cv <= 0 && options.noise.ranks == 0)
+    mirror_ = find_mirror(plan, timing);
+  make_programs();
   index_tensors();
+  make_chains();
   make_actors();
   make_rendezvous();
   flights_.resize(actors_.size() * kStreams);
@@ -41,28 +40,32 @@ SimEngine::SimEngine(const ExecPlan& plan, const std::vector<OpTiming>& timing,
     forward_ = std::make_unique<FastForward>(plan);
 }
 
-void SimEngine::index_ops(const std::vector<OpTiming>& timing) {
-  std::unordered_map<uint64_t, std::vector<uint32_t>> known;  // looked up, never walked
+void SimEngine::index_ops(const PlanTiming& timing) {
+  for (const OpTiming& t : timing.distinct()) {
+    Durations& d = timings_.emplace_back();
+    for (int k = 0; k < kBesideStates; ++k) d.beside[k] = t.duration[k].count();
+  }
+  constexpr int kUnseen = -1;
+  std::vector<int> kinds(timings_.size(), kUnseen);  // numbered in the order of the plan's ops
+  // Looked up only where something scales expert rows: the graphs' ops are far apart.
+  const bool uneven = options_.load.cv > 0 || options_.noise.ranks > 0;
   ops_.reserve(plan_.ops.size());
   for (std::size_t i = 0; i < plan_.ops.size(); ++i) {
-    const Op& op = plan_.graph_op(plan_.ops[i]);
+    const uint32_t number = timing.number(i);
     const OpTiming& t = timing[i];
-    Durations d;
-    uint64_t hash = 0;
-    for (int k = 0; k < kBesideStates; ++k) {
-      d.beside[k] = t.duration[k].count();
-      hash = (hash ^ static_cast<uint64_t>(d.beside[k])) * 0x9e3779b97f4a7c15ULL;
-    }
-    std::vector<uint32_t>& same = known[hash];
-    auto it = std::find_if(same.begin(), same.end(), [&](uint32_t j) { return timings_[j] == d; });
-    if (it == same.end()) {
-      it = same.insert(it, static_cast<uint32_t>(timings_.size()));
-      timings_.push_back(d);
-    }
+    if (kinds[number] == kUnseen) kinds[number] = ports_.kind(t.demand);
     const bool compute = t.resource == Resource::kCompute;
-    ops_.push_back({*it, plan_.ops[i].communicator, ports_.kind(t.demand), compute,
-                    op.row_proportional && compute});
+    ops_.push_back({number, plan_.ops[i].communicator, static_cast<uint8_t>(kinds[number]), compute,
+                    uneven && compute && plan_.graph_op(plan_.ops[i]).row_proportional});
   }
+}
+
+void SimEngine::make_programs() {
+  programs_.resize(plan_.classes.size());
+  for (uint32_t c = 0; c < plan_.classes.size(); ++c)
+    if (simulates(c)) programs_[c] = stream_program(plan_, c);
+  if (options_.folding != Folding::kFolded)
+    for (const StreamProgram& p : programs_) quiet_.push_back(without_memory(p));
 }
 
 // Records are of single ops, noise is drawn for each, loads for those that they scale.
@@ -75,13 +78,22 @@ void SimEngine::make_chains() {
         o.compute && o.communicator < 0 && !(loaded && o.row_proportional),
         timings_[o.timing].beside};
   };
-  for (const StreamProgram& p : programs_) chains_.emplace_back(p, times);
+  for (std::size_t c = 0; c < programs_.size(); ++c) {
+    const std::vector<Block>& blocks = plan_.classes[c].blocks;
+    chains_.emplace_back(programs_[c], times);
+    chain_memory_.emplace_back(
+        programs_[c], chains_.back(), [&](std::size_t block, const StreamInstr& i) {
+          const Block& b = blocks[block];
+          const int stage = i.role == Role::kForward ? b.forward_stage : b.backward_stage;
+          return tensors_[static_cast<std::size_t>(stage)][i.arg];
+        });
+  }
   for (const StreamProgram& p : quiet_) quiet_chains_.emplace_back(p, times);
 }
 
 void SimEngine::index_tensors() {
   for (const StageGraph& g : plan_.stages) {
-    std::vector<TensorInfo> info;
+    std::vector<HeldTensor> info;
     for (const Tensor& t : g.tensors)
       info.push_back({t.bytes.count(), static_cast<uint8_t>(t.kind), t.readers});
     tensor_stride_ = std::max(tensor_stride_, static_cast<uint32_t>(info.size()));
@@ -91,6 +103,7 @@ void SimEngine::index_tensors() {
 
 void SimEngine::make_actors() {
   for (uint32_t c = 0; c < plan_.classes.size(); ++c) {
+    if (!simulates(c)) continue;
     const RankClass& cls = plan_.classes[c];
     const int64_t ranks = options_.folding == Folding::kFolded    ? 1
                           : options_.folding == Folding::kSampled ? options_.noise.ranks
@@ -114,7 +127,8 @@ void SimEngine::make_actors() {
   }
 }
 
-// Members of one communicator group share a rendezvous.
+// Members of one communicator group share a rendezvous, and so do those of its mirror image: of
+// each member either it is simulated or its image is.
 void SimEngine::make_rendezvous() {
   std::map<std::tuple<CommKind, uint32_t, int64_t>, int32_t> groups;
   for (const Actor& a : actors_) {
@@ -126,13 +140,19 @@ void SimEngine::make_rendezvous() {
       const int64_t group = options_.folding == Folding::kUnfolded ? plan_.group_of(c, a.replica)
                             : pipeline                             ? a.replica
                                                                    : 0;
-      const auto [it, fresh] =
-          groups.try_emplace({c.kind, c.key, group}, static_cast<int32_t>(rendezvous_.size()));
-      if (fresh) rendezvous_.emplace_back();
+      const uint32_t image = mirror_ ? mirror_->of_key.at({c.kind, c.key}) : c.key;
+      const auto [it, fresh] = groups.try_emplace({c.kind, std::min(c.key, image), group},
+                                                  static_cast<int32_t>(rendezvous_.size()));
+      if (fresh) rendezvous_.push_back({0, image == c.key ? 1u : 2u, {}});
       uint32_t& expected = rendezvous_[static_cast<std::size_t>(it->second)].expected;
       expected = is_p2p(c.kind) ? 2 : expected + 1;
       rendezvous_of_.push_back(it->second);
     }
+  }
+  // Who is alone has nobody to meet.
+  for (int32_t& r : rendezvous_of_) {
+    const Rendezvous& group = rendezvous_[static_cast<std::size_t>(r)];
+    if (group.expected == 1 && group.stands_for == stands_for()) r = kAlone;
   }
 }
 
@@ -148,7 +168,7 @@ int64_t SimEngine::total_ops() const {
       }));
     for (const Call& call : c.calls) total += launches[call.block];
   }
-  return total;
+  return total * stands_for();
 }
 
 StepTrace SimEngine::run() {
@@ -162,7 +182,8 @@ StepTrace SimEngine::run() {
       const auto e = queue_.pop();
       if (flights_[e.payload.flight].epoch != e.payload.epoch) continue;  // has another time now
       now_ = Picos(e.time);
-      ++trace_.events;
+      const int32_t r = flights_[e.payload.flight].rendezvous;
+      trace_.events += r < 0 ? stands_for() : rendezvous_[static_cast<std::size_t>(r)].stands_for;
       land(e.payload.flight);
     } while (queue_.has_event_now());
     flush();
@@ -178,7 +199,19 @@ StepTrace SimEngine::run() {
   for (Actor& a : actors_)
     if (accounts(a)) account_tail(a);
   trace_.step = clock();
+  if (mirror_) copy_to_images();
   return std::move(trace_);
+}
+
+void SimEngine::copy_to_images() {
+  for (uint32_t c = 0; c < plan_.classes.size(); ++c) {
+    if (!simulates(c)) continue;
+    const uint32_t image = mirror_->of_class[c];
+    trace_.time[image] = trace_.time[c];
+    trace_.host_wait[image] = trace_.host_wait[c];
+    ClassMemory& m = trace_.memory[image] = trace_.memory[c];
+    if (m.peak_op != UINT32_MAX) m.peak_op = mirror_->of_op[m.peak_op];
+  }
 }
 
 bool SimEngine::next_call(Actor& a, int stream) {
@@ -276,11 +309,10 @@ void SimEngine::launch(uint32_t actor, int stream, uint32_t op) {
   a.last_launched = op;
   a.streams[stream].launched = now_;
   if (stream == kCompute) a.launch = chains(a).at(a.streams[kCompute].pos - 1);
-  if (comm < 0) {
-    if (!queue_for_sms(actor, stream, op)) take_off(actor, stream, op, -1);
-    return;
-  }
-  const int32_t r = rendezvous_of_[rendezvous_base_[actor] + static_cast<uint32_t>(comm)];
+  if (comm < 0 && queue_for_sms(actor, stream, op)) return;
+  const int32_t r =
+      comm < 0 ? kAlone : rendezvous_of_[rendezvous_base_[actor] + static_cast<uint32_t>(comm)];
+  if (r == kAlone) return take_off(actor, stream, op, kAlone);
   Rendezvous& group = rendezvous_[static_cast<std::size_t>(r)];
   group.here.push_back({actor, static_cast<uint8_t>(stream)});
   // The streams of the others hold their own op; they are told when it lands.
@@ -423,12 +455,22 @@ void SimEngine::flush() {
   for (uint32_t actor : dirty_) {
     Actor& a = actors_[actor];
     a.dirty = false;
-    if (std::exchange(a.settled, a.load) == a.load) continue;
-    for (uint16_t left = a.in_flight; left != 0; left = static_cast<uint16_t>(left & (left - 1)))
-      set_rate(a.flight[std::countr_zero(left)]);
+    const PortStates::State before = std::exchange(a.settled, a.load);
+    if (before == a.load) continue;
+    for (uint16_t left = a.in_flight; left != 0; left = static_cast<uint16_t>(left & (left - 1))) {
+      const int s = std::countr_zero(left);
+      if (speed_changed(a, s, before)) set_rate(a.flight[s]);
+    }
   }
   started_.clear();
   dirty_.clear();
+}
+
+// Whether the op of a stream has another speed on its GPU than in state `before`.
+bool SimEngine::speed_changed(const Actor& a, int stream, PortStates::State before) const {
+  const OpInfo& op = ops_[a.streams[stream].last_op];
+  return op.compute ? ports_.beside_compute(before) != ports_.beside_compute(a.load)
+                    : ports_.slowdown(before, op.kind) != ports_.slowdown(a.load, op.kind);
 }
 
 void SimEngine::set_rate(uint32_t index) {
@@ -475,7 +517,7 @@ void SimEngine::land_on(uint32_t actor, int stream, const Flight& f) {
                                 static_cast<uint16_t>(a.program), static_cast<StreamKind>(stream)});
   }
   if (a.queued_stream >= 0 && (stream == kCompute || stream == kComputeAux))
-    take_off(actor, std::exchange(a.queued_stream, -1), a.queued_op, -1);
+    take_off(actor, std::exchange(a.queued_stream, -1), a.queued_op, kAlone);
   advance(actor, stream);
 }
 
@@ -486,8 +528,7 @@ double ExpertLoad::factor(int64_t replica, int layer, uint32_t call, Role role) 
   return std::max(0.0, 1 + cv * normal_from(x));
 }
 
-StepTrace simulate(const ExecPlan& plan, const std::vector<OpTiming>& timing,
-                   const SimOptions& options) {
+StepTrace simulate(const ExecPlan& plan, const PlanTiming& timing, const SimOptions& options) {
   return SimEngine(plan, timing, options).run();
 }
 

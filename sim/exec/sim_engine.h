@@ -5,9 +5,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "sim/des/radix_queue.h"
+#include "sim/exec/chain_memory.h"
+#include "sim/exec/plan_mirror.h"
 #include "sim/exec/sim_backend.h"
 #include "sim/exec/sim_chains.h"
 #include "sim/exec/sim_fast_forward.h"
@@ -17,16 +20,12 @@ namespace orrery {
 
 class SimEngine {
  public:
-  SimEngine(const ExecPlan& plan, const std::vector<OpTiming>& timing, const SimOptions& options);
+  SimEngine(const ExecPlan& plan, const PlanTiming& timing, const SimOptions& options);
   StepTrace run();
 
   friend class FastForward;
 
  private:
-  struct TensorInfo {
-    int64_t bytes;
-    uint8_t kind, readers;
-  };
   // What the loop needs of an op of the plan, small enough that all of them stay in the cache.
   struct OpInfo {
     uint32_t timing;  // of timings_
@@ -38,7 +37,6 @@ class SimEngine {
   static_assert(sizeof(OpInfo) == 8);
   struct Durations {
     int64_t beside[kBesideStates];
-    auto operator<=>(const Durations&) const = default;
   };
   struct Stream {
     uint32_t next_call = 0;  // position in StreamProgram::calls
@@ -52,7 +50,7 @@ class SimEngine {
     // Of the current call, by Role: where its events, tensors and reader counts start.
     uint32_t events[3] = {0, 0, 0};
     uint32_t reads[3] = {0, 0, 0};
-    const TensorInfo* tensors[3] = {nullptr, nullptr, nullptr};
+    const HeldTensor* tensors[3] = {nullptr, nullptr, nullptr};
     BlockKind kind = BlockKind::kForward;
   };
   // Per rank.
@@ -84,13 +82,14 @@ class SimEngine {
     int queued_stream = -1;
     uint32_t queued_op = 0;
   };
+  static constexpr int32_t kAlone = -1;
   // An op in flight, kept at the (actor, stream) that completed its rendezvous.
   struct Flight {
     Picos start, finish;
     uint32_t op = 0;
     uint32_t epoch = 0;
-    int32_t rendezvous = -1;  // participants; -1: the leader alone
-    int64_t full = 0;         // picoseconds that it takes in all at its present rate
+    int32_t rendezvous = kAlone;  // participants; kAlone: its actor
+    int64_t full = 0;             // picoseconds that it takes in all at its present rate
   };
   struct Participant {
     uint32_t actor;
@@ -98,6 +97,7 @@ class SimEngine {
   };
   struct Rendezvous {
     uint32_t expected = 0;
+    uint32_t stands_for = 1;  // groups, with their mirror images
     std::vector<Participant> here;
   };
   struct Finish {
@@ -107,11 +107,13 @@ class SimEngine {
   static constexpr uint16_t kReached = 1u << 15;
 
   int64_t total_ops() const;
+  void make_programs();
   void make_actors();
   void make_rendezvous();
   void index_tensors();
   void make_chains();
-  void index_ops(const std::vector<OpTiming>& timing);
+  void index_ops(const PlanTiming& timing);
+  void copy_to_images();
 
   void advance(uint32_t actor, int stream);
   bool next_call(Actor& a, int stream);
@@ -123,6 +125,7 @@ class SimEngine {
   void land(uint32_t flight);
   void land_on(uint32_t actor, int stream, const Flight& f);
   void flush();
+  bool speed_changed(const Actor& a, int stream, PortStates::State before) const;
   void set_rate(uint32_t flight);
   Picos scaled(uint32_t flight, Picos duration) const;
   Picos host_lag(uint32_t flight);
@@ -147,11 +150,15 @@ class SimEngine {
 
   void allocate(uint32_t actor, int stream, const StreamInstr& i);
   void release(Actor& a, int stream, const StreamInstr& i);
+  bool pass_memory(Actor& a, uint32_t last);
   void sample_memory(const Actor& a);
   void account(Actor& a, Picos start, Picos end);
   void account_tail(Actor& a);
   [[noreturn]] void report_stuck() const;
 
+  // Ops of all classes that one op of an actor stands for.
+  int64_t stands_for() const { return mirror_ ? 2 : 1; }
+  bool simulates(uint32_t rank_class) const { return !mirror_ || mirror_->represents(rank_class); }
   bool accounts(const Actor& a) const { return a.first_of_class; }
   const StreamProgram& program(const Actor& a) const {
     return accounts(a) ? programs_[a.program] : quiet_[a.program];
@@ -168,19 +175,21 @@ class SimEngine {
   Picos clock() const { return forward_ ? now_ + forward_->skipped() : now_; }
 
   const ExecPlan& plan_;
-  std::vector<OpInfo> ops_;         // as plan_.ops
-  std::vector<Durations> timings_;  // the distinct ones
+  std::vector<OpInfo> ops_;           // as plan_.ops
+  std::vector<Durations> timings_;    // by PlanTiming::number
+  std::optional<PlanMirror> mirror_;  // when one of two classes stands for both
   PortStates ports_;
   SimOptions options_;
-  std::vector<StreamProgram> programs_;  // per class
+  std::vector<StreamProgram> programs_;  // per class; empty where its image is simulated
   std::vector<StreamProgram> quiet_;     // the same without allocations, for ranks not accounted
   std::vector<ComputeChains> chains_, quiet_chains_;  // of these
+  std::vector<ChainMemory> chain_memory_;             // of chains_
   std::vector<Actor> actors_;
   std::vector<Flight> flights_;  // [actor * kStreams + stream]
   std::vector<Rendezvous> rendezvous_;
-  std::vector<int32_t> rendezvous_of_;  // [rendezvous_base_[actor] + communicator]
+  std::vector<int32_t> rendezvous_of_;  // [rendezvous_base_[actor] + communicator]; kAlone: none
   std::vector<uint32_t> rendezvous_base_;
-  std::vector<std::vector<TensorInfo>> tensors_;  // per stage
+  std::vector<std::vector<HeldTensor>> tensors_;  // per stage
   uint32_t tensor_stride_ = 0;
   RadixQueue<Finish> queue_;
   std::vector<uint32_t> dirty_, started_;

@@ -149,13 +149,30 @@ void FastForward::describe_actor(const SimEngine& e, std::size_t actor,
   }
 }
 
-void FastForward::describe(const SimEngine& e, State& s) const {
+// Where the ops in flight are, and the account so far.
+FastForward::State FastForward::sketch(const SimEngine& e) {
+  State s;
+  if (past_.size() == kMaxCycle) {
+    s = std::move(past_.front());
+    past_.pop_front();
+  }
   s.period = period_;
   s.time = e.now_;
   s.events = e.trace_.events;
   s.host_lags = e.host_lags_;
   s.account = e.trace_.time;
+  s.sketch.clear();
   s.words.clear();
+  for (const auto& a : e.actors_) {
+    s.sketch.push_back(a.in_flight);
+    for (int k = 0; k < kStreams; ++k)
+      if ((a.in_flight & (1u << k)) != 0)
+        s.sketch.push_back((e.flights_[a.flight[k]].finish - e.now_).count());
+  }
+  return s;
+}
+
+void FastForward::describe(const SimEngine& e, State& s) const {
   for (std::size_t i = 0; i < e.actors_.size(); ++i) describe_actor(e, i, s.words);
   constexpr int kGradient = static_cast<int>(StreamKind::kGradient);
   std::vector<int64_t> members;
@@ -223,13 +240,10 @@ void FastForward::compare(SimEngine& e) {
     past_.clear();
     return;
   }
-  State now;
-  if (past_.size() == kMaxCycle) {
-    now = std::move(past_.front());
-    past_.pop_front();
-  }
-  describe(e, now);
+  State now = sketch(e);
   for (auto then = past_.rbegin(); then != past_.rend(); ++then) {
+    if (then->sketch != now.sketch) continue;
+    if (now.words.empty()) describe(e, now);
     if (then->words != now.words || !hosts_keep_up(e, *then)) continue;
     const int64_t cycles = cycles_left(e, now.period - then->period);
     if (cycles > 0) jump(e, *then, cycles);

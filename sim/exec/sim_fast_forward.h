@@ -7,8 +7,10 @@
 // simulation, bit for bit: nothing is assumed about the period, and when the state never repeats
 // nothing is skipped.
 //
-// Cost of a comparison: O(streams + live buffers), once a period of the first class. With it, a
-// step costs O(transient + drain), whatever the number of micro-batches.
+// Cost of a comparison: O(streams), once a period of the first class; the live buffers are looked
+// at only when what is in flight stands as it did in an earlier period, and the whole state must
+// then repeat once more. So a step costs O(transient + drain), whatever the number of
+// micro-batches.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +44,8 @@ class FastForward {
     int64_t events = 0;
     int64_t host_lags = 0;
     std::vector<ClassTime> account;
-    std::vector<int64_t> words;
+    std::vector<int64_t> sketch;  // a part, which tells most states apart
+    std::vector<int64_t> words;   // all of it; empty: not described
   };
   // Where an actor is: its region and the calls that its streams are in.
   struct Window {
@@ -58,6 +61,7 @@ class FastForward {
   void index_slots(const ExecPlan& plan);
   Live live(const SimEngine& e, std::size_t rank_class, const Window& w, std::size_t chunk) const;
   bool locate(const SimEngine& e);
+  State sketch(const SimEngine& e);
   void describe(const SimEngine& e, State& s) const;
   void describe_actor(const SimEngine& e, std::size_t actor, std::vector<int64_t>& out) const;
   void compare(SimEngine& e);

@@ -58,9 +58,12 @@ class PortStates {
   State with(State s, uint8_t kind) { return step(s, kind, 0); }
   State without(State s, uint8_t kind) { return step(s, kind, 1); }
 
-  // Time of an op of `kind` over its time at full speed; 1 or more.
-  double slowdown(State s, uint8_t kind) const { return states_[s].slowdown[kind]; }
-  // Beside bits (sim_timing.h) of a compute op.
+  // Time of an op of `kind` over its time at full speed; 1 or more, 1 if none is in flight.
+  double slowdown(State s, uint8_t kind) const {
+    const std::vector<double>& of_kind = states_[s].slowdown;
+    return kind < of_kind.size() ? of_kind[kind] : 1;
+  }
+  // Beside bits (plan_timing.h) of a compute op.
   unsigned beside_compute(State s) const { return states_[s].beside; }
 
  private:

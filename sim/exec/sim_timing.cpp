@@ -167,16 +167,17 @@ class Timer {
     gap_ = gpu.launch_gap_us.value * 1e-6;
   }
 
-  std::vector<OpTiming> run() {
-    std::vector<OpTiming> out(plan_.ops.size());
-    for (std::vector<const OpTiming*>* known : {&alone_, &paired_}) known->resize(graph_ops());
+  PlanTiming run() {
+    out_.resize(plan_.ops.size());
+    const std::size_t ops = graph_ops();
+    alone_.assign(ops, kUnknown), paired_.assign(ops, kUnknown);
     for (const RankClass& c : plan_.classes)
       for (const Block& b : c.blocks) {
         pair_ = b.kind == BlockKind::kPair && in_.graph.plan.overlap_expert_parallel;
         for (const Instr& i : b.instrs)
-          if (i.kind == Instr::Kind::kLaunch) out[i.arg] = known_time(c, i.arg, out[i.arg]);
+          if (i.kind == Instr::Kind::kLaunch) out_.set(i.arg, known_time(c, plan_.ops[i.arg]));
       }
-    return out;
+    return std::move(out_);
   }
 
  private:
@@ -205,14 +206,13 @@ class Timer {
   }
 
   // A graph op takes the same time wherever it appears, but for network ops, which depend on their
-  // communicator, and for pairs. `place` is where the result will stay.
-  OpTiming known_time(const RankClass& c, uint32_t plan_op, const OpTiming& place) {
-    const PlanOp& p = plan_.ops[plan_op];
-    if (op_resource(plan_.graph_op(p).kind) == Resource::kNetwork) return time(c, p);
-    const OpTiming*& known = (pair_ ? paired_ : alone_)[first_op_[p.stage] + p.graph_op];
-    if (known != nullptr) return *known;
-    known = &place;
-    return time(c, p);
+  // communicator, and for pairs.
+  uint32_t known_time(const RankClass& c, const PlanOp& p) {
+    if (op_resource(plan_.graph_op(p).kind) == Resource::kNetwork)
+      return out_.number_of(time(c, p));
+    uint32_t& known = (pair_ ? paired_ : alone_)[first_op_[p.stage] + p.graph_op];
+    if (known == kUnknown) known = out_.number_of(time(c, p));
+    return known;
   }
 
   OpTiming time(const RankClass& c, const PlanOp& p) {
@@ -255,8 +255,10 @@ class Timer {
   double gap_ = 0;
   bool pair_ = false;
   double row_load_ = 1;
-  std::vector<std::size_t> first_op_;            // of each stage, among all that differ
-  std::vector<const OpTiming*> alone_, paired_;  // by graph op: timed outside and inside pairs
+  static constexpr uint32_t kUnknown = UINT32_MAX;
+  std::vector<std::size_t> first_op_;     // of each stage, among all that differ
+  std::vector<uint32_t> alone_, paired_;  // by graph op: number of its timing outside, inside pairs
+  PlanTiming out_;
 };
 
 }  // namespace
@@ -269,7 +271,7 @@ double compute_op_seconds(const Op& op, const TimingInput& in, int64_t sms, doub
          unfused_seconds(op, in, share) / speed.memory_bound.value;
 }
 
-std::vector<OpTiming> time_ops(const ExecPlan& plan, const TimingInput& in, double row_load) {
+PlanTiming time_ops(const ExecPlan& plan, const TimingInput& in, double row_load) {
   return Timer(plan, in, row_load).run();
 }
 

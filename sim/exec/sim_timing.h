@@ -7,25 +7,12 @@
 // one duration, and their demand for the ports of the GPU (sim_ports.h).
 #pragma once
 
-#include <vector>
-
-#include "sim/exec/sim_ports.h"
+#include "sim/exec/plan_timing.h"
 #include "sim/graph/exec_plan.h"
 #include "sim/graph/stage_builder.h"
 #include "sim/spec/cluster.h"
 
 namespace orrery {
-
-constexpr unsigned kBesideOther = 1;  // an all-to-all
-constexpr unsigned kBesideSame = 2;   // a second compute kernel
-constexpr unsigned kBesideCollective = 4;
-constexpr int kBesideStates = 8;
-
-struct OpTiming {
-  Picos duration[kBesideStates];  // communication: of an op with its full speed, in all of them
-  Resource resource;
-  PortDemand demand;
-};
 
 // How collectives are costed: by closed form, or by their steps as flows (sim/net/chunk.h) where
 // these are known.
@@ -40,7 +27,7 @@ struct TimingInput {
 // Indexed like plan.ops. The notify op of an all-to-all lasts its barrier plus the mean wait for
 // the slowest member: expert_load_cv · E[max of n normals] · (row-proportional compute since the
 // last notify of the block), the spread of the expert rows that the ranks received.
-std::vector<OpTiming> time_ops(const ExecPlan& plan, const TimingInput& in, double row_load);
+PlanTiming time_ops(const ExecPlan& plan, const TimingInput& in, double row_load);
 
 // The kernel time of a compute op alone on `sms` SMs, without the launch gap. Seconds.
 double compute_op_seconds(const Op& op, const TimingInput& in, int64_t sms, double hbm_fraction);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <map>
 
@@ -17,8 +18,7 @@ constexpr uint16_t kReached = 1u << 15;
 class Verifier {
  public:
   explicit Verifier(const ExecPlan& plan) : plan_(plan) {
-    for (const StageGraph& g : plan.stages)
-      stride_ = std::max(stride_, static_cast<uint32_t>(g.tensors.size()));
+    index_tensors();
     for (uint32_t c = 0; c < plan.classes.size(); ++c) {
       Rank r;
       r.program = stream_program(plan, c);
@@ -44,9 +44,15 @@ class Verifier {
  private:
   // Tensor states: unborn, live with the readers left, freed.
   static constexpr uint8_t kUnborn = 0, kFreed = 255;
+  static bool held(uint8_t t) { return t != kUnborn && t != kFreed; }
   struct Stream {
     uint32_t next_call = 0, call = 0, pos = 0, end = 0;
     bool done = false, in_group = false;
+    // Of the current call, by Role.
+    uint16_t* events[3] = {};
+    uint8_t* tensors[3] = {};
+    const uint8_t* readers[3] = {};
+    const StageGraph* graph[3] = {};
   };
   struct Group {
     uint32_t expected = 0;
@@ -65,8 +71,37 @@ class Verifier {
     std::vector<Group*> groups;
   };
 
+  // What the steps need of graphs, close together.
+  void index_tensors() {
+    for (const StageGraph& g : plan_.stages) {
+      stride_ = std::max(stride_, static_cast<uint32_t>(g.tensors.size()));
+      std::vector<uint8_t>& readers = readers_.emplace_back();
+      for (const Tensor& t : g.tensors) readers.push_back(std::max<uint8_t>(1, t.readers));
+    }
+    first_operand_.push_back(0);
+    for (const PlanOp& p : plan_.ops) {
+      const StageGraph& g = plan_.stages[p.stage];
+      const Op& op = g.ops[p.graph_op];
+      for (const auto& operands : {g.inputs(op), g.outputs(op)})
+        operands_.insert(operands_.end(), operands.begin(), operands.end());
+      first_operand_.push_back(static_cast<uint32_t>(operands_.size()));
+    }
+  }
+
   void find(std::string text) {
     if (findings_.size() < kMaxDiagnostics) findings_.push_back(std::move(text));
+  }
+
+  // Kept out of the steps, which hardly ever get here.
+  [[gnu::noinline]] void find_tensor(uint32_t rank, const Stream& s, const StreamInstr& i,
+                                     const char* what) {
+    const StageGraph& g = *s.graph[static_cast<std::size_t>(i.role)];
+    find(fmt::format("{}: \"{}\" {}", where(rank), g.tensors[i.arg].name, what));
+  }
+  [[gnu::noinline]] void find_use(uint32_t rank, uint32_t op, TensorId t, uint8_t state) {
+    find(fmt::format("{}: {} uses \"{}\" {}", where(rank), plan_.op_name(op),
+                     plan_.stages[plan_.ops[op].stage].tensors[t.v].name,
+                     state == kFreed ? "after it is freed" : "before it is written"));
   }
 
   void advance(uint32_t rank, int stream) {
@@ -84,10 +119,11 @@ class Verifier {
             r.program
                 .ranges[r.program.call[s.call].block * kStreams + static_cast<uint32_t>(stream)];
         s.pos = range.begin, s.end = range.end;
+        enter_call(rank, s);
       }
       const StreamInstr& i = r.program.instrs[s.pos];
       if (i.kind == Instr::Kind::kWait) {
-        uint16_t& e = r.events[r.program.event(s.call, i.role, i.arg)];
+        uint16_t& e = s.events[static_cast<std::size_t>(i.role)][i.arg];
         if ((e & kReached) == 0) {
           e = static_cast<uint16_t>(e | (1u << stream));
           return;
@@ -98,12 +134,35 @@ class Verifier {
     }
   }
 
-  void step(uint32_t rank, int stream, const StreamInstr& i) {
+  // Looks up once a call what every instruction of it needs.
+  void enter_call(uint32_t rank, Stream& s) {
     Rank& r = ranks_[rank];
-    const uint32_t call = r.streams[stream].call;
+    const RankClass& c = plan_.classes[rank];
+    const Call& call = r.program.call[s.call];
+    const Block& block = c.blocks[call.block];
+    uint16_t* const events = r.events.data();
+    s.events[static_cast<std::size_t>(Role::kBlock)] = events + r.program.event_base[s.call];
+    for (const Role role : {Role::kForward, Role::kBackward}) {
+      const bool forward = role == Role::kForward;
+      const int slot = forward ? call.forward_slot : call.backward_slot;
+      const int stage = forward ? block.forward_stage : block.backward_stage;
+      const auto row = static_cast<std::size_t>(slot < 0 ? c.slots() : slot);
+      const auto at = static_cast<std::size_t>(role);
+      s.events[at] = events + r.program.slot_event_base +
+                     static_cast<std::size_t>(std::max(slot, 0)) * kSlotEvents;
+      s.tensors[at] = r.tensors.data() + row * stride_;
+      if (stage < 0) continue;
+      s.graph[at] = &plan_.stages[static_cast<std::size_t>(stage)];
+      s.readers[at] = readers_[static_cast<std::size_t>(stage)].data();
+    }
+  }
+
+  void step(uint32_t rank, int stream, const StreamInstr& i) {
+    const Stream& s = ranks_[rank].streams[stream];
+    const auto role = static_cast<std::size_t>(i.role);
     switch (i.kind) {
       case Instr::Kind::kRecord: {
-        uint16_t& e = r.events[r.program.event(call, i.role, i.arg)];
+        uint16_t& e = s.events[role][i.arg];
         uint16_t waiting = static_cast<uint16_t>(e & ~kReached);
         e = kReached;
         for (; waiting != 0; waiting = static_cast<uint16_t>(waiting & (waiting - 1)))
@@ -111,21 +170,17 @@ class Verifier {
         return;
       }
       case Instr::Kind::kAlloc: {
-        uint8_t& t = tensor(rank, call, i.role, i.arg);
-        if (t != kUnborn && t != kFreed)
-          find(fmt::format("{}: \"{}\" is allocated twice", where(rank),
-                           info(rank, call, i.role, i.arg).name));
-        t = std::max<uint8_t>(1, info(rank, call, i.role, i.arg).readers);
+        uint8_t& t = s.tensors[role][i.arg];
+        if (held(t)) find_tensor(rank, s, i, "is allocated twice");
+        t = s.readers[role][i.arg];
         return;
       }
       case Instr::Kind::kFree: {
-        uint8_t& t = tensor(rank, call, i.role, i.arg);
-        if (t == kUnborn || t == kFreed) {
-          find(fmt::format("{}: \"{}\" is freed but not held", where(rank),
-                           info(rank, call, i.role, i.arg).name));
-          return;
-        }
-        if (--t == 0) t = kFreed;
+        uint8_t& t = s.tensors[role][i.arg];
+        if (!held(t))
+          find_tensor(rank, s, i, "is freed but not held");
+        else if (--t == 0)
+          t = kFreed;
         return;
       }
       case Instr::Kind::kLaunch:
@@ -138,17 +193,11 @@ class Verifier {
 
   void launch(uint32_t rank, int stream, uint32_t op) {
     const PlanOp& p = plan_.ops[op];
-    const StageGraph& g = plan_.stages[p.stage];
-    const uint32_t call = ranks_[rank].streams[stream].call;
-    const auto use = [&](TensorId t) {
-      const uint8_t state = tensor(rank, call, p.role, t.v);
-      if (state == kUnborn || state == kFreed)
-        find(fmt::format("{}: {} uses \"{}\" {}", where(rank), plan_.op_name(op),
-                         g.tensors[t.v].name,
-                         state == kFreed ? "after it is freed" : "before it is written"));
-    };
-    for (TensorId t : g.inputs(g.ops[p.graph_op])) use(t);
-    for (TensorId t : g.outputs(g.ops[p.graph_op])) use(t);
+    const uint8_t* tensors = ranks_[rank].streams[stream].tensors[static_cast<std::size_t>(p.role)];
+    for (uint32_t k = first_operand_[op]; k < first_operand_[op + 1]; ++k) {
+      const TensorId t = operands_[k];
+      if (!held(tensors[t.v])) find_use(rank, op, t, tensors[t.v]);
+    }
     if (p.communicator < 0) return;
     Group& group = *ranks_[rank].groups[static_cast<std::size_t>(p.communicator)];
     group.here.push_back({rank, stream, op});
@@ -229,7 +278,7 @@ class Verifier {
     for (uint32_t r = 0; r < ranks_.size(); ++r)
       for (std::size_t i = 0; i < ranks_[r].tensors.size(); ++i) {
         const uint8_t t = ranks_[r].tensors[i];
-        if (t == kUnborn || t == kFreed) continue;
+        if (!held(t)) continue;
         const int slot = static_cast<int>(i / stride_);
         const RankClass& c = plan_.classes[r];
         if (slot >= c.slots()) continue;
@@ -241,20 +290,11 @@ class Verifier {
 
   std::string where(uint32_t rank) const { return plan_.classes[rank].name; }
 
-  const Tensor& info(uint32_t rank, uint32_t call, Role role, uint32_t t) const {
-    const Block& b = plan_.classes[rank].blocks[ranks_[rank].program.call[call].block];
-    const int stage = role == Role::kForward ? b.forward_stage : b.backward_stage;
-    return plan_.stages[static_cast<std::size_t>(stage)].tensors[t];
-  }
-  uint8_t& tensor(uint32_t rank, uint32_t call, Role role, uint32_t t) {
-    const Call& c = ranks_[rank].program.call[call];
-    const int slot = role == Role::kForward ? c.forward_slot : c.backward_slot;
-    const int row = slot < 0 ? plan_.classes[rank].slots() : slot;
-    return ranks_[rank].tensors[static_cast<std::size_t>(row) * stride_ + t];
-  }
-
   const ExecPlan& plan_;
   uint32_t stride_ = 0;
+  std::vector<std::vector<uint8_t>> readers_;  // of a stage's tensors: streams that free each
+  std::vector<uint32_t> first_operand_;        // of each plan op, and the end
+  std::vector<TensorId> operands_;             // inputs and outputs
   std::map<std::pair<CommKind, uint32_t>, Group> groups_;
   std::vector<Rank> ranks_;
   std::vector<std::string> findings_;

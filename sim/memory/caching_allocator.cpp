@@ -49,11 +49,13 @@ void CachingAllocator::remove_free(uint32_t i) {
   pools_[static_cast<std::size_t>(b.pool)].free.erase({b.size, b.address, i});
 }
 
+void CachingAllocator::make_room(int64_t bytes) {
+  if (stats_.reserved + Bytes(bytes) <= options_.capacity) return;
+  ++stats_.retries;
+  give_back_free_segments();
+}
+
 void CachingAllocator::count_reserved(int64_t bytes) {
-  if ((stats_.reserved + Bytes(bytes)) > options_.capacity) {
-    ++stats_.retries;
-    give_back_free_segments();
-  }
   stats_.reserved += Bytes(bytes);
   stats_.out_of_memory = stats_.out_of_memory || stats_.reserved > options_.capacity;
 }
@@ -61,6 +63,7 @@ void CachingAllocator::count_reserved(int64_t bytes) {
 // A new segment, as one free block.
 uint32_t CachingAllocator::reserve(int64_t size, int32_t pool) {
   const int64_t bytes = segment_size(size);
+  make_room(bytes);
   count_reserved(bytes);
   ++stats_.segments;
   const uint32_t i = new_block({next_address_, bytes, kNone, kNone, pool, false});
@@ -73,11 +76,13 @@ uint32_t CachingAllocator::reserve(int64_t size, int32_t pool) {
 uint32_t CachingAllocator::grow(int64_t size, int32_t pool) {
   Pool& p = pools_[static_cast<std::size_t>(pool)];
   const int64_t page = is_small(pool) ? kSmallSegment : kLargeSegment;
-  const uint32_t tail = p.tail;
-  const bool extends = tail != kNone && !blocks_[tail].used;
-  const int64_t bytes = round_up(size - (extends ? blocks_[tail].size : 0), page);
+  const auto extends = [&] { return p.tail != kNone && !blocks_[p.tail].used; };
+  const auto more = [&] { return round_up(size - (extends() ? blocks_[p.tail].size : 0), page); };
+  make_room(more());  // may give back the block that was to be extended
+  const int64_t bytes = more();
   count_reserved(bytes);
-  if (extends) {
+  const uint32_t tail = p.tail;
+  if (extends()) {
     remove_free(tail);
     blocks_[tail].size += bytes;
     add_free(tail);

@@ -71,6 +71,7 @@ class CachingAllocator {
   uint32_t reserve(int64_t size, int32_t pool);
   uint32_t grow(int64_t size, int32_t pool);
   void give_back_free_segments();
+  void make_room(int64_t bytes);
   void count_reserved(int64_t bytes);
   uint32_t take(uint32_t block, int64_t size);
   uint32_t merge(uint32_t left, uint32_t right);

@@ -105,7 +105,7 @@ ScheduleShape schedule_shape(const PlanSpec& plan) {
 // done; what other calls give is there from the start.
 struct AnalyticCosts::Run {
   const ExecPlan& plan;
-  const std::vector<OpTiming>& timing;
+  const PlanTiming& timing;
   const StageGraph& graph;
   double streams[kStreams];
   std::vector<double> tensors;
@@ -113,8 +113,8 @@ struct AnalyticCosts::Run {
   TensorId out;
 
   // `compute`: when the compute stream is free; the input of the block is there at 0.
-  Run(const ExecPlan& p, const std::vector<OpTiming>& t, std::size_t stage, TensorId in,
-      TensorId result, double compute)
+  Run(const ExecPlan& p, const PlanTiming& t, std::size_t stage, TensorId in, TensorId result,
+      double compute)
       : plan(p),
         timing(t),
         graph(p.stages[stage]),
@@ -146,8 +146,8 @@ struct AnalyticCosts::Run {
   double out_end() const { return out.valid() ? tensors[out.v] : compute_end(); }
 };
 
-void AnalyticCosts::add_layer(const ExecPlan& plan, const std::vector<OpTiming>& alone,
-                              const std::vector<OpTiming>& paired, std::size_t stage) {
+void AnalyticCosts::add_layer(const ExecPlan& plan, const PlanTiming& alone,
+                              const PlanTiming& paired, std::size_t stage) {
   const RankClass& c = plan.classes[stage];
   const StageGraph& g = plan.stages[stage];
   const Block& forward = *find_block(c, BlockKind::kForward);
@@ -191,12 +191,12 @@ AnalyticCosts::AnalyticCosts(const StudySpec& study) {
   const GraphConfig graph{study.model, reference, study.stack, study.cluster.node.gpus};
   const TimingInput input{graph, study.cluster};
   ExecPlan plan = compile_plan(graph);
-  const std::vector<OpTiming> alone = time_ops(plan, input, 1);
+  const PlanTiming alone = time_ops(plan, input, 1);
   for (RankClass& c : plan.classes)
     for (Block& b : c.blocks)
       if (b.kind == BlockKind::kForward || b.kind == BlockKind::kBackward)
         b.kind = BlockKind::kPair;
-  const std::vector<OpTiming> paired = time_ops(plan, input, 1);
+  const PlanTiming paired = time_ops(plan, input, 1);
   for (RankClass& c : plan.classes)  // back to what add_layer looks for
     for (Block& b : c.blocks)
       if (b.kind == BlockKind::kPair)

@@ -96,8 +96,8 @@ class AnalyticCosts {
                                               &Layer::transfer_backward,
                                               &Layer::optimizer};
   struct Run;
-  void add_layer(const ExecPlan& plan, const std::vector<OpTiming>& alone,
-                 const std::vector<OpTiming>& paired, std::size_t stage);
+  void add_layer(const ExecPlan& plan, const PlanTiming& alone, const PlanTiming& paired,
+                 std::size_t stage);
   Stage stage(std::size_t first, std::size_t end) const;
 
   std::vector<Layer> layers_;

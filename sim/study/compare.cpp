@@ -119,7 +119,7 @@ bool is_annotated_pair(const MeasuredTrace& trace) {
 Comparison compare_pair(const StudySpec& study, int stage, const MeasuredTrace& trace) {
   const GraphConfig graph{study.model, study.plan, study.stack, study.cluster.node.gpus};
   const ExecPlan plan = compile_pair(graph, stage, stage);
-  const std::vector<OpTiming> timing = time_ops(plan, {graph, study.cluster}, 1);
+  const PlanTiming timing = time_ops(plan, {graph, study.cluster}, 1);
   SimOptions options = sim_options(study);
   options.record = true;
   options.assume_inputs = true;

@@ -276,7 +276,8 @@ FitSpec read_fit(const std::string& path) {
 }
 
 FitResult fit(const FitSpec& spec, const std::string& folder, const std::string& data_root,
-              const ValidateOptions& options) {
+              ValidateOptions options) {
+  options.verified = std::make_shared<VerifiedPlans>();
   std::vector<Run> runs = read_runs(spec, folder, data_root);
   FitResult result;
   for (std::size_t k = 0; k < spec.constants.size(); ++k) {

@@ -57,6 +57,6 @@ struct FitResult {
 // O(iterations · fitted runs · constants that a run reads) predictions. Throws as validate() does,
 // and InputError for a constant that no fitted run reads.
 FitResult fit(const FitSpec& spec, const std::string& folder, const std::string& data_root,
-              const ValidateOptions& options);
+              ValidateOptions options);
 
 }  // namespace orrery

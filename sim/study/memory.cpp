@@ -29,7 +29,7 @@ class Replay {
     for (uint32_t i = 0; i < n; ++i) {
       while (region != regions.end() && i >= region->end) ++region;
       if (region != regions.end() && i >= region->begin &&
-          (i - region->begin) % region->period == 0)
+          (i - region->begin) % region->period == 0 && moves_all_chunks(*region))
         i += skip(*region, i, slots);
       if (i < n) call(class_.calls[i]);
     }
@@ -37,6 +37,19 @@ class Replay {
   }
 
  private:
+  // Whether a period takes every chunk further in both directions, so that all that is held moves
+  // along.
+  bool moves_all_chunks(const CallRegion& r) const {
+    std::vector<bool> moved(2 * class_.stage_of_chunk.size());
+    const auto move = [&](int32_t slot, std::size_t direction) {
+      if (slot >= 0)
+        moved[2 * static_cast<std::size_t>(slot / class_.slots_per_chunk) + direction] = true;
+    };
+    for (uint32_t i = r.begin; i < r.begin + r.period; ++i)
+      move(class_.calls[i].forward_slot, 0), move(class_.calls[i].backward_slot, 1);
+    return std::find(moved.begin(), moved.end(), false) == moved.end();
+  }
+
   // Calls to leave out at the start of a period: whole periods, all but the last.
   uint32_t skip(const CallRegion& r, uint32_t i, int32_t slots) {
     const AllocatorStats& s = allocator_.stats();

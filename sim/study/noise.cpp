@@ -151,9 +151,8 @@ SimNoise sim_noise(const StudySpec& study, const ExecPlan& plan, int64_t ranks,
   return out;
 }
 
-NoiseReport simulate_noise(const StudySpec& study, const ExecPlan& plan,
-                           const std::vector<OpTiming>& timing, SimOptions options,
-                           StepTrace& trace) {
+NoiseReport simulate_noise(const StudySpec& study, const ExecPlan& plan, const PlanTiming& timing,
+                           SimOptions options, StepTrace& trace) {
   NoiseReport report;
   const bool all_ranks = options.folding == Folding::kUnfolded;
   const int64_t all = study.plan.stage_ranks();

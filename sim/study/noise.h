@@ -38,8 +38,7 @@ SimNoise sim_noise(const StudySpec& study, const ExecPlan& plan, int64_t ranks,
                    const std::vector<NoisePart>& parts);
 
 // Simulates everything at once into `trace`, and each part on its own.
-NoiseReport simulate_noise(const StudySpec& study, const ExecPlan& plan,
-                           const std::vector<OpTiming>& timing, SimOptions options,
-                           StepTrace& trace);
+NoiseReport simulate_noise(const StudySpec& study, const ExecPlan& plan, const PlanTiming& timing,
+                           SimOptions options, StepTrace& trace);
 
 }  // namespace orrery

@@ -170,7 +170,10 @@ Prediction predict(const StudySpec& study, const PredictOptions& options) {
   p.parameters = count_parameters(study.model);
   CompiledStudy compiled = compile_study(p.study, options.collectives);
   p.row_load = compiled.row_load;
-  verify_or_throw(compiled.plan);
+  if (options.verified != nullptr)
+    options.verified->verify(compiled.plan);
+  else
+    verify_or_throw(compiled.plan);
   SimOptions sim = sim_options(study);
   sim.folding = options.folding;
   sim.record = options.record;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "sim/exec/sim_backend.h"
+#include "sim/exec/verified_plans.h"
 #include "sim/study/experiment.h"
 #include "sim/study/memory.h"
 #include "sim/study/noise.h"
@@ -80,6 +81,7 @@ struct PredictOptions {
   bool allow_oom = false;  // report a plan that does not fit instead of refusing it
   // Replays the allocator on the fullest rank and, when the plan does not fit, simulates changes.
   bool explain_memory = false;
+  VerifiedPlans* verified = nullptr;  // of other predictions; null: the plan is verified anyway
 };
 
 // Compiles, verifies and simulates one step and prices the phases. Throws Infeasible when the plan
@@ -90,7 +92,7 @@ Prediction predict(const StudySpec& study, const PredictOptions& options);
 struct CompiledStudy {
   GraphConfig graph;
   ExecPlan plan;
-  std::vector<OpTiming> timing;
+  PlanTiming timing;
   double row_load;  // see sim/study/skew.h
 };
 CompiledStudy compile_study(const StudySpec& study,

@@ -26,22 +26,19 @@ bool moves(const std::string& source) {
   return source == "fitted" || source == "measured" || source == "assumed";
 }
 
-bool same(const OpTiming& a, const OpTiming& b) {
-  return std::equal(std::begin(a.duration), std::end(a.duration), std::begin(b.duration)) &&
-         a.demand == b.demand;
-}
-
 // Whether the study's step is the base's: the plan's ops last as long and the rest of what the
 // simulation reads of the profiles is the same.
-bool same_step(const StudySpec& base, const ExecPlan& plan, const std::vector<OpTiming>& timing,
+bool same_step(const StudySpec& base, const ExecPlan& plan, const PlanTiming& timing,
                const StudySpec& s) {
   const SimOptions a = sim_options(base), b = sim_options(s);
   if (a.reserved != b.reserved || a.host_issue != b.host_issue ||
       base.stack.expert_load_cv.value != s.stack.expert_load_cv.value)
     return false;
   const GraphConfig graph{s.model, s.plan, s.stack, s.cluster.node.gpus};
-  const std::vector<OpTiming> moved = time_ops(plan, {graph, s.cluster}, 1);
-  return std::equal(timing.begin(), timing.end(), moved.begin(), moved.end(), same);
+  const PlanTiming moved = time_ops(plan, {graph, s.cluster}, 1);
+  for (std::size_t i = 0; i < timing.size(); ++i)
+    if (!(timing[i] == moved[i])) return false;
+  return true;
 }
 
 CaseOutcome run_case(const std::string& file, const std::string& folder,
@@ -56,7 +53,7 @@ CaseOutcome run_case(const std::string& file, const std::string& folder,
   if (!predicted) return out;
   const GraphConfig graph{study.model, study.plan, study.stack, study.cluster.node.gpus};
   const ExecPlan plan = compile_plan(graph);
-  const std::vector<OpTiming> timing = time_ops(plan, {graph, study.cluster}, 1);
+  const PlanTiming timing = time_ops(plan, {graph, study.cluster}, 1);
   for (const ProfileConstant& c : profile_constants(root, data_root + "/hardware_profiles")) {
     if (!moves(c.source) || c.name.find(options.only) == std::string::npos) continue;
     Outcome o;
@@ -123,7 +120,8 @@ std::vector<MovedConstant> merge(const std::vector<CaseOutcome>& cases) {
 }  // namespace
 
 Sensitivity sensitivity(const std::string& folder, const std::string& data_root,
-                        const SensitivityOptions& options) {
+                        SensitivityOptions options) {
+  options.validate.verified = std::make_shared<VerifiedPlans>();
   const std::vector<std::string> files = validation_files(folder);
   std::vector<CaseOutcome> cases(files.size());
   for_each_case(files.size(), options.validate,

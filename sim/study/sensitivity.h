@@ -40,6 +40,6 @@ constexpr double kMove = 0.1;
 // O(cases · constants that a case reads) predictions; those whose ops all keep their time are not
 // simulated again. Throws as validate() does.
 Sensitivity sensitivity(const std::string& folder, const std::string& data_root,
-                        const SensitivityOptions& options);
+                        SensitivityOptions options);
 
 }  // namespace orrery

@@ -13,7 +13,7 @@ constexpr int kPairs = 4;
 constexpr uint64_t kSeed = 1;
 
 // Row-proportional compute of one pair beside its all-to-alls.
-double row_seconds(const ExecPlan& plan, const std::vector<OpTiming>& timing) {
+double row_seconds(const ExecPlan& plan, const PlanTiming& timing) {
   double s = 0;
   for (std::size_t i = 0; i < plan.ops.size(); ++i)
     if (plan.graph_op(plan.ops[i]).row_proportional) s += seconds(timing[i].duration[kBesideOther]);
@@ -31,7 +31,7 @@ double effective_row_load(const StudySpec& study) {
   const GraphConfig graph{study.model, p, study.stack, study.cluster.node.gpus};
   const int stage = static_cast<int>(p.pipeline_parallel / 2);
   const ExecPlan plan = compile_pair(graph, stage, stage, kPairs);
-  const std::vector<OpTiming> timing = time_ops(plan, {graph, study.cluster}, 1);
+  const PlanTiming timing = time_ops(plan, {graph, study.cluster}, 1);
   const double rows = kPairs * row_seconds(plan, timing);
   if (rows <= 0) return 1;
   SimOptions options = sim_options(study);

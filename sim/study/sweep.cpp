@@ -40,9 +40,10 @@ void analytic_point(const StudySpec& s, SweepPoint& p) {
           (s.cluster.node.gpu.bf16_dense_TFLOPS.value * 1e12);
 }
 
-void flow_point(const StudySpec& s, SweepPoint& p) {
+void flow_point(const StudySpec& s, VerifiedPlans& verified, SweepPoint& p) {
   PredictOptions options;
   options.allow_oom = true;
+  options.verified = &verified;
   const Prediction r = predict(s, options);
   p.step_time_s = r.step_time_s;
   p.tokens_per_s_per_gpu = r.tokens_per_s_per_gpu;
@@ -54,7 +55,8 @@ void flow_point(const StudySpec& s, SweepPoint& p) {
     p.outcome = SweepPoint::Outcome::kOutOfMemory;
 }
 
-SweepPoint run_point(const SweepSpec& spec, std::size_t index, const std::string& data_root) {
+SweepPoint run_point(const SweepSpec& spec, std::size_t index, const std::string& data_root,
+                     VerifiedPlans& verified) {
   SweepPoint p;
   p.values.resize(spec.axes.size());
   std::vector<std::string> overrides = spec.overrides;
@@ -67,7 +69,7 @@ SweepPoint run_point(const SweepSpec& spec, std::size_t index, const std::string
     overrides.push_back(spec.axes[a].pointer + "=" + p.values[a]);
   try {
     const StudySpec s = load_study(spec.experiment, overrides, data_root);
-    spec.fidelity == Fidelity::kAnalytic ? analytic_point(s, p) : flow_point(s, p);
+    spec.fidelity == Fidelity::kAnalytic ? analytic_point(s, p) : flow_point(s, verified, p);
   } catch (const Infeasible& e) {
     p.outcome = SweepPoint::Outcome::kInfeasible;
     p.note = e.what();
@@ -95,10 +97,11 @@ std::vector<SweepPoint> sweep(const SweepSpec& spec, const std::string& data_roo
   std::size_t n = 1;
   for (const SweepAxis& a : spec.axes) n *= a.values.size();
   std::vector<SweepPoint> points(n);
+  VerifiedPlans verified;
   std::mutex mutex;
   int64_t done = 0;
   for_each_index(n, spec.threads, [&](std::size_t i) {
-    points[i] = run_point(spec, i, data_root);
+    points[i] = run_point(spec, i, data_root, verified);
     const std::lock_guard lock(mutex);
     ++done;
     if (spec.progress) spec.progress(done);

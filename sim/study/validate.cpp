@@ -104,6 +104,7 @@ std::vector<ValidationResult> validate_case(const StudySpec& study, const std::s
   try {
     PredictOptions o;
     o.allow_oom = true;  // the run is known to have fitted: an error of memory, not of time
+    o.verified = options.verified.get();
     p = predict(study, o);
   } catch (const Error& e) {
     r.problem = e.what();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,8 @@ struct ValidateOptions {
   // Cases done, of all; called from one thread at a time. May be empty.
   std::function<void(int64_t, int64_t)> progress;
   int threads = 1;  // results do not depend on it
+  // Of predictions before, when many are of the same plans. May be null.
+  std::shared_ptr<VerifiedPlans> verified;
 };
 
 // Calls one(i) for each of `cases` cases over the threads and reports progress.

@@ -2,6 +2,10 @@
 // how the cost grows with GPUs, layers and micro-batches. CPU time of one core, the least of some
 // repetitions; peak memory is the process's so far.
 //
+// compile: the plan, the load skew, the time of each op. simulate: one step from these. steps/s: of
+// simulating alone, 1 / simulate. predictions/s: of predict(), which compiles, verifies, times,
+// simulates and reports; reading the experiment is not in any of them.
+//
 // Options: --unfold (also all 2,048 ranks: half a minute), --repetitions=N.
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -83,11 +87,36 @@ void steps(const Options& options) {
   print("flow", measure(s, options.repetitions, o));
   o.fast_forward = false;
   print("flow, no fast-forward", measure(s, options.repetitions, o));
+  o.mirror = false;
+  print("flow, every class, no fast-fwd", measure(s, options.repetitions, o));
   if (!options.unfold) return;
   o.folding = Folding::kUnfolded;
   print("flow, every rank, no fast-forward", measure(s, 1, o));
   o.fast_forward = true;
   print("flow, every rank", measure(s, 1, o));
+}
+
+// As a sweep over a constant of the hardware has it: every time another one.
+void predictions(const Options& options) {
+  StudySpec s = study();
+  const auto measure = [&](VerifiedPlans* verified) {
+    double best = std::numeric_limits<double>::infinity();
+    PredictOptions o;
+    o.verified = verified;
+    for (int i = 0; i <= options.repetitions; ++i) {
+      s.cluster.node.gpu.hbm_bandwidth_GBps.value *= 1.0001;
+      const double start = cpu_seconds();
+      predict(s, o);
+      best = std::min(best, cpu_seconds() - start);
+    }
+    return best;
+  };
+  VerifiedPlans verified;
+  const double alone = measure(nullptr), in_sweep = measure(&verified);
+  fmt::print(
+      "\npredict(): {:.1f} ms = {:.1f} predictions/s; in a sweep, which verifies equal plans once, "
+      "{:.1f} ms = {:.1f} predictions/s\n",
+      1e3 * alone, 1 / alone, 1e3 * in_sweep, 1 / in_sweep);
 }
 
 void analytic(const Options& options) {
@@ -186,6 +215,7 @@ int run(int argc, char** argv) {
       return fmt::print(stderr, "usage: {} [--unfold] [--repetitions=N]\n", argv[0]), 64;
   }
   steps(options);
+  predictions(options);
   analytic(options);
   growths(options);
   return 0;

@@ -99,9 +99,26 @@ TEST_CASE("A full device gives free segments back first", "[memory]") {
   CHECK(a.stats().out_of_memory);
 }
 
+TEST_CASE("A segment that was to grow may have been given back for it", "[memory]") {
+  // 40 MiB of pages for 30, free; 20 for another stream. 50 MiB take 20 more pages than there are,
+  // so the 40 go back, and 60 are mapped.
+  CachingAllocator a({true, Bytes(70 * kMiB)});
+  a.free(a.allocate(Bytes(30 * kMiB), 0));
+  const uint32_t other = a.allocate(Bytes(20 * kMiB), 1);
+  CHECK(reserved(a) == 60 * kMiB);
+  const uint32_t large = a.allocate(Bytes(50 * kMiB), 0);
+  CHECK(a.stats().retries == 1);
+  CHECK(reserved(a) == 80 * kMiB);
+  CHECK(a.stats().out_of_memory);
+  a.free(large);
+  a.free(other);
+  CHECK(allocated(a) == 0);
+}
+
 TEST_CASE("Whatever is allocated and freed, the books balance", "[memory]") {
-  for (bool expandable : {false, true}) {
-    CachingAllocator a({expandable, Bytes(INT64_MAX)});
+  for (int setting = 0; setting < 4; ++setting) {
+    const bool expandable = setting % 2 != 0, full = setting / 2 != 0;
+    CachingAllocator a({expandable, Bytes(full ? 60 * kMiB : INT64_MAX)});
     std::map<int, uint32_t> live;
     uint64_t x = 7;
     for (int i = 0; i < 20000; ++i) {

@@ -44,7 +44,7 @@ struct StageTimes {
   bool in_mlp = false;
 };
 
-inline std::vector<OpTiming> stage_timing(const ExecPlan& plan, const StageTimes& t) {
+inline PlanTiming stage_timing(const ExecPlan& plan, const StageTimes& t) {
   std::vector<OpTiming> out(plan.ops.size());
   for (std::size_t i = 0; i < plan.ops.size(); ++i) {
     const Op& op = plan.graph_op(plan.ops[i]);
@@ -55,7 +55,7 @@ inline std::vector<OpTiming> stage_timing(const ExecPlan& plan, const StageTimes
     out[i].resource = op_resource(op.kind);
     for (Picos& d : out[i].duration) d = Picos(us == 0 ? 1 : us * 1'000'000);
   }
-  return out;
+  return PlanTiming(out);
 }
 
 // Microseconds of a step.

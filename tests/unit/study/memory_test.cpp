@@ -1,5 +1,7 @@
 #include "sim/study/memory.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 
@@ -43,8 +45,15 @@ Bytes held_in_program_order(const ExecPlan& plan, std::size_t rank_class) {
 }  // namespace
 
 TEST_CASE("The replayed allocator holds what the program holds, and reserves no less", "[study]") {
-  for (const char* schedule : {"/plan/schedule=dualpipe", "/plan/schedule=1f1b"}) {
-    const StudySpec s = small_cluster({schedule, "/plan/global_batch=128"});
+  for (const std::string_view schedule : kScheduleNames) {
+    const bool pairs = schedule.starts_with("dualpipe");
+    const bool chunks =
+        schedule == "interleaved_1f1b" || schedule == "zb_v" || schedule == "dualpipe_v";
+    const StudySpec s = small_cluster(
+        {fmt::format("/plan/schedule={}", schedule), "/plan/global_batch=256",
+         "/model/num_hidden_layers=8", fmt::format("/plan/virtual_pipeline={}", chunks ? 2 : 1),
+         fmt::format("/plan/layers_per_stage={}", chunks ? "[1,1,1,1,1,1,1,1]" : "[2,2,2,2]"),
+         fmt::format("/plan/overlap_expert_parallel={}", pairs)});
     const ExecPlan plan = compile_plan({s.model, s.plan, s.stack, s.cluster.node.gpus});
     for (std::size_t c = 0; c < plan.classes.size(); ++c) {
       const AllocatorStats classic = replay_allocator(plan, c, {});
