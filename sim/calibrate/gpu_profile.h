@@ -30,7 +30,8 @@ std::string nearest_cluster_profile(const std::filesystem::path& profiles,
                                     const std::string& device, int64_t gpus_per_node);
 
 // {"extends": base, "name": .., every measured constant with "source": "measured" and a reference
-// that names the run and the points}. `run`: what the reference calls the measured file.
+// that names the run and the points, "calibration" with the errors at the points held back}. `run`:
+// what the reference calls the measured file.
 nlohmann::ordered_json gpu_profile(const Calibration& c, const Measured& m, const std::string& base,
                                    const std::string& run);
 
