@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "sim/exec/sim_backend.h"
-#include "sim/study/experiment.h"
+#include "sim/study/interval.h"
 #include "sim/study/memory.h"
 #include "sim/study/noise.h"
 
@@ -42,6 +42,7 @@ struct PhaseCost {
   double cost_usd = 0;
   std::string confidence;  // "simulated" or "extrapolated"
   std::string note;
+  bool simulated() const { return confidence == "simulated"; }
 };
 
 struct Prediction {
@@ -67,8 +68,9 @@ struct Prediction {
   double days = 0;
   double cost_usd = 0;
   std::vector<std::string> warnings;
-  double row_load = 1;  // factor on expert compute for uneven loads (sim/study/skew.h)
-  int64_t ops = 0;      // op instances of one step over the rank classes
+  PredictionInterval interval;  // of the step's time and the highest peak of memory
+  double row_load = 1;          // factor on expert compute for uneven loads (sim/study/skew.h)
+  int64_t ops = 0;              // op instances of one step over the rank classes
 };
 
 struct PredictOptions {
