@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "sim/base/text.h"
+#include "sim/report/interval_text.h"
 #include "sim/report/json.h"
 
 namespace orrery {
@@ -57,34 +58,12 @@ std::string header(const Prediction& p) {
   return out;
 }
 
-// The range of a figure that is proportional to the step's time, or inversely so.
-template <class Write>
-std::string time_range(const Prediction& p, double figure, bool inverse, Write write) {
-  if (!p.interval.time) return "";
-  const auto [low, high] = p.interval.time->factors;
-  return fmt::format("({:.0f} %: {} to {})", 100 * kIntervalLevel,
-                     write(inverse ? figure / high : figure * low),
-                     write(inverse ? figure / low : figure * high));
-}
-
-// What an interval rests on, and its width by cause.
-std::string interval_basis(const char* of, const std::optional<FigureInterval>& i) {
-  if (!i) return "";
-  const Predictive& e = i->error;
-  std::string out =
-      fmt::format("  {:.0f} % interval{}: errors of {}\n    standard deviations: stack {}",
-                  100 * kIntervalLevel, of, i->rests_on, percent(std::sqrt(e.stack_part)));
-  if (e.gpu_part > 0) out += fmt::format(", GPU {}", percent(std::sqrt(e.gpu_part)));
-  return out + fmt::format(", run {}; centre {} of the prediction\n",
-                           percent(std::sqrt(e.run_part)), signed_percent(std::expm1(e.centre)));
-}
-
 std::string step_section(const Prediction& p) {
   Table t;
   const auto row = [&](const char* name, double figure, bool inverse, int decimals,
                        const char* unit) {
-    const auto write = [&](double v) { return fmt::format("{:.{}f}", v, decimals); };
-    t.row({name, write(figure) + unit, time_range(p, figure, inverse, write)});
+    t.row({name, fmt::format("{:.{}f}{}", figure, decimals, unit),
+           time_range(p, figure, inverse, decimals)});
   };
   row("step time", p.step_time_s, false, 3, " s");
   row("tokens per second per GPU", p.tokens_per_s_per_gpu, true, 1, "");
@@ -148,17 +127,6 @@ std::string memory_section(const Prediction& p) {
          t.str();
 }
 
-std::string peak_range(const Prediction& p) {
-  const std::optional<FigureInterval>& i = p.interval.memory;
-  if (!i) return "";
-  const double peak = gib(p.verdict.peak), capacity = gib(p.verdict.capacity);
-  const double low = peak * i->factors.low, high = peak * i->factors.high;
-  return fmt::format("  {:.0f} %: highest peak {:.1f} to {:.1f}{}\n", 100 * kIntervalLevel, low,
-                     high,
-                     low <= capacity && capacity < high ? ": whether it fits is not certain" : "") +
-         interval_basis(" of the peak", i);
-}
-
 std::string verdict_section(const Prediction& p) {
   const MemoryVerdict& v = p.verdict;
   const AllocatorStats& a = v.allocator;
@@ -192,22 +160,6 @@ std::string noise_section(const Prediction& p) {
   return fmt::format("\nUnequal ranks ({} of each pipeline position simulated)\n",
                      n.simulated_ranks) +
          t.str();
-}
-
-// A phase, or all, in GPU-hours: a phase that was not simulated is a bound without an upper end.
-std::string hours_range(const Prediction& p, double simulated, double bound) {
-  if (!p.interval.time) return "";
-  const auto [low, high] = p.interval.time->factors;
-  const auto hours = [](double v) { return with_commas(static_cast<long long>(v + 0.5)); };
-  if (bound > 0) return "over " + hours(simulated * low + bound * low);
-  return fmt::format("{} to {}", hours(simulated * low), hours(simulated * high));
-}
-
-std::string cost_range(const Prediction& p, double simulated, double bound) {
-  if (!p.interval.time) return "";
-  const auto [low, high] = p.interval.time->factors;
-  if (bound > 0) return fmt::format("over ${:.3f}M", (simulated + bound) * low / 1e6);
-  return fmt::format("${:.3f}M to ${:.3f}M", simulated * low / 1e6, simulated * high / 1e6);
 }
 
 std::string cost_section(const Prediction& p) {
