@@ -25,8 +25,8 @@ def number(v):
 
 
 def validation():
-    """The summary, and every case folded away below it."""
-    summary, cases = orrery("validate", "--markdown", "--quiet").split("\n\n", 1)
+    """The summary and the coverage of the intervals, and every case folded away below them."""
+    summary, cases = orrery("validate", "--markdown", "--quiet").rsplit("\n\n", 1)
     return (summary + "\n\n<details><summary>Every case</summary>\n\n" + cases +
             "\n</details>\n")
 

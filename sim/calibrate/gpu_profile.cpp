@@ -88,6 +88,22 @@ std::string class_reference(const ClassFit& f, const Measured& m, const std::str
   return text;
 }
 
+namespace {
+
+// What the held-out points say about the classes, for the intervals of predictions.
+ordered_json calibration_errors(const Calibration& c, const Measured& m, const std::string& run) {
+  ordered_json held;
+  for (const ClassFit& f : c.classes) {
+    const ClassErrors e = summarise(f, m, Part::kHeldOut);
+    if (e.count > 0) held[f.name] = {{"points", e.count}, {"rms_ln", four_digits(e.rms_ln)}};
+  }
+  if (held.is_null()) return held;
+  return {{"reference", fmt::format("orrery calibrate on {}, {}", m.gpu, run)},
+          {"held_out", std::move(held)}};
+}
+
+}  // namespace
+
 GpuSpec load_gpu(const fs::path& profiles, const std::string& name) {
   return load_named(profiles, name, read_gpu);
 }
@@ -150,6 +166,8 @@ ordered_json gpu_profile(const Calibration& c, const Measured& m, const std::str
       if (k.measured)
         j[ordered_json::json_pointer(k.pointer)] = measured_number(k.value, reference, m.date);
   }
+  ordered_json errors = calibration_errors(c, m, run);
+  if (!errors.is_null()) j["calibration"] = std::move(errors);
   return j;
 }
 

@@ -37,7 +37,8 @@ nlohmann::ordered_json measured_number(double value, const std::string& referenc
 std::string class_reference(const ClassFit& f, const Measured& m, const std::string& run);
 
 // {"extends": base, "name": .., every measured constant with "source": "measured" and a reference
-// that names the run and the points}. `run`: what the reference calls the measured file.
+// that names the run and the points, "calibration" with the errors at the points held back}. `run`:
+// what the reference calls the measured file.
 nlohmann::ordered_json gpu_profile(const Calibration& c, const Measured& m, const std::string& base,
                                    const std::string& run);
 

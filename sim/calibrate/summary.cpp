@@ -16,10 +16,12 @@ ClassErrors summarise(const ClassFit& f, const Measured& m, Part part, bool of_b
     const double e = of_base ? p.base_error(us) : p.error(us);
     sizes.push_back(std::abs(e));
     s.bias += e;
+    s.rms_ln += std::pow(std::log1p(e), 2);
   }
   s.count = sizes.size();
   if (sizes.empty()) return s;
   s.bias /= static_cast<double>(sizes.size());
+  s.rms_ln = std::sqrt(s.rms_ln / static_cast<double>(sizes.size()));
   s.median = median(sizes);
   s.largest = *std::max_element(sizes.begin(), sizes.end());
   return s;

@@ -11,6 +11,7 @@ struct ClassErrors {
   std::size_t count = 0;
   double median = 0, largest = 0;  // of |predicted / measured - 1|
   double bias = 0;                 // mean of predicted / measured - 1
+  double rms_ln = 0;               // root mean square of ln(predicted / measured)
 };
 
 // `of_base`: of the predictions with the base profile's constants.

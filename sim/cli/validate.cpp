@@ -5,12 +5,15 @@
 #include <cmath>
 #include <memory>
 
+#include "sim/base/file.h"
 #include "sim/base/parallel.h"
 #include "sim/base/progress.h"
 #include "sim/cli/verbs.h"
 #include "sim/report/fit.h"
 #include "sim/report/json.h"
+#include "sim/report/residuals.h"
 #include "sim/report/sensitivity.h"
+#include "sim/study/residual_runs.h"
 
 namespace orrery {
 namespace {
@@ -20,6 +23,7 @@ struct ValidateArguments {
   std::string progress = "auto";
   std::string only;
   std::string fit;
+  std::string residuals;
   int threads = default_threads();
   bool json = false, markdown = false, quiet = false, sensitivity = false;
   double max_error = -1;
@@ -42,6 +46,16 @@ void validate_verb(const ValidateArguments& a) {
     const Sensitivity s = sensitivity(folder, data_root(), {options, a.only});
     progress.reset();
     fmt::print("{}", a.json ? sensitivity_json(s) : sensitivity_text(s));
+    return;
+  }
+  if (!a.residuals.empty()) {
+    const ResidualRuns r = residual_runs(folder, data_root(), options);
+    progress.reset();
+    for (const std::string& problem : r.problems)
+      fmt::print(stderr, "orrery: left out: {}\n", problem);
+    write_file_atomically(a.residuals, residuals_json(r.residuals));
+    fmt::print("wrote {}: time of {} runs, memory of {}\n", a.residuals, r.residuals.time.size(),
+               r.residuals.memory.size());
     return;
   }
   if (!a.fit.empty()) {
@@ -83,15 +97,24 @@ void add_validate(CLI::App& app) {
                        "\"fitted\" and print them; no file changes")
           ->check(CLI::ExistingFile)
           ->excludes(sensitivity);
+  CLI::Option* residuals =
+      verb->add_option(
+              "--residuals", a->residuals,
+              "write to this file the errors of the runs whose validation says "
+              "\"fitted\", from which intervals are estimated (hardware_profiles/residuals)")
+          ->excludes(sensitivity)
+          ->excludes(fit);
   verb->add_option("--threads", a->threads, "the result does not depend on it")
       ->check(CLI::Range(1, 1024));
   verb->add_flag("--json", a->json, "one JSON object instead of text");
   verb->add_flag("--markdown", a->markdown, "the tables of README.md")
       ->excludes(sensitivity)
+      ->excludes(residuals)
       ->excludes(fit);
   verb->add_option("--max-error", a->max_error,
                    "exit with 4 when the median error of the step's time is larger, in percent")
       ->excludes(sensitivity)
+      ->excludes(residuals)
       ->excludes(fit);
   verb->add_flag("--quiet", a->quiet, "no progress line");
   verb->add_option("--progress", a->progress, "auto, or json: one object a line on stderr")

@@ -44,13 +44,17 @@ double weight_gradient_seconds(GemmShape s, const TimingInput& in, const GpuShar
          memory_bound_seconds(gpu, AccessPattern::kStream, moved, share);
 }
 
+GemmKernel gemm_kernel(const Op& op, Precision precision) {
+  if (op.kind == OpKind::kGemmFp8) return cast_kernel(precision, false);
+  if (op.kind == OpKind::kGemmFp8Wgrad) return cast_kernel(precision, true);
+  return GemmKernel::kBf16;
+}
+
 double gemm_op_seconds(const Op& op, const TimingInput& in, const GpuShare& share) {
-  const Precision precision = in.graph.plan.precision;
   GemmShape s;
   s.m = op.shape.m, s.n = op.shape.n, s.k = op.shape.k;
   s.groups = op.shape.groups;
-  if (op.kind == OpKind::kGemmFp8) s.kernel = cast_kernel(precision, false);
-  if (op.kind == OpKind::kGemmFp8Wgrad) s.kernel = cast_kernel(precision, true);
+  s.kernel = gemm_kernel(op, in.graph.plan.precision);
   if (op.phase == Phase::kWeight) s.grouped = GroupedDim::kK;
   // A gradient of one micro-batch (op.grad) is written in BF16.
   if ((op.kind == OpKind::kGemm || op.kind == OpKind::kGemmFp8Wgrad) &&
@@ -262,6 +266,28 @@ class Timer {
 };
 
 }  // namespace
+
+int rate_family(const Op& op, const GraphConfig& graph) {
+  const auto gemm = [](GemmKernel k) { return kFirstGemmFamily + static_cast<int>(k); };
+  if (op_resource(op.kind) != Resource::kCompute) return -1;
+  switch (op.kind) {
+    case OpKind::kGemm:
+    case OpKind::kGemmFp8:
+    case OpKind::kGemmFp8Wgrad:
+      return gemm(gemm_kernel(op, graph.plan.precision));
+    case OpKind::kAttention:
+    case OpKind::kAttentionBackward:
+      if (graph.stack.unfused_attention()) return gemm(GemmKernel::kBf16);
+      return op.kind == OpKind::kAttention ? kAttentionForwardFamily : kAttentionBackwardFamily;
+    case OpKind::kRouter:
+    case OpKind::kRouterBackward:
+    case OpKind::kExpertLayout:
+    case OpKind::kDispatchLayout:
+      return -1;
+    default:
+      return static_cast<int>(op.work.pattern);
+  }
+}
 
 double compute_op_seconds(const Op& op, const TimingInput& in, int64_t sms, double hbm_fraction) {
   const GpuShare share{sms, hbm_fraction};

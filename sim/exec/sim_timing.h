@@ -29,6 +29,10 @@ struct TimingInput {
 // last notify of the block), the spread of the expert rows that the ranks received.
 PlanTiming time_ops(const ExecPlan& plan, const TimingInput& in, double row_load);
 
+// The index in kRateFamilyNames of the constants that most of an op's time comes from; -1 for
+// communication and for what the stack's profile times (routers, layouts).
+int rate_family(const Op& op, const GraphConfig& graph);
+
 // The kernel time of a compute op alone on `sms` SMs, without the launch gap. Seconds.
 double compute_op_seconds(const Op& op, const TimingInput& in, int64_t sms, double hbm_fraction);
 

@@ -74,6 +74,58 @@ Json noise_json(const Prediction& p) {
   return j;
 }
 
+Json bounds(double figure, const Predictive::Factors& f) {
+  return {{"low", figure * f.low}, {"high", figure * f.high}};
+}
+
+Json inverse_bounds(double figure, const Predictive::Factors& f) {
+  return {{"low", figure / f.high}, {"high", figure / f.low}};
+}
+
+// ln(truth / prediction) and what that comes from.
+Json basis_json(const FigureInterval& i) {
+  return {{"rests_on", i.rests_on},
+          {"basis", kErrorBasisNames[static_cast<std::size_t>(i.basis)]},
+          {"runs_of_stack", i.error.stack_runs},
+          {"runs_on_gpu", i.error.gpu_runs},
+          {"ln_centre", i.error.centre},
+          {"ln_variance", i.error.variance},
+          {"ln_variance_parts",
+           {{"stack", i.error.stack_part}, {"gpu", i.error.gpu_part}, {"run", i.error.run_part}}},
+          {"degrees_of_freedom", i.error.dof}};
+}
+
+// Totals hold phases that are only bounded from below: their upper ends are null.
+Json total_bounds(double figure, const Prediction& p, const Predictive::Factors& f) {
+  Json j = bounds(figure, f);
+  for (const PhaseCost& c : p.phases)
+    if (!c.simulated()) j["high"] = nullptr;
+  return j;
+}
+
+Json interval_json(const Prediction& p) {
+  Json j = {{"level", kIntervalLevel}};
+  if (p.interval.time) {
+    const Predictive::Factors& f = p.interval.time->factors;
+    j["step_time_s"] = bounds(p.step_time_s, f);
+    j["tokens_per_s_per_gpu"] = inverse_bounds(p.tokens_per_s_per_gpu, f);
+    j["tokens_per_day_B"] = inverse_bounds(p.tokens_per_day_B, f);
+    j["tflops_per_gpu"] = {{"causal", inverse_bounds(p.tflops_per_gpu.causal, f)},
+                           {"non_causal", inverse_bounds(p.tflops_per_gpu.non_causal, f)}};
+    j["mfu"] = {{"causal", inverse_bounds(p.mfu.causal, f)},
+                {"non_causal", inverse_bounds(p.mfu.non_causal, f)}};
+    j["gpu_hours"] = total_bounds(p.gpu_hours, p, f);
+    j["days"] = total_bounds(p.days, p, f);
+    j["cost_usd"] = total_bounds(p.cost_usd, p, f);
+    j["time"] = basis_json(*p.interval.time);
+  }
+  if (p.interval.memory) {
+    j["highest_peak_memory_GiB"] = bounds(gib(p.verdict.peak), p.interval.memory->factors);
+    j["memory"] = basis_json(*p.interval.memory);
+  }
+  return j;
+}
+
 Json phase_json(const PhaseCost& c) {
   return {{"name", c.name}, {"tokens", c.tokens},     {"gpu_hours", c.gpu_hours},
           {"days", c.days}, {"cost_usd", c.cost_usd}, {"confidence", c.confidence},
@@ -113,11 +165,21 @@ Json result_json(const Prediction& p) {
   j["highest_peak_memory_GiB"] = most;
   j["memory_verdict"] = verdict_json(p);
   if (p.noise) j["noise"] = noise_json(p);
-  for (const PhaseCost& c : p.phases) j["phases"].push_back(phase_json(c));
+  for (const PhaseCost& c : p.phases) {
+    Json phase = phase_json(c);
+    if (p.interval.time && c.simulated()) {
+      const Predictive::Factors& f = p.interval.time->factors;
+      phase["interval"] = {{"gpu_hours", bounds(c.gpu_hours, f)},
+                           {"days", bounds(c.days, f)},
+                           {"cost_usd", bounds(c.cost_usd, f)}};
+    }
+    j["phases"].push_back(std::move(phase));
+  }
   j["gpu_hours"] = p.gpu_hours;
   j["days"] = p.days;
   j["cost_usd"] = p.cost_usd;
   if (p.study.usd_per_gpu_hour) j["usd_per_gpu_hour"] = p.study.usd_per_gpu_hour->value;
+  j["interval"] = interval_json(p);
   j["expert_load_factor"] = p.row_load;
   j["events"] = p.trace.events;
   return j;

@@ -6,6 +6,7 @@
 
 #include "sim/base/text.h"
 #include "sim/report/json.h"
+#include "sim/study/interval.h"
 
 namespace orrery {
 namespace {
@@ -35,6 +36,12 @@ Json point_json(const SweepSpec& spec, const SweepPoint& p) {
   if (spec.fidelity == Fidelity::kAnalytic) return j;
   j["peak_memory_GiB"] = p.peak_memory_GiB;
   j["cost_usd"] = p.cost_usd;
+  const auto bounds = [](double figure, const Predictive::Factors& f) {
+    return Json{{"low", figure * f.low}, {"high", figure * f.high}};
+  };
+  if (p.time_factors) j["interval"]["step_time_s"] = bounds(p.step_time_s, *p.time_factors);
+  if (p.memory_factors)
+    j["interval"]["peak_memory_GiB"] = bounds(p.peak_memory_GiB, *p.memory_factors);
   return j;
 }
 
@@ -46,6 +53,17 @@ std::string csv_cell(const std::string& text) {
   return out + "\"";
 }
 
+std::string bound_cells(double figure, const std::optional<Predictive::Factors>& f) {
+  return f ? fmt::format("{},{},", figure * f->low, figure * f->high) : ",,";
+}
+
+// Bounds of the step's time.
+std::string range(const SweepPoint& p) {
+  if (!p.time_factors) return "";
+  return fmt::format("{:.3f} to {:.3f}", p.step_time_s * p.time_factors->low,
+                     p.step_time_s * p.time_factors->high);
+}
+
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 }  // namespace
@@ -55,8 +73,9 @@ std::string sweep_text(const SweepSpec& spec, const std::vector<SweepPoint>& poi
   Table t;
   std::vector<std::string> head;
   for (const SweepAxis& a : spec.axes) head.push_back(a.pointer);
-  for (const char* h : {flow ? "step s" : "step s, at least", "tokens/s/GPU", "MFU %"})
-    head.emplace_back(h);
+  head.emplace_back(flow ? "step s" : "step s, at least");
+  if (flow) head.push_back(fmt::format("{:.0f} %", 100 * kIntervalLevel));
+  for (const char* h : {"tokens/s/GPU", "MFU %"}) head.emplace_back(h);
   if (flow) head.emplace_back("peak GiB");
   head.emplace_back("");
   t.row(head);
@@ -64,6 +83,7 @@ std::string sweep_text(const SweepSpec& spec, const std::vector<SweepPoint>& poi
     std::vector<std::string> row = p.values;
     if (p.simulated()) {
       row.push_back(fmt::format("{:.3f}", p.step_time_s));
+      if (flow) row.push_back(range(p));
       row.push_back(fmt::format("{:.1f}", p.tokens_per_s_per_gpu));
       row.push_back(fmt::format("{:.2f}", 100 * p.mfu));
       if (flow) row.push_back(fmt::format("{:.1f}", p.peak_memory_GiB));
@@ -103,7 +123,9 @@ std::string sweep_jsonl(const SweepSpec& spec, const std::vector<SweepPoint>& po
 std::string sweep_csv(const SweepSpec& spec, const std::vector<SweepPoint>& points) {
   std::string out;
   for (const SweepAxis& a : spec.axes) out += csv_cell(a.pointer) + ",";
-  out += "outcome,step_time_s,tokens_per_s_per_gpu,mfu,peak_memory_GiB,cost_usd,note\n";
+  out +=
+      "outcome,step_time_s,tokens_per_s_per_gpu,mfu,peak_memory_GiB,cost_usd,step_time_low_s,"
+      "step_time_high_s,peak_memory_low_GiB,peak_memory_high_GiB,note\n";
   for (const SweepPoint& p : points) {
     for (const std::string& v : p.values) out += csv_cell(v) + ",";
     out += outcome(p);
@@ -112,6 +134,8 @@ std::string sweep_csv(const SweepSpec& spec, const std::vector<SweepPoint>& poin
                          p.peak_memory_GiB, p.cost_usd);
     else
       out += ",,,,,,";
+    out += bound_cells(p.step_time_s, p.time_factors);
+    out += bound_cells(p.peak_memory_GiB, p.memory_factors);
     out += csv_cell(first_line(p.note)) + "\n";
   }
   return out;

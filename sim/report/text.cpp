@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "sim/base/text.h"
+#include "sim/report/interval_text.h"
 #include "sim/report/json.h"
 
 namespace orrery {
@@ -59,16 +60,21 @@ std::string header(const Prediction& p) {
 
 std::string step_section(const Prediction& p) {
   Table t;
-  t.row({"step time", fmt::format("{:.3f} s", p.step_time_s)});
-  t.row({"tokens per second per GPU", fmt::format("{:.1f}", p.tokens_per_s_per_gpu)});
-  t.row({"tokens per day", fmt::format("{:.1f} B", p.tokens_per_day_B)});
+  const auto row = [&](const char* name, double figure, bool inverse, int decimals,
+                       const char* unit) {
+    t.row({name, fmt::format("{:.{}f}{}", figure, decimals, unit),
+           time_range(p, figure, inverse, decimals)});
+  };
+  row("step time", p.step_time_s, false, 3, " s");
+  row("tokens per second per GPU", p.tokens_per_s_per_gpu, true, 1, "");
+  row("tokens per day", p.tokens_per_day_B, true, 1, " B");
   t.row({"TFLOPS per GPU, causal / non-causal",
          fmt::format("{:.1f} / {:.1f}", p.tflops_per_gpu.causal, p.tflops_per_gpu.non_causal)});
   t.row({"MFU, causal / non-causal",
          fmt::format("{:.2f} % / {:.2f} %", 100 * p.mfu.causal, 100 * p.mfu.non_causal)});
   if (p.row_load > 1)
     t.row({"expert compute, for uneven loads", fmt::format("x {:.3f}", p.row_load)});
-  return "\nStep\n" + t.str() +
+  return "\nStep\n" + t.str() + interval_basis("", p.interval.time) +
          fmt::format(
              "  MFU: model FLOPs (forward + backward, no recompute, no MTP: {:.1f} / {:.1f} "
              "GFLOP per token) over {:g} TFLOPS BF16 dense\n",
@@ -128,6 +134,7 @@ std::string verdict_section(const Prediction& p) {
                                 v.fits() ? "fits" : "does not fit", v.rank_class,
                                 std::abs(gib(v.margin())), v.fits() ? "to spare" : "too much",
                                 100 * std::abs(gib(v.margin()) / gib(v.capacity)));
+  out += peak_range(p);
   if (a.peak_reserved == Bytes(0)) return out;
   const auto reserved = [&](const AllocatorStats& s) { return gib(s.peak_reserved + v.outside); };
   out += fmt::format(
@@ -158,14 +165,23 @@ std::string noise_section(const Prediction& p) {
 std::string cost_section(const Prediction& p) {
   if (p.phases.empty()) return "";
   Table t;
-  t.row({"phase", "tokens", "GPU-hours", "days", "cost", "confidence"});
-  for (const PhaseCost& c : p.phases)
+  const std::string level = fmt::format("{:.0f} %", 100 * kIntervalLevel);
+  t.row({"phase", "tokens", "GPU-hours", level, "days", "cost", level, "confidence"});
+  double bound_hours = 0, bound_cost = 0;
+  for (const PhaseCost& c : p.phases) {
+    const bool bound = !c.simulated();
+    bound_hours += bound ? c.gpu_hours : 0, bound_cost += bound ? c.cost_usd : 0;
     t.row({c.name, fmt::format("{:.4g} T", c.tokens / 1e12),
-           with_commas(static_cast<long long>(c.gpu_hours + 0.5)), fmt::format("{:.1f}", c.days),
-           fmt::format("${:.3f}M", c.cost_usd / 1e6), c.confidence});
+           with_commas(static_cast<long long>(c.gpu_hours + 0.5)),
+           hours_range(p, bound ? 0 : c.gpu_hours, bound ? c.gpu_hours : 0),
+           fmt::format("{:.1f}", c.days), fmt::format("${:.3f}M", c.cost_usd / 1e6),
+           cost_range(p, bound ? 0 : c.cost_usd, bound ? c.cost_usd : 0), c.confidence});
+  }
   t.rule();
   t.row({"total", "", with_commas(static_cast<long long>(p.gpu_hours + 0.5)),
-         fmt::format("{:.1f}", p.days), fmt::format("${:.3f}M", p.cost_usd / 1e6), ""});
+         hours_range(p, p.gpu_hours - bound_hours, bound_hours), fmt::format("{:.1f}", p.days),
+         fmt::format("${:.3f}M", p.cost_usd / 1e6),
+         cost_range(p, p.cost_usd - bound_cost, bound_cost), ""});
   return fmt::format("\nTraining cost at ${:g} per GPU-hour\n", p.study.usd_per_gpu_hour->value) +
          t.str();
 }

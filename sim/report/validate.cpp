@@ -6,6 +6,7 @@
 
 #include "sim/base/text.h"
 #include "sim/report/json.h"
+#include "sim/study/interval.h"
 
 namespace orrery {
 namespace {
@@ -21,6 +22,33 @@ void summary_rows(Table& t, const std::vector<ErrorSummary>& summaries) {
   for (const ErrorSummary& s : summaries)
     t.row({s.name, std::to_string(s.cases), percent(s.median), percent(s.p90), percent(s.largest),
            signed_percent(s.bias)});
+}
+
+std::string coverage_text(const std::vector<Coverage>& coverage) {
+  if (coverage.empty()) return "";
+  Table t;
+  t.row({fmt::format("{:.0f} % intervals", 100 * kIntervalLevel), "cases", "covered", ""});
+  for (const Coverage& c : coverage)
+    t.row({c.name, std::to_string(c.cases), std::to_string(c.covered), percent(c.fraction())});
+  return "\n" + t.str();
+}
+
+std::string stale_text(const Validation& v) {
+  if (v.stale.empty()) return "";
+  return fmt::format(
+      "\nthe residuals that the intervals come from are not those of this tree for {} fitted "
+      "figures, {} the first; orrery validate --residuals FILE writes them anew\n",
+      v.stale.size(), v.stale.front());
+}
+
+Json coverage_json(const std::vector<Coverage>& coverage) {
+  Json j = Json::array();
+  for (const Coverage& c : coverage)
+    j.push_back({{"name", c.name},
+                 {"cases", c.cases},
+                 {"covered", c.covered},
+                 {"covered_fraction", c.fraction()}});
+  return j;
 }
 
 std::string orders_text(const Validation& v) {
@@ -48,10 +76,13 @@ std::string validation_text(const Validation& v) {
   std::string out;
   for (const bool memory : {false, true}) {
     Table t;
-    t.row({"", "published", "predicted", "error", "", "figure"});
+    t.row({"", "published", "predicted", "90 %: from", "to", "", "error", "", "figure"});
     for (const ValidationResult& r : v.results) {
       if (r.memory != memory || !r.problem.empty()) continue;
-      t.row({r.name, figure_text(r.published), figure_text(r.predicted), signed_percent(r.error()),
+      t.row({r.name, figure_text(r.published), figure_text(r.predicted),
+             r.has_interval() ? figure_text(r.low) : "",
+             r.has_interval() ? figure_text(r.high) : "",
+             r.has_interval() && !r.covered() ? "outside" : "", signed_percent(r.error()),
              r.fitted ? "fitted" : "", r.figure});
     }
     const std::vector<ErrorSummary>& summaries = memory ? v.memory : v.time;
@@ -59,11 +90,11 @@ std::string validation_text(const Validation& v) {
     out += memory ? "\nMemory\n" : "Time (errors are of the step's time)\n";
     Table s;
     summary_rows(s, summaries);
-    out += t.str() + "\n" + s.str();
+    out += t.str() + "\n" + s.str() + coverage_text(memory ? v.memory_coverage : v.time_coverage);
   }
   for (const ValidationResult& r : v.results)
     if (!r.problem.empty()) out += fmt::format("\nnot predicted: {}: {}", r.name, r.problem);
-  return out + orders_text(v);
+  return out + orders_text(v) + stale_text(v);
 }
 
 std::string validation_json(const Validation& v) {
@@ -78,6 +109,11 @@ std::string validation_json(const Validation& v) {
       c["error"] = r.error();
     else
       c["predicted"] = nullptr, c["problem"] = r.problem;
+    if (r.has_interval())
+      c["interval"] = {{"low", r.low},
+                       {"high", r.high},
+                       {"covers", r.covered()},
+                       {"basis", kErrorBasisNames[static_cast<std::size_t>(r.basis)]}};
     if (!r.missing.empty()) c["suspected_missing"] = r.missing;
     j["cases"].push_back(std::move(c));
   }
@@ -85,6 +121,10 @@ std::string validation_json(const Validation& v) {
   s["time"] = Json::array(), s["memory"] = Json::array();
   for (const ErrorSummary& e : v.time) s["time"].push_back(summary_json(e));
   for (const ErrorSummary& e : v.memory) s["memory"].push_back(summary_json(e));
+  s["coverage"] = {{"level", kIntervalLevel},
+                   {"time", coverage_json(v.time_coverage)},
+                   {"memory", coverage_json(v.memory_coverage)},
+                   {"stale_residuals", v.stale}};
   s["ordered_pairs"] = v.ordered_pairs;
   s["wrong_orders"] = Json::array();
   for (const WrongOrder& w : v.wrong_orders)
@@ -103,6 +143,16 @@ std::string validation_markdown(const Validation& v) {
   };
   rows(v.time, "step time, ");
   rows(v.memory, "memory, ");
+  if (!v.time_coverage.empty() || !v.memory_coverage.empty())
+    out += fmt::format("\n| {:.0f} % intervals | cases | cover | |\n|---|---|---|---|\n",
+                       100 * kIntervalLevel);
+  const auto coverage = [&](const std::vector<Coverage>& of, const char* what) {
+    for (const Coverage& c : of)
+      out += fmt::format("| {}{} | {} | {} | {} |\n", what, c.name, c.cases, c.covered,
+                         percent(c.fraction()));
+  };
+  coverage(v.time_coverage, "step time, ");
+  coverage(v.memory_coverage, "memory, ");
   out +=
       "\n| case | published | predicted | error | | suspected to be missing "
       "|\n|---|---|---|---|---|---|\n";

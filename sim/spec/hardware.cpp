@@ -6,6 +6,23 @@ const std::string_view kAccessPatternNames[kAccessPatterns] = {
     "stream",    "row_reduce", "cast",   "cast_transpose",
     "transpose", "strided",    "gather", "gated_map"};
 
+const std::string_view kRateFamilyNames[kRateFamilies] = {"memory_bound stream",
+                                                          "memory_bound row_reduce",
+                                                          "memory_bound cast",
+                                                          "memory_bound cast_transpose",
+                                                          "memory_bound transpose",
+                                                          "memory_bound strided",
+                                                          "memory_bound gather",
+                                                          "memory_bound gated_map",
+                                                          "gemm_bf16",
+                                                          "gemm_fp8",
+                                                          "gemm_fp8_wgrad",
+                                                          "gemm_fp8_tensor",
+                                                          "gemm_mxfp8",
+                                                          "gemm_nvfp4",
+                                                          "attention_forward",
+                                                          "attention_backward"};
+
 const std::string_view kGpuArchitectureNames[kGpuArchitectures] = {"volta", "ampere", "hopper",
                                                                    "blackwell"};
 
@@ -70,6 +87,20 @@ PowerSpec read_power(Reader r) {
   return p;
 }
 
+void read_calibration(Reader r, GpuSpec& g) {
+  g.calibration = r.string("reference");
+  Reader h = r.object("held_out");
+  for (int f = 0; f < kRateFamilies; ++f) {
+    if (!h.has(kRateFamilyNames[f])) continue;
+    Reader e = h.object(kRateFamilyNames[f]);
+    g.held_out[f].points = static_cast<double>(e.integer("points", {1, 1e6}));
+    g.held_out[f].rms_ln = e.number("rms_ln", {0, 3});
+    e.finish();
+  }
+  h.finish();
+  r.finish();
+}
+
 }  // namespace
 
 GpuSpec read_gpu(Reader r) {
@@ -100,6 +131,7 @@ GpuSpec read_gpu(Reader r) {
   e.finish();
   g.kernel_fixed_us = read_sourced(r, "kernel_fixed_us", {0, 100});
   g.launch_gap_us = read_sourced(r, "launch_gap_us", {0, 100});
+  if (r.has("calibration")) read_calibration(r.object("calibration"), g);
   r.finish();
   return g;
 }

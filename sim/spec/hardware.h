@@ -62,6 +62,20 @@ enum class AccessPattern : uint8_t {
 constexpr int kAccessPatterns = 8;
 extern const std::string_view kAccessPatternNames[kAccessPatterns];
 
+// Kernels that share their rate constants: the memory-bound ones by access pattern, the GEMMs in
+// the order of GemmKernel (sim/cost/gemm.h), the default attention.
+constexpr int kRateFamilies = kAccessPatterns + 8;
+constexpr int kFirstGemmFamily = kAccessPatterns;
+constexpr int kAttentionForwardFamily = kAccessPatterns + 6;
+constexpr int kAttentionBackwardFamily = kAccessPatterns + 7;
+extern const std::string_view kRateFamilyNames[kRateFamilies];  // "memory_bound stream", ...
+
+// Errors of the kernels of a family at the points that a calibration held back.
+struct HeldOutErrors {
+  double points = 0;
+  double rms_ln = 0;  // root mean square of ln(predicted / measured)
+};
+
 // Generations, as NCCL distinguishes them.
 enum class GpuArchitecture : uint8_t { kVolta, kAmpere, kHopper, kBlackwell };
 constexpr int kGpuArchitectures = 4;
@@ -91,6 +105,9 @@ struct GpuSpec {
   Sourced hbm_efficiency[kAccessPatterns];
   Sourced kernel_fixed_us;  // start and drain of a kernel on the GPU, beyond its work
   Sourced launch_gap_us;    // between two dependent kernels of one stream
+  // Of the calibration that the profile comes from ("": none), by family.
+  std::string calibration;
+  HeldOutErrors held_out[kRateFamilies];
 };
 
 // The kernels of that name ("": the default), or nullptr when the GPU has none.

@@ -1,5 +1,7 @@
 #include "sim/spec/stack.h"
 
+#include <filesystem>
+
 namespace orrery {
 namespace {
 
@@ -51,6 +53,9 @@ std::vector<KernelRate> read_kernel_rates(Reader r) {
 
 StepSpeed read_step_speed(Reader r) {
   StepSpeed s;
+  const json::Node* matrix = r.raw("matrix");
+  if (matrix != nullptr && matrix->file)
+    s.profile = std::filesystem::path(*matrix->file).stem().string();
   s.matrix = read_sourced(r, "matrix", {0.1, 2});
   s.memory_bound = read_sourced(r, "memory_bound", {0.1, 2});
   r.finish();

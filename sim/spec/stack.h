@@ -51,6 +51,7 @@ struct KernelRate {
 // profile describes, which were timed alone: other choices of the release's libraries, caches and
 // clocks as the kernels around leave them. Without the object: 1.
 struct StepSpeed {
+  std::string profile;  // the file that says `matrix`, without folder and ".json"; "": none does
   Sourced matrix{1, Source::kAssumed, "", "", ""};        // products and attention
   Sourced memory_bound{1, Source::kAssumed, "", "", ""};  // all other compute
 };

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 
@@ -21,8 +22,8 @@ using json::Node;
 using json::Reader;
 
 // Members that may name a file.
-constexpr std::array<std::string_view, 7> kReferences = {"model", "cluster", "plan",    "noise",
-                                                         "stack", "price",   "training"};
+constexpr std::array<std::string_view, 8> kReferences = {
+    "model", "cluster", "plan", "noise", "stack", "price", "training", "residuals"};
 
 std::vector<PhaseSpec> read_phases(Reader& r, int64_t plan_sequence) {
   std::vector<PhaseSpec> phases;
@@ -139,16 +140,20 @@ void apply_override(Node& root, const std::string& text) {
                        std::string_view(text).substr(eq + 1));
 }
 
-// A stack that names no collective library runs NCCL.
-void add_collectives(Node& root, const fs::path& profiles) {
-  Node* stack = root.find("stack");
-  if (stack == nullptr || stack->kind != Node::Kind::kObject) return;
-  if (stack->find("collectives") != nullptr) return;
-  Node name;
-  name.kind = Node::Kind::kString;
-  name.string = "collectives/nccl_2_28";
-  stack->members.emplace_back("collectives", std::move(name));
-  resolve_profile(*stack, "collectives", profiles, profiles);
+void add_reference(Node& object, const char* key, const char* name, const fs::path& profiles) {
+  if (object.kind != Node::Kind::kObject || object.find(key) != nullptr) return;
+  Node reference;
+  reference.kind = Node::Kind::kString;
+  reference.string = name;
+  object.members.emplace_back(key, std::move(reference));
+  resolve_profile(object, key, profiles, profiles);
+}
+
+// What is not named: a stack runs NCCL, intervals come from the published runs.
+void add_defaults(Node& root, const fs::path& profiles) {
+  if (Node* stack = root.find("stack"))
+    add_reference(*stack, "collectives", "collectives/nccl_2_28", profiles);
+  add_reference(root, "residuals", "residuals/published_runs", profiles);
 }
 
 StudySpec read_study(const Node& root, const std::string& path) {
@@ -177,6 +182,7 @@ StudySpec read_study(const Node& root, const std::string& path) {
     r.fail("", "there are \"phases\" to price, but no \"price\"");
   s.published = read_published(r);
   s.validation = read_validation(r);
+  s.residuals = read_residuals(r.object("residuals"));
   r.ignore("note");
   r.finish();
   diagnostics.throw_if_any();
@@ -195,7 +201,7 @@ json::Node resolve_experiment(const std::string& file, const std::string& data_r
   const fs::path profiles = fs::path(data_root) / "hardware_profiles";
   for (const std::string_view key : kReferences)
     resolve_profile(root, key, fs::path(file).parent_path(), profiles);
-  add_collectives(root, profiles);
+  add_defaults(root, profiles);
   return root;
 }
 
@@ -216,7 +222,11 @@ StudySpec load_study(const std::string& path, const std::vector<std::string>& ov
   const std::string file = experiment_file(path);
   Node root = resolve_experiment(file, data_root);
   for (const std::string& o : overrides) apply_override(root, o);
-  return read_experiment(root, file);
+  StudySpec s = read_experiment(root, file);
+  s.gpu_changed = std::any_of(overrides.begin(), overrides.end(), [](const std::string& o) {
+    return o.starts_with("/cluster/node/gpu/");
+  });
+  return s;
 }
 
 }  // namespace orrery

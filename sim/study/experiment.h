@@ -10,6 +10,7 @@
 #include "sim/spec/model.h"
 #include "sim/spec/noise.h"
 #include "sim/spec/plan.h"
+#include "sim/spec/residuals.h"
 #include "sim/spec/stack.h"
 #include "sim/spec/training.h"
 
@@ -59,6 +60,8 @@ struct StudySpec {
   std::vector<PhaseSpec> phases;
   std::vector<PublishedValue> published;
   std::optional<ValidationSpec> validation;
+  ResidualSpec residuals;    // that intervals are estimated from
+  bool gpu_changed = false;  // an override changed the GPU: it is none that any run was on
 };
 
 // Reads `path` (an experiment.json or the folder that holds one). A member that is a string names

@@ -190,6 +190,8 @@ Prediction predict(const StudySpec& study, const PredictOptions& options) {
   check_memory(p, compiled.plan, options);
   check_host(p);
   price_phases(p);
+  p.interval =
+      prediction_interval(study, rate_shares(compiled.plan, compiled.timing, compiled.graph));
   p.plan = std::move(compiled.plan);
   return p;
 }

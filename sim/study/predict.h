@@ -9,6 +9,7 @@
 #include "sim/exec/sim_backend.h"
 #include "sim/exec/verified_plans.h"
 #include "sim/study/experiment.h"
+#include "sim/study/interval.h"
 #include "sim/study/memory.h"
 #include "sim/study/noise.h"
 
@@ -43,6 +44,7 @@ struct PhaseCost {
   double cost_usd = 0;
   std::string confidence;  // "simulated" or "extrapolated"
   std::string note;
+  bool simulated() const { return confidence == "simulated"; }
 };
 
 struct Prediction {
@@ -68,8 +70,9 @@ struct Prediction {
   double days = 0;
   double cost_usd = 0;
   std::vector<std::string> warnings;
-  double row_load = 1;  // factor on expert compute for uneven loads (sim/study/skew.h)
-  int64_t ops = 0;      // op instances of one step over the rank classes
+  PredictionInterval interval;  // of the step's time and the highest peak of memory
+  double row_load = 1;          // factor on expert compute for uneven loads (sim/study/skew.h)
+  int64_t ops = 0;              // op instances of one step over the rank classes
 };
 
 struct PredictOptions {

@@ -49,6 +49,8 @@ void flow_point(const StudySpec& s, VerifiedPlans& verified, SweepPoint& p) {
   p.tokens_per_s_per_gpu = r.tokens_per_s_per_gpu;
   p.mfu = r.mfu.causal;
   p.cost_usd = r.cost_usd;
+  if (r.interval.time) p.time_factors = r.interval.time->factors;
+  if (r.interval.memory) p.memory_factors = r.interval.memory->factors;
   for (const StageMemory& m : r.memory)
     p.peak_memory_GiB = std::max(p.peak_memory_GiB, gib(m.memory.peak));
   if (p.peak_memory_GiB > s.cluster.node.gpu.hbm_capacity_GiB.value)

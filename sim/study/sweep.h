@@ -3,8 +3,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "sim/study/spread.h"
 
 namespace orrery {
 
@@ -39,6 +42,8 @@ struct SweepPoint {
   Outcome outcome = Outcome::kFits;
   std::string note;
   double step_time_s = 0;  // kAnalytic: at least
+  // Of the step, and of the peak below, with probability kIntervalLevel; none with kAnalytic.
+  std::optional<Predictive::Factors> time_factors, memory_factors;
   double tokens_per_s_per_gpu = 0;
   double mfu = 0;              // causal
   double peak_memory_GiB = 0;  // of the worst rank; 0 with kAnalytic, which knows no memory

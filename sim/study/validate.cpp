@@ -77,6 +77,44 @@ void check_orders(Validation& v) {
       }
 }
 
+// What the residuals' decimals and other compilers may differ by.
+constexpr double kSameLnRatio = 2e-4;
+
+void add_interval(ValidationResult& r, const Prediction& p) {
+  const std::optional<FigureInterval>& i = r.memory ? p.interval.memory : p.interval.time;
+  if (!i || !r.problem.empty()) return;
+  const bool inverse = !r.memory && is_rate(r.figure);
+  r.low = r.predicted * (inverse ? 1 / i->factors.high : i->factors.low);
+  r.high = r.predicted * (inverse ? 1 / i->factors.low : i->factors.high);
+  r.basis = i->basis;
+  const std::vector<RunResidual>& rows =
+      r.memory ? p.study.residuals.memory : p.study.residuals.time;
+  const auto row = std::find_if(rows.begin(), rows.end(),
+                                [&](const RunResidual& x) { return x.run == p.study.name; });
+  r.stale =
+      r.fitted && (row == rows.end() || std::abs(row->ln_ratio - r.ln_ratio()) > kSameLnRatio);
+}
+
+std::vector<Coverage> coverages(const std::vector<ValidationResult>& results, bool memory) {
+  std::vector<Coverage> of = {{"used for a fit"},
+                              {"never used for a fit"},
+                              {"never used, of a stack without runs"},
+                              {"never used, of a stack with runs on other GPUs"},
+                              {memory ? "never used, of a stack with runs"
+                                      : "never used, of a stack with runs on the GPU"}};
+  for (const ValidationResult& r : results) {
+    if (r.memory != memory || !r.has_interval()) continue;
+    const auto count = [&](std::size_t i) {
+      ++of[i].cases;
+      of[i].covered += r.covered() ? 1 : 0;
+    };
+    count(r.fitted ? 0 : 1);
+    if (!r.fitted) count(2 + static_cast<std::size_t>(r.basis));
+  }
+  std::erase_if(of, [](const Coverage& c) { return c.cases == 0; });
+  return of;
+}
+
 bool is_memory(const std::string& figure) { return figure.find("GiB") != std::string::npos; }
 
 }  // namespace
@@ -85,6 +123,8 @@ double ValidationResult::error() const {
   const double ratio = predicted / published;
   return (memory || !is_rate(figure) ? ratio : 1 / ratio) - 1;
 }
+
+double ValidationResult::ln_ratio() const { return -std::log1p(error()); }
 
 std::string case_name(const std::string& file, const std::string& folder) {
   return fs::relative(file, folder).replace_extension().generic_string();
@@ -117,6 +157,7 @@ std::vector<ValidationResult> validate_case(const StudySpec& study, const std::s
     figure.published = value.value;
     if (figure.problem.empty() && !options.figure(p, value.name, figure.predicted))
       figure.problem = "no such figure in a prediction: " + value.name;
+    add_interval(figure, p);
     out.push_back(std::move(figure));
   }
   return out;
@@ -154,6 +195,11 @@ void for_each_case(std::size_t cases, const ValidateOptions& options,
 void summarise(Validation& v) {
   v.time = summaries(v.results, false);
   v.memory = summaries(v.results, true);
+  v.time_coverage = coverages(v.results, false);
+  v.memory_coverage = coverages(v.results, true);
+  v.stale.clear();
+  for (const ValidationResult& r : v.results)
+    if (r.stale) v.stale.push_back(r.name);
   v.wrong_orders.clear();
   v.ordered_pairs = 0;
   check_orders(v);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/study/interval.h"
 #include "sim/study/predict.h"
 
 namespace orrery {
@@ -22,9 +23,25 @@ struct ValidationResult {
   double published = 0;
   double predicted = 0;
   std::string problem;  // why there is no prediction; "": there is one
+  // Of the figure, with probability kIntervalLevel; both 0: no interval.
+  double low = 0, high = 0;
+  ErrorBasis basis = ErrorBasis::kOtherStacks;
+  // The residuals of the intervals do not hold this fitted run as it comes out now.
+  bool stale = false;
 
   // Of the step's time, or of the memory: positive when more is predicted than was published.
   double error() const;
+  // Of the step's time, or of the memory: ln(published / predicted).
+  double ln_ratio() const;
+  bool has_interval() const { return high > 0; }
+  bool covered() const { return low <= published && published <= high; }
+};
+
+// How many published figures lie in the intervals of their predictions.
+struct Coverage {
+  std::string name;
+  int cases = 0, covered = 0;
+  double fraction() const { return cases == 0 ? 0 : static_cast<double>(covered) / cases; }
 };
 
 // How a set of errors is spread. Percentiles are nearest-rank.
@@ -44,6 +61,10 @@ struct Validation {
   std::vector<ValidationResult> results;  // in the order of names
   std::vector<ErrorSummary> time;         // all, those never used for a fit, then each family
   std::vector<ErrorSummary> memory;
+  // Of fitted runs (whose own errors the spread was estimated from), of those never used for a fit,
+  // and of the latter by what their predictions rest on.
+  std::vector<Coverage> time_coverage, memory_coverage;
+  std::vector<std::string> stale;  // runs whose residuals want to be made anew
   std::vector<WrongOrder> wrong_orders;
   int ordered_pairs = 0;  // that were looked at
 };

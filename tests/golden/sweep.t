@@ -1,20 +1,20 @@
 $ orrery sweep experiments/tiny_moe_4_ranks --vary /plan/schedule=1f1b,dualpipe --vary /plan/layers_per_stage=[2,2],[3,1],[4,1]
-> /plan/schedule  /plan/layers_per_stage  step s  tokens/s/GPU  MFU %  peak GiB
-> 1f1b                             [2,2]   0.041        6204.3   0.03       1.5
-> 1f1b                             [3,1]   0.035        7301.6   0.04       1.5
-> 1f1b                             [4,1]       -             -      -         -  infeasible
-> dualpipe                         [2,2]   0.039        6621.6   0.03       1.5
-> dualpipe                         [3,1]   0.039        6608.1   0.03       1.5
-> dualpipe                         [4,1]       -             -      -         -  infeasible
+> /plan/schedule  /plan/layers_per_stage  step s            90 %  tokens/s/GPU  MFU %  peak GiB
+> 1f1b                             [2,2]   0.041  0.036 to 0.057        6204.3   0.03       1.5
+> 1f1b                             [3,1]   0.035  0.030 to 0.048        7301.6   0.04       1.5
+> 1f1b                             [4,1]       -               -             -      -         -  infeasible
+> dualpipe                         [2,2]   0.039  0.033 to 0.053        6621.6   0.03       1.5
+> dualpipe                         [3,1]   0.039  0.034 to 0.053        6608.1   0.03       1.5
+> dualpipe                         [4,1]       -               -             -      -         -  infeasible
 > /plan/schedule=1f1b /plan/layers_per_stage=[4,1]: experiments/tiny_moe_4_ranks/experiment.json: the plan cannot run:
 >   layers_per_stage sums to 5, but the model has 4 layers (num_hidden_layers)
 > /plan/schedule=dualpipe /plan/layers_per_stage=[4,1]: experiments/tiny_moe_4_ranks/experiment.json: the plan cannot run:
 >   layers_per_stage sums to 5, but the model has 4 layers (num_hidden_layers)
 
 $ orrery sweep experiments/tiny_moe_4_ranks --vary /plan/global_batch=8,16 --fidelity analytic --csv --threads 1
-> /plan/global_batch,outcome,step_time_s,tokens_per_s_per_gpu,mfu,peak_memory_GiB,cost_usd,note
-> 8,fits,0.02958639642069664,8652.625225453943,0.00044851513649142284,0,0,
-> 16,fits,0.05590447231269665,9158.480150499838,0.00047473649530913536,0,0,
+> /plan/global_batch,outcome,step_time_s,tokens_per_s_per_gpu,mfu,peak_memory_GiB,cost_usd,step_time_low_s,step_time_high_s,peak_memory_low_GiB,peak_memory_high_GiB,note
+> 8,fits,0.02958639642069664,8652.625225453943,0.00044851513649142284,0,0,,,,,
+> 16,fits,0.05590447231269665,9158.480150499838,0.00047473649530913536,0,0,,,,,
 
 $ orrery sweep experiments/tiny_moe_4_ranks --vary plan/global_batch=8
 ? 64

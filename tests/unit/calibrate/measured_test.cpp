@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <iterator>
 
 #include "sim/calibrate/gpu_profile.h"
+#include "sim/calibrate/summary.h"
 #include "sim/spec/profile_file.h"
 #include "tests/catch.h"
 #include "tests/source_dir.h"
@@ -111,6 +114,19 @@ TEST_CASE("The derived profile reads as a GPU with the measured constants", "[ca
   CHECK(g.hbm_capacity_GiB.value == 139.8);
   CHECK(g.power.limit_W.value == 600);
   CHECK(g.launch_gap_us.value == c.gpu.launch_gap_us.value);
+  // The errors at the points held back, for the intervals of predictions.
+  CHECK(g.calibration.find("measured/x.json") != std::string::npos);
+  for (const ClassFit& f : c.classes) {
+    const ClassErrors held = summarise(f, m, Part::kHeldOut);
+    const auto* family =
+        std::find(std::begin(kRateFamilyNames), std::end(kRateFamilyNames), f.name);
+    if (family == std::end(kRateFamilyNames)) continue;
+    const HeldOutErrors& e = g.held_out[family - std::begin(kRateFamilyNames)];
+    CHECK(e.points == static_cast<double>(held.count));
+    CHECK(e.rms_ln == Approx(held.rms_ln).epsilon(1e-3));
+  }
+  CHECK(g.held_out[kFirstGemmFamily].points > 0);
+  CHECK(base.calibration.empty());
   // Not measured: the base's, with its source.
   CHECK(g.gemm_fp8.mainloop_efficiency.value == base.gemm_fp8.mainloop_efficiency.value);
   CHECK(g.gemm_fp8.mainloop_efficiency.source == Source::kFitted);

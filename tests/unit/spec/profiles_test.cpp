@@ -5,6 +5,7 @@
 
 #include "sim/spec/cluster.h"
 #include "sim/spec/profile_file.h"
+#include "sim/spec/residuals.h"
 #include "sim/spec/stack.h"
 #include "tests/catch.h"
 #include "tests/source_dir.h"
@@ -68,6 +69,8 @@ TEST_CASE("Every hardware profile loads, and every number of it says where it co
       CHECK_NOTHROW(read(file, read_price));
     else if (folder == "collectives")
       CHECK_NOTHROW(read(file, read_collectives));
+    else if (folder == "residuals")
+      CHECK_NOTHROW(read(file, read_residuals));
     else if (folder == "measured")  // data of tests: lists of points
       CHECK(json::parse_json_file(file.string()).find("points") != nullptr);
     else if (file.parent_path().parent_path().filename() == "measured")  // orrery bench kernels
@@ -76,7 +79,8 @@ TEST_CASE("Every hardware profile loads, and every number of it says where it co
       FAIL("no reader for this folder");
     check_sources(json::parse_json_file(file.string()));
   }
-  for (const char* folder : {"gpu", "node", "cluster", "stack", "collectives", "price"})
+  for (const char* folder :
+       {"gpu", "node", "cluster", "stack", "collectives", "price", "residuals"})
     CHECK(seen[folder] > 0);
 }
 

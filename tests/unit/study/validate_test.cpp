@@ -1,5 +1,7 @@
 #include "sim/study/validate.h"
 
+#include <utility>
+
 #include "tests/catch.h"
 #include "tests/source_dir.h"
 #include "tests/unit/base/helpers.h"
@@ -48,6 +50,54 @@ TEST_CASE("Errors are summarised by nearest rank, per family, and without the fi
   CHECK(v.time[1].name == "never used for a fit");
   CHECK(v.time[1].cases == 9);
   CHECK(v.time[2].name == "f");
+}
+
+TEST_CASE("Intervals are counted apart for fitted runs and by what the others rest on",
+          "[study][interval]") {
+  Validation v;
+  const auto add = [&](double published, bool fitted, ErrorBasis basis, bool memory) {
+    ValidationResult r =
+        result("case", memory ? "highest_peak_memory_GiB" : "step_time_s", published, 10);
+    r.low = 9, r.high = 12, r.fitted = fitted, r.basis = basis, r.memory = memory;
+    v.results.push_back(r);
+  };
+  add(9, true, ErrorBasis::kSameGpu, false);  // at the bound: covered
+  add(12.1, true, ErrorBasis::kSameGpu, false);
+  add(11, false, ErrorBasis::kOtherStacks, false);
+  add(8, false, ErrorBasis::kSameGpu, false);
+  add(10, false, ErrorBasis::kSameGpu, false);
+  add(13, false, ErrorBasis::kOtherStacks, true);
+  v.results.push_back(result("no interval", "step_time_s", 1, 1));
+  summarise(v);
+  const auto is = [](const Coverage& c, int cases, int covered) {
+    CAPTURE(c.name);
+    CHECK(c.cases == cases);
+    CHECK(c.covered == covered);
+  };
+  REQUIRE(v.time_coverage.size() == 4);
+  is(v.time_coverage[0], 2, 1);  // used
+  is(v.time_coverage[1], 3, 2);  // never used
+  is(v.time_coverage[2], 1, 1);  // of these, of other stacks
+  is(v.time_coverage[3], 2, 1);  // and on the same GPU
+  CHECK(v.time_coverage[1].fraction() == Approx(2.0 / 3));
+  REQUIRE(v.memory_coverage.size() == 2);
+  is(v.memory_coverage[0], 1, 0);
+}
+
+TEST_CASE("The bounds of a rate are those of the step the other way round", "[study][interval]") {
+  const std::string root = kSourceDir;
+  StudySpec s = load_study(root + "/experiments/validation/korthikanti/22b_full.json", {}, root);
+  s.published.push_back({"tokens_per_s_per_gpu", 1, ""});
+  ValidateOptions options;
+  options.figure = [](const Prediction& p, const std::string& name, double& value) {
+    value = name == "step_time_s" ? p.step_time_s : p.tokens_per_s_per_gpu;
+    return true;
+  };
+  const std::vector<ValidationResult> r = validate_case(s, s.name, options);
+  REQUIRE(r.size() == 2);
+  REQUIRE(r[0].has_interval());
+  CHECK(r[0].low * r[1].high == Approx(r[0].predicted * r[1].predicted));
+  CHECK(r[0].high * r[1].low == Approx(r[0].predicted * r[1].predicted));
 }
 
 TEST_CASE("Runs of one group must come out in the published order", "[study]") {
