@@ -117,6 +117,11 @@ bool StageBuilder::next_product_kept(const Linear& l) const {
          (product_ % 2 == 0 || (l.split == Split::kRow && tensor_parallel() > 1));
 }
 
+TensorId StageBuilder::last_kept_product(int unit) const {
+  const std::vector<TensorId>& products = kept_[static_cast<std::size_t>(unit)].products;
+  return products[(products.size() - 1) / 2 * 2];
+}
+
 TensorId StageBuilder::keep_product(TensorId y) {
   if (!again_) kept_[static_cast<std::size_t>(unit_)].products.push_back(y);
   ++product_;

@@ -47,6 +47,16 @@ struct StepSpeed {
   Sourced memory_bound{1, Source::kAssumed, "", "", ""};  // all other compute
 };
 
+// Cross-entropy over a whole vocabulary, and where its gradient goes.
+//   in_place   one kernel, which leaves the gradient where the logits were
+//   compiled   fused kernels that leave it beside the logits (torch.compile: an input of the
+//              compiled loss is not overwritten)
+//   eager      PyTorch, cross_entropy of logits.float(), kernel by kernel: FP32 logits for the
+//              log-softmax, which stays; in the backward the gradient of the log-softmax and that
+//              of the FP32 logits beside it (ATen LossNLL.cpp, SoftMax.cpp)
+enum class LossKernel : uint8_t { kInPlace, kCompiled, kEager };
+extern const std::string_view kLossKernelNames[3];
+
 struct StackSpec {
   std::string name;
   Sourced communication_sms;      // taken from compute while an all-to-all is resident
@@ -71,8 +81,19 @@ struct StackSpec {
   // CPU time to issue one kernel of an eager framework; 0: CUDA graphs, or a host that never lags.
   Sourced host_issue_us;
   std::vector<UnfusedOp> unfused_ops;
-  // Of the loss over a whole vocabulary, beside the logits that its gradient overwrites.
-  Sourced loss_workspace_bytes_per_logit;
+  LossKernel loss_kernel = LossKernel::kInPlace;
+  // FSDP2 (torch/distributed/fsdp, foreach_all_gather): gathered weights arrive in a buffer of
+  // their own, of the collective's stream, and are copied to a tensor of each parameter.
+  bool copies_gathered_weights = false;
+  // Selective recomputation keeps the result of every product that its policy names until the
+  // layer's backward, needed there or not (torch.utils.checkpoint, _CachingTorchDispatchMode).
+  // torch.compile keeps what the backward reads.
+  bool keeps_unread_products = false;
+  // Transformer Engine's get_dummy_wgrad (pytorch/module/base.py): where products add to the main
+  // gradients, autograd is handed one tensor for each shape of a weight, kept for ever.
+  bool dummy_weight_gradients = false;
+  // PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True, sim/memory/caching_allocator.h.
+  bool expandable_segments = false;
   // A stage waits for its pipeline transfers to end before it computes on: Megatron-LM's batched
   // transfers and the synchronisation after them (megatron/p2p_communication.py until 2023; later
   // without overlap_p2p_comm).

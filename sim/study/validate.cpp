@@ -104,6 +104,9 @@ std::vector<ValidationResult> validate_case(const StudySpec& study, const std::s
   try {
     PredictOptions o;
     o.allow_oom = true;  // the run is known to have fitted: an error of memory, not of time
+    o.replay_allocator =
+        std::any_of(study.published.begin(), study.published.end(),
+                    [](const PublishedValue& value) { return value.name == kReservedMemory; });
     p = predict(study, o);
   } catch (const Error& e) {
     r.problem = e.what();
