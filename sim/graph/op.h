@@ -44,6 +44,8 @@ enum class OpKind : uint8_t {
   kConcatHeads,  // head by head, columns of two tensors side by side
   kCopy,         // columns of each head to a contiguous tensor
   kReduceHeads,  // gradient of the shared k_rope summed over heads
+  kRepeatHeads,  // each head of keys or values once for every query head that reads it
+  kSumHeads,     // the gradient of that: sums over those copies
   kSwiGlu,
   kSwiGluCast,  // SwiGLU fused with the 1x128 cast
   kSwiGluCastTranspose,
@@ -150,7 +152,7 @@ enum class GemmLayout : uint8_t { kNT, kNN, kTN };
 // `groups` heads and act on `n / groups` (RoPE: n) columns of each from `column` on; a concat puts
 // `first` columns of its first input before those of the second. RoPE's heads are `k` columns wide
 // where k is given. A norm of `groups` heads norms each on its own. Positions: k is the sequence
-// length.
+// length. kRepeatHeads, kSumHeads: `groups` heads of keys or values, `k` copies of each.
 // SwiGLU backward: `first` columns of gate, and as many of up, in tensors of their own; 0: one.
 // GEMM and kRingExchange of pipelined rows: `index` - 1 is the step (pipelined_rows.h), 0: all
 // rows. kLoadTokens: the ids `column` positions ahead; with `first`, those of the rank's `first`

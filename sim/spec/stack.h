@@ -89,6 +89,14 @@ struct StackSpec {
   // layer's backward, needed there or not (torch.utils.checkpoint, _CachingTorchDispatchMode).
   // torch.compile keeps what the backward reads.
   bool keeps_unread_products = false;
+  // Grouped-query attention as multi-head attention: keys and values are copied to all query heads
+  // before the core, so that a ring sends that many too (torchtitan, repeat_kv of
+  // models/llama/model.py). Where keys and values are products of their own.
+  bool repeats_kv = false;
+  // A ring (context parallelism) that merges each step's output into an FP32 one, and sums and
+  // sends gradients of keys and values in FP32 (torch.distributed.tensor.experimental,
+  // _attention.py: _SDPAMerger, convert_to_f32).
+  bool fp32_ring = false;
   // Transformer Engine's get_dummy_wgrad (pytorch/module/base.py): where products add to the main
   // gradients, autograd is handed one tensor for each shape of a weight, kept for ever.
   bool dummy_weight_gradients = false;

@@ -126,6 +126,7 @@ TEST_CASE("layouts: what PyTorch copies and keeps does not change the step", "[r
       s.plan.dp.one_unit_for_ends = true;
       s.stack.loss_kernel = LossKernel::kEager;
       s.stack.copies_gathered_weights = s.stack.keeps_unread_products = true;
+      s.stack.repeats_kv = s.stack.fp32_ring = true;
     }
     return TinyJob<float>(std::move(s)).run(2);
   };
@@ -133,6 +134,8 @@ TEST_CASE("layouts: what PyTorch copies and keeps does not change the step", "[r
   check_same(pytorch({}, true), one);
   check_same(pytorch({.data = 4}, true), one);
   check_same(pytorch({.data = 2, .context = 2}, true), one);
+  // Three merges of the outputs so far with those of a step.
+  check_same(pytorch({.context = 3}, true), one);
 }
 
 TEST_CASE("layouts: HSDP", "[runtime]") {
