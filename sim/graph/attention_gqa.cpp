@@ -65,8 +65,8 @@ CoreOperands core_operands(StageBuilder& b, const AttentionTape& t) {
 // Products of the normed input with all layers; what is gathered is gathered once.
 std::vector<TensorId> project(StageBuilder& b, const std::vector<StageBuilder::Linear>& layers,
                               TensorId normed) {
+  if (b.config().plan.splits_rows()) return b.column_forward(layers, normed);
   const TensorId operand = b.operand("q_proj", normed);
-  if (b.config().plan.splits_rows()) return b.column_forward(layers, operand);
   std::vector<TensorId> out;
   for (const StageBuilder::Linear& l : layers)
     out.push_back(b.config().stack.cast_per_linear && !out.empty()
