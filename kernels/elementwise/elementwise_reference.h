@@ -1,6 +1,7 @@
 // Copies, sums and scalings in plain loops.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace orrery::kernels {
@@ -51,6 +52,28 @@ void add_reference(int64_t n, const T* const* inputs, int count, T* out) {
     for (int k = 0; k < count; ++k) sum += static_cast<double>(inputs[k][i]);
     out[i] = static_cast<T>(sum);
   }
+}
+
+// out [rows, heads · copies, width]: each head of x [rows, heads, width] `copies` times in a row.
+template <class T>
+void repeat_heads_reference(int64_t rows, int64_t heads, int64_t copies, int64_t width, const T* x,
+                            T* out) {
+  for (int64_t i = 0; i < rows * heads; ++i)
+    for (int64_t c = 0; c < copies; ++c)
+      std::copy(x + i * width, x + (i + 1) * width, out + (i * copies + c) * width);
+}
+
+// The gradient of that: out [rows, heads, width] sums x [rows, heads, copies, width] over copies.
+template <class T>
+void sum_heads_reference(int64_t rows, int64_t heads, int64_t copies, int64_t width, const T* x,
+                         T* out) {
+  for (int64_t i = 0; i < rows * heads; ++i)
+    for (int64_t w = 0; w < width; ++w) {
+      double sum = 0;
+      for (int64_t c = 0; c < copies; ++c)
+        sum += static_cast<double>(x[(i * copies + c) * width + w]);
+      out[i * width + w] = static_cast<T>(sum);
+    }
 }
 
 // out[i] = factor · x[i].

@@ -82,6 +82,22 @@ void reduce_heads_op(OpCall<T>& c) {
 }
 
 template <class T>
+void repeat_heads_op(OpCall<T>& c) {
+  const OpShape& s = c.shape();
+  const int64_t rows = c.in[0]->rows, width = c.in[0]->cols / s.groups;
+  repeat_heads_reference<T>(rows, s.groups, s.k, width, c.input(0),
+                            c.out[0]->resize(rows, s.groups * s.k * width));
+}
+
+template <class T>
+void sum_heads_op(OpCall<T>& c) {
+  const OpShape& s = c.shape();
+  const int64_t rows = c.in[0]->rows, width = c.in[0]->cols / (s.groups * s.k);
+  sum_heads_reference<T>(rows, s.groups, s.k, width, c.input(0),
+                         c.out[0]->resize(rows, s.groups * width));
+}
+
+template <class T>
 void add_op(OpCall<T>& c) {
   std::vector<const T*> inputs;
   for (const HostTensor<T>* t : c.in) inputs.push_back(t->values.data());
@@ -241,6 +257,10 @@ bool run_map_op(OpCall<T>& c) {
       return concat_op(c), true;
     case OpKind::kReduceHeads:
       return reduce_heads_op(c), true;
+    case OpKind::kRepeatHeads:
+      return repeat_heads_op(c), true;
+    case OpKind::kSumHeads:
+      return sum_heads_op(c), true;
     case OpKind::kAdd:
       return add_op(c), true;
     case OpKind::kScale:

@@ -20,6 +20,8 @@ bool has_no_kernel(OpKind k) {
     case OpKind::kCrossEntropyPart:
     case OpKind::kCrossEntropyMerge:
     case OpKind::kAttentionMerge:
+    case OpKind::kRepeatHeads:
+    case OpKind::kSumHeads:
       return true;
     default:
       return false;

@@ -285,7 +285,7 @@ int rate_family(const Op& op, const GraphConfig& graph) {
     case OpKind::kDispatchLayout:
       return -1;
     default:
-      return static_cast<int>(op.work.pattern);
+      return kernel_rate(op, graph.stack) != nullptr ? -1 : static_cast<int>(op.work.pattern);
   }
 }
 

@@ -120,8 +120,27 @@ CoreOperands attend_backward(StageBuilder& b, const CoreShape& s, const CoreOper
   return grads;
 }
 
+// The sum in FP32, or of one tensor its values; BF16 at the end.
+TensorId sum_in(StageBuilder& b, Dtype dtype, const char* name, std::vector<TensorId> x) {
+  const Tensor t = b.graph().tensors[x[0].v];
+  return b.map(OpKind::kAdd, name, std::move(x), dtype, t.rows, t.cols);
+}
+
+// Outputs over some of the keys and their log-sum-exps to those over all of them.
+Partial merge(StageBuilder& b, const CoreShape& s, std::vector<TensorId> outs,
+              const std::vector<TensorId>& sums, Dtype dtype) {
+  const Partial all{b.tensor("attention out", dtype, b.tokens(), s.heads * s.d_v),
+                    b.tensor("log-sum-exp", Dtype::kFp32, b.tokens(), s.heads),
+                    {}};
+  outs.insert(outs.end(), sums.begin(), sums.end());
+  b.op(OpKind::kAttentionMerge, "merge attention outputs", {.m = b.tokens(), .n = s.heads * s.d_v},
+       std::move(outs), {all.out, all.lse});
+  return all;
+}
+
 TensorId ring_forward(StageBuilder& b, const CoreShape& s, const CoreOperands& in, CoreTape& t) {
   const int64_t steps = b.config().plan.context_parallel;
+  const bool each = b.config().stack.fp32_ring;
   CoreOperands block = in;
   std::vector<TensorId> parts, sums;
   for (int64_t step = 1; step <= steps; ++step) {
@@ -130,19 +149,22 @@ TensorId ring_forward(StageBuilder& b, const CoreShape& s, const CoreOperands& i
     const Partial p = attend(b, s, block, step);
     parts.push_back(p.out);
     sums.push_back(p.lse);
+    if (each && step > 1 && step < steps) {
+      const Partial so_far = merge(b, s, parts, sums, Dtype::kFp32);
+      parts = {so_far.out}, sums = {so_far.lse};
+    }
     block.kv = next;
   }
-  parts.insert(parts.end(), sums.begin(), sums.end());
-  const TensorId out = b.tensor("attention out", Dtype::kBf16, b.tokens(), s.heads * s.d_v);
-  t.lse = b.tensor("log-sum-exp", Dtype::kFp32, b.tokens(), s.heads);
-  b.op(OpKind::kAttentionMerge, "merge attention outputs", {.m = b.tokens(), .n = s.heads * s.d_v},
-       std::move(parts), {out, t.lse});
-  return out;
+  const Partial all = merge(b, s, std::move(parts), sums, Dtype::kBf16);
+  t.lse = all.lse;
+  return all.out;
 }
 
 CoreOperands ring_backward(StageBuilder& b, const CoreShape& s, TensorId out, TensorId dout,
                            const CoreTape& t) {
   const int64_t steps = b.config().plan.context_parallel;
+  const bool fp32 = b.config().stack.fp32_ring;
+  const Dtype sums = fp32 ? Dtype::kFp32 : Dtype::kBf16;
   CoreOperands block = t.operands;
   std::vector<TensorId> dq, travelling;
   for (int64_t step = 1; step <= steps; ++step) {
@@ -150,12 +172,19 @@ CoreOperands ring_backward(StageBuilder& b, const CoreShape& s, TensorId out, Te
     if (step < steps) next = exchange(b, "next keys and values", block.kv);
     CoreOperands grads = attend_backward(b, s, block, out, dout, t, step);
     dq.push_back(grads.q);
-    for (std::size_t i = 0; i < travelling.size(); ++i)
-      grads.kv[i] = b.add("add kv grads", grads.kv[i], {travelling[i]});
+    for (std::size_t i = 0; i < grads.kv.size(); ++i) {
+      std::vector<TensorId> x = {grads.kv[i]};
+      if (step > 1) x.push_back(travelling[i]);
+      if (fp32 || step > 1) grads.kv[i] = sum_in(b, sums, "add kv grads", std::move(x));
+    }
     travelling = exchange(b, "kv grads onwards", grads.kv);
+    if (fp32 && step > 1 && step < steps)
+      dq = {sum_in(b, Dtype::kFp32, "add q grads", std::move(dq))};
     block.kv = next;
   }
-  return {b.add("add q grads", dq[0], {dq.begin() + 1, dq.end()}), travelling};
+  if (fp32)
+    for (TensorId& x : travelling) x = sum_in(b, Dtype::kBf16, "kv grads to bf16", {x});
+  return {sum_in(b, Dtype::kBf16, "add q grads", std::move(dq)), travelling};
 }
 
 }  // namespace

@@ -5,19 +5,19 @@
 namespace orrery {
 namespace {
 
-CoreShape core_shape(const StageBuilder& b, const AttentionTape& t) {
-  const ModelSpec& m = b.model();
-  return {b.heads(),
-          b.kv_heads(),
-          m.qk_dim(),
-          m.v_dim,
-          t.window,
-          t.sinks,
-          b.config().stack.unfused_attention()};
-}
-
 bool separate_values(const StageBuilder& b) {
   return b.model().qk_norm || b.separate_projections();
+}
+
+// Query heads of one head of keys and values, when these are copied to all of them; else 1.
+int64_t copies_of_kv(const StageBuilder& b) {
+  return b.config().stack.repeats_kv && separate_values(b) ? b.heads() / b.kv_heads() : 1;
+}
+
+CoreShape core_shape(const StageBuilder& b, const AttentionTape& t) {
+  const ModelSpec& m = b.model();
+  return {b.heads(), b.kv_heads() * copies_of_kv(b),      m.qk_dim(), m.v_dim, t.window,
+          t.sinks,   b.config().stack.unfused_attention()};
 }
 
 void params(StageBuilder& b, AttentionTape& t) {
@@ -44,16 +44,29 @@ void rotate(StageBuilder& b, OpKind kind, const char* name, TensorId x, int64_t 
   b.op(kind, name, {.m = b.tokens(), .n = m.rope_dim(), .k = m.qk_dim(), .groups = heads}, {x}, {});
 }
 
-CoreOperands core_operands(const AttentionTape& t) {
-  if (t.v.valid()) return {t.q, {t.k, t.v}};
-  return {t.q, {t.k}};
+TensorId map_heads(StageBuilder& b, OpKind kind, const char* name, TensorId x) {
+  const Tensor t = b.graph().tensors[x.v];
+  const int64_t copies = copies_of_kv(b);
+  const int64_t cols = kind == OpKind::kRepeatHeads ? t.cols * copies : t.cols / copies;
+  const TensorId out = b.map(kind, name, {x}, Dtype::kBf16, t.rows, cols);
+  b.last_op().shape.groups = b.kv_heads();
+  b.last_op().shape.k = copies;
+  return out;
+}
+
+CoreOperands core_operands(StageBuilder& b, const AttentionTape& t) {
+  if (!t.v.valid()) return {t.q, {t.k}};
+  if (copies_of_kv(b) == 1) return {t.q, {t.k, t.v}};
+  return {t.q,
+          {map_heads(b, OpKind::kRepeatHeads, "repeat k", t.k),
+           map_heads(b, OpKind::kRepeatHeads, "repeat v", t.v)}};
 }
 
 // Products of the normed input with all layers; what is gathered is gathered once.
 std::vector<TensorId> project(StageBuilder& b, const std::vector<StageBuilder::Linear>& layers,
                               TensorId normed) {
+  if (b.config().plan.splits_rows()) return b.column_forward(layers, normed);
   const TensorId operand = b.operand("q_proj", normed);
-  if (b.config().plan.splits_rows()) return b.column_forward(layers, operand);
   std::vector<TensorId> out;
   for (const StageBuilder::Linear& l : layers)
     out.push_back(b.config().stack.cast_per_linear && !out.empty()
@@ -88,17 +101,21 @@ TensorId gqa_forward(StageBuilder& b, TensorId normed, AttentionTape& t) {
   }
   if (!q_kept) rotate(b, OpKind::kRope, "rope q", t.q, b.heads());
   rotate(b, OpKind::kRope, "rope k", t.k, b.kv_heads());
-  t.core_stash = core_forward(b, core_shape(b, t), core_operands(t), t.core);
+  t.core_stash = core_forward(b, core_shape(b, t), core_operands(b, t), t.core);
   return b.linear_forward(t.out, t.core_stash);
 }
 
 TensorId gqa_backward(StageBuilder& b, TensorId dy, AttentionTape& t) {
   const ModelSpec& m = b.model();
   if (b.config().plan.recompute.attention)
-    t.core_stash = core_again(b, core_shape(b, t), core_operands(t), t.core);
+    t.core_stash = core_again(b, core_shape(b, t), core_operands(b, t), t.core);
   const StageBuilder::RowGrad of_out = b.row_dgrad(t.out, dy);
   t.wgrads.push_back({t.out, b.prepare_wgrad(t.out, t.core_stash, of_out.dy)});
-  const CoreOperands grads = core_backward(b, core_shape(b, t), t.core_stash, of_out.dx, t.core);
+  CoreOperands grads = core_backward(b, core_shape(b, t), t.core_stash, of_out.dx, t.core);
+  if (copies_of_kv(b) > 1) {
+    grads.kv[0] = map_heads(b, OpKind::kSumHeads, "sum k grads", grads.kv[0]);
+    grads.kv[1] = map_heads(b, OpKind::kSumHeads, "sum v grads", grads.kv[1]);
+  }
   TensorId dq = grads.q, dk = grads.kv[0];
   rotate(b, OpKind::kRopeBackward, "rope q bwd", dq, b.heads());
   rotate(b, OpKind::kRopeBackward, "rope k bwd", dk, b.kv_heads());

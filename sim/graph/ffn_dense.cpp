@@ -12,8 +12,8 @@ std::vector<TensorId> activation_inputs(TensorId gate_up, TensorId up) {
 // The first products of the normed input.
 std::vector<TensorId> first_products(StageBuilder& b, const FfnTape& t, TensorId normed) {
   if (!t.up.weight.valid()) return {b.linear_forward(t.gate_up, normed)};
+  if (b.config().plan.splits_rows()) return b.column_forward({t.gate_up, t.up}, normed);
   const TensorId operand = b.operand(t.gate_up.name, normed);
-  if (b.config().plan.splits_rows()) return b.column_forward({t.gate_up, t.up}, operand);
   const TensorId gate = b.linear_forward_operand(t.gate_up, operand);
   return {gate, b.linear_forward_operand(t.up, operand)};
 }

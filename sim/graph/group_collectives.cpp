@@ -9,6 +9,20 @@ namespace {
 
 enum class Pass : uint8_t { kForward, kBackward };
 
+// Of a weight that has copies in both directions beside it, one of these.
+Dtype one_copy(Dtype weight) {
+  switch (weight) {
+    case Dtype::kFp8TensorWeight:
+      return Dtype::kFp8Tensor;
+    case Dtype::kMxfp8Weight:
+      return Dtype::kMxfp8;
+    case Dtype::kNvfp4Weight:
+      return Dtype::kNvfp4;
+    default:
+      return weight;
+  }
+}
+
 class GroupCollectives {
  public:
   GroupCollectives(const GraphConfig& config, StageGraph g)
@@ -41,15 +55,24 @@ class GroupCollectives {
   const ParamGroup& group(std::size_t i) { return graph().groups[i]; }
   int unit(std::size_t i) { return group(i).first_unit; }
   bool casts() const { return b_.fp8() && dp_.gather_dtype == GatherDtype::kBf16; }
+  bool unshards() const { return casts() || config_.stack.copies_gathered_weights; }
 
-  // Of the copies that kernels read.
+  // Of one copy of each weight in the format that kernels read; where they read 16 bits, or cast
+  // for themselves what was gathered in 16 bits, that.
   Bytes kernel_bytes(std::size_t i) {
+    if (!b_.fp8() && dp_.gather_dtype == GatherDtype::kBf16)
+      return tensor_bytes(Dtype::kBf16, 1, group(i).elements);
     Bytes sum{0};
     for (ParamId p : group(i).params) {
       const Param& w = graph().params[p.v];
-      sum += tensor_bytes(w.dtype, w.rows, w.cols);
+      sum += tensor_bytes(one_copy(w.dtype), w.rows, w.cols);
     }
     return sum;
+  }
+
+  Bytes wire_bytes(std::size_t i) {
+    return dp_.gather_dtype == GatherDtype::kFp8 ? kernel_bytes(i)
+                                                 : tensor_bytes(Dtype::kBf16, 1, group(i).elements);
   }
 
   // The unit whose backward an op that runs again comes before; else its own.
@@ -65,16 +88,20 @@ class GroupCollectives {
   // Whether the weights of the forward serve the backward.
   bool kept(int last_unit) {
     return !dp_.reshard_after_forward ||
-           (config_.plan.pipeline_parallel == 1 && last_unit + 1 == graph().units);
+           (config_.plan.pipeline_parallel == 1 && last_unit >= last_kept_from());
   }
+
+  // The last unit's; where that has the embedding's too, also the last layer's
+  // (torchtitan/parallelisms/parallelize_llama.py).
+  int last_kept_from() { return graph().units - (ends_together(config_.plan) ? 2 : 1); }
 
   Gather gathered(std::size_t i) {
     Gather x{i, {}, {}};
     x.flat =
         b_.tensor("gathered weights", Dtype::kBf16, 1, group(i).elements, BufferKind::kWeights);
-    if (b_.fp8() && !casts()) graph().tensors[x.flat.v].bytes = kernel_bytes(i);
+    graph().tensors[x.flat.v].bytes = wire_bytes(i);
     x.weights = x.flat;
-    if (casts()) {
+    if (unshards()) {
       x.weights =
           b_.tensor("unsharded weights", Dtype::kBf16, 1, group(i).elements, BufferKind::kWeights);
       graph().tensors[x.weights.v].bytes = kernel_bytes(i);
@@ -156,7 +183,7 @@ class GroupCollectives {
       b_.begin(forward ? SegmentKind::kUnshardF : SegmentKind::kUnshardB, unit, -1);
       for (const Gather& x : list)
         if (x.weights != x.flat)
-          b_.op(OpKind::kUnshard, "cast gathered weights",
+          b_.op(OpKind::kUnshard, casts() ? "cast gathered weights" : "copy gathered weights",
                 {.m = 1, .index = static_cast<int64_t>(x.group)}, {x.flat}, {x.weights});
     }
   }

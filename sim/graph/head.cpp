@@ -14,6 +14,29 @@ TensorId load_ids(StageBuilder& b, const char* name, int64_t ahead) {
   return ids;
 }
 
+// Logits, or gradients of as many, in FP32.
+TensorId fp32_logits(StageBuilder& b, const char* name) {
+  return b.tensor(name, Dtype::kFp32, b.tokens(), b.model().vocab, BufferKind::kWorkspace);
+}
+
+// LossKernel::kEager. The numbers of each token that the second op needs are those of a vocabulary
+// in one part; the FP32 tensors are what PyTorch's kernels hold meanwhile.
+void eager_cross_entropy(StageBuilder& b, TensorId logits, TensorId labels, TensorId loss,
+                         ParamId total, int depth) {
+  const OpShape shape{.m = b.tokens(), .n = b.model().vocab, .index = depth};
+  const Bytes bytes = b.graph().tensors[logits.v].bytes;
+  const TensorId part = b.tensor("cross entropy part", Dtype::kFp32, b.tokens(), 3);
+  const TensorId up = fp32_logits(b, "fp32 logits");
+  const TensorId log_softmax = fp32_logits(b, "log-softmax");
+  b.op(OpKind::kCrossEntropyPart, "log-softmax", shape, {logits, labels}, {part, up, log_softmax});
+  b.last_op().work.hbm = bytes;
+  const TensorId grad = fp32_logits(b, "log-softmax grad");
+  const TensorId up_grad = fp32_logits(b, "fp32 logits grad");
+  b.op(OpKind::kCrossEntropyMerge, "cross entropy bwd", shape, {logits, labels, part, log_softmax},
+       {loss, grad, up_grad}, total);
+  b.last_op().work.hbm = 2 * bytes;
+}
+
 // Over a split vocabulary every rank brings three numbers of each token, as Transformer Engine's
 // parallel cross-entropy does: its largest logit, the sum of exponentials below it, the label's.
 void split_cross_entropy(StageBuilder& b, TensorId logits, TensorId labels, TensorId loss,
@@ -53,12 +76,14 @@ void head_forward(StageBuilder& b, TensorId x, const Addends& add, ParamId weigh
   const TensorId loss = b.tensor("token loss", Dtype::kFp32, b.tokens(), 1);
   t.dlogits = logits;
   if (b.tensor_parallel() > 1) return split_cross_entropy(b, logits, labels, loss, t.loss, depth);
+  const LossKernel kernel = b.config().stack.loss_kernel;
+  if (kernel == LossKernel::kEager)
+    return eager_cross_entropy(b, logits, labels, loss, t.loss, depth);
   // Reads the logits twice (maximum and sum, then gradient) and writes the gradient over them.
   std::vector<TensorId> out = {loss};
-  const auto scratch = static_cast<int64_t>(b.config().stack.loss_workspace_bytes_per_logit.value);
-  if (scratch > 0)
-    out.push_back(b.tensor("loss workspace", Dtype::kUint8, b.tokens() * scratch, m.vocab,
-                           BufferKind::kWorkspace));
+  if (kernel == LossKernel::kCompiled)
+    out.push_back(
+        b.tensor("logits grad", Dtype::kBf16, b.tokens(), m.vocab, BufferKind::kWorkspace));
   b.op(OpKind::kCrossEntropy, "cross entropy", {.m = b.tokens(), .n = m.vocab, .index = depth},
        {logits, labels}, std::move(out), t.loss);
   b.last_op().work.hbm = 3 * b.graph().tensors[logits.v].bytes;

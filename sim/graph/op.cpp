@@ -44,6 +44,8 @@ constexpr std::array<KindInfo, kOpKinds> kKinds = {{
     {"concat_heads", R::kCompute, C::kRopeCopy},
     {"copy", R::kCompute, C::kElementwise},
     {"reduce_heads", R::kCompute, C::kElementwise},
+    {"repeat_heads", R::kCompute, C::kElementwise},
+    {"sum_heads", R::kCompute, C::kElementwise},
     {"swiglu", R::kCompute, C::kSwiGlu},
     {"swiglu_cast", R::kCompute, C::kQuantCast},
     {"swiglu_cast_transpose", R::kCompute, C::kQuantCast},

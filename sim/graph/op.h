@@ -44,6 +44,8 @@ enum class OpKind : uint8_t {
   kConcatHeads,  // head by head, columns of two tensors side by side
   kCopy,         // columns of each head to a contiguous tensor
   kReduceHeads,  // gradient of the shared k_rope summed over heads
+  kRepeatHeads,  // each head of keys or values once for every query head that reads it
+  kSumHeads,     // the gradient of that: sums over those copies
   kSwiGlu,
   kSwiGluCast,  // SwiGLU fused with the 1x128 cast
   kSwiGluCastTranspose,
@@ -144,19 +146,21 @@ KernelClass op_kind_class(OpKind k);  // of its kernels on their own; see op_cla
 enum class GemmLayout : uint8_t { kNT, kNN, kTN };
 
 // Shape of an op. GEMM: `groups` products of [m, k] x [k, n], m being the rows of all groups
-// together; of weight gradients k is, and the groups are the experts from `index` on. Attention:
-// m = sequences, n = sequence length, k = heads, with d_qk and d_v; `window` keys before and at
-// each query, 0: all of them. Memory-bound: m rows of n elements. Ops on heads (RoPE, concat, copy,
-// reduce) see a row as `groups` heads and act on `n / groups` (RoPE: n) columns of each from
-// `column` on; a concat puts `first` columns of its first input before those of the second. RoPE's
-// heads are `k` columns wide where k is given. A norm of `groups` heads norms each on its own.
-// Positions: k is the sequence length. SwiGLU backward: `first` columns of gate, and as many of up,
-// in tensors of their own; 0: one. GEMM and kRingExchange of pipelined rows: `index` - 1 is the
-// step (pipelined_rows.h), 0: all rows. kLoadTokens: the ids `column` positions ahead; with
-// `first`, those of the rank's `first` entries of the vocabulary, counted from there, -1 for
-// others. Optimizer: `index` is the share. Attention and its backward with context parallelism:
-// `index` - 1 is the step of the ring, 0: no ring. kScatterHeads, kGatherHeads: of k sequences,
-// rows of two parts, `first` elements and the rest, 0: one part.
+// together; of weight gradients k is, and the groups are the experts from `index` on.
+// Attention: m = sequences, n = sequence length, k = heads, with d_qk and d_v; `window` keys before
+// and at each query, 0: all of them.
+// Memory-bound: m rows of n elements. Ops on heads (RoPE, concat, copy, reduce) see a row as
+// `groups` heads and act on `n / groups` (RoPE: n) columns of each from `column` on; a concat puts
+// `first` columns of its first input before those of the second. RoPE's heads are `k` columns wide
+// where k is given. A norm of `groups` heads norms each on its own. Positions: k is the sequence
+// length. kRepeatHeads, kSumHeads: `groups` heads of keys or values, `k` copies of each.
+// SwiGLU backward: `first` columns of gate, and as many of up, in tensors of their own; 0: one.
+// GEMM and kRingExchange of pipelined rows: `index` - 1 is the step (pipelined_rows.h), 0: all
+// rows. kLoadTokens: the ids `column` positions ahead; with `first`, those of the rank's `first`
+// entries of the vocabulary, counted from there, -1 for others. Optimizer: `index` is the share.
+// Attention and its backward with context parallelism: `index` - 1 is the step of the ring, 0: no
+// ring. kScatterHeads, kGatherHeads: of k sequences, rows of two parts, `first` elements and the
+// rest, 0: one part.
 struct OpShape {
   int64_t m = 0, n = 0, k = 0;
   int64_t groups = 1;

@@ -27,13 +27,17 @@ class Grouping {
       const Param& p = g.params[i];
       const bool embedding = p.name == kEmbeddingParam;
       if (!p.trained || (embedding && rules.skip_embedding)) continue;
-      (embedding && !whole() ? apart_ : p.expert ? experts_ : dense_).push_back({i});
+      const bool apart = embedding || (ends_together(plan) && of_head(i));
+      (apart && !whole() ? apart_ : p.expert ? experts_ : dense_).push_back({i});
     }
   }
 
   void run() {
     g_.groups.clear();
-    for (ParamId p : apart_) add({p});
+    if (ends_together(plan_) && !apart_.empty())
+      add(apart_);
+    else
+      for (ParamId p : apart_) add({p});
     for (const std::vector<ParamId>* all : {&dense_, &experts_}) {
       if (plan_.dp.by_unit())
         units(*all);
@@ -48,6 +52,10 @@ class Grouping {
   }
 
  private:
+  bool of_head(uint32_t param) const {
+    return g_.find(SegmentKind::kHeadF, unit_[param]) != nullptr;
+  }
+
   bool whole() const { return !plan_.dp.by_unit() && !plan_.dp.by_bucket(); }
 
   // What the ranks of a tensor-parallel group have of a weight.
@@ -122,6 +130,10 @@ class Grouping {
 };
 
 }  // namespace
+
+bool ends_together(const PlanSpec& plan) {
+  return plan.dp.one_unit_for_ends && plan.dp.by_unit() && plan.pipeline_parallel == 1;
+}
 
 int64_t shards_of(const PlanSpec& plan, bool expert, int64_t owners) {
   if (!plan.dp.shards_states()) return 1;

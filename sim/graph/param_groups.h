@@ -17,9 +17,12 @@ struct GroupRules {
 // Over how many of `owners` the states of a group are split.
 int64_t shards_of(const PlanSpec& plan, bool expert, int64_t owners);
 
-// Fills g.groups, dense weights before experts. One group per unit (the embedding apart) with ZeRO
-// stages 2 and 3; buckets of DataParallelSpec::bucket_parameters, last weights first, with
-// overlapped reductions or gathers; else one of all dense weights and one of all experts.
+// DataParallelSpec::one_unit_for_ends, where it applies.
+bool ends_together(const PlanSpec& plan);
+
+// Fills g.groups, dense weights before experts. One group per unit (the embedding apart, or with
+// the head) with ZeRO stages 2 and 3; with overlapped reductions or gathers, buckets of
+// bucket_parameters, last weights first; else one of all dense weights and one of all experts.
 void group_params(const PlanSpec& plan, const GroupRules& rules, StageGraph& g);
 
 // Adds the segments kGatherF to kReduceB that the plan asks for.

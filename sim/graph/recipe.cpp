@@ -57,9 +57,14 @@ TensorId StageBuilder::transposed_operand(const std::string& name, TensorId x, i
   for (const Copies& c : copies_)
     if (c.of == x) return c.columns;
   if (t.dtype == Dtype::kBf16) amax(name, x);
+  // A scale for each column: its kernel has seen the last row before the cast begins. (A row's
+  // largest magnitude is found by the kernel that casts the row.)
+  if (precision() == Precision::kFp8Rowwise)
+    op(OpKind::kAmax, name + " amax", {.m = t.rows, .n = t.cols}, {x},
+       {tensor(name + " amax", Dtype::kFp32, 1, t.cols, BufferKind::kWorkspace)});
   const TensorId out = map(OpKind::kCastTranspose, name, {x}, operand_dtype(), cols, t.rows);
   graph_.tensors[out.v].dynamic_cols = t.dynamic_rows;
-  if (casts_both_ways(precision())) copies_.push_back({x, {}, out});
+  if (casts()) copies_.push_back({x, {}, out});
   return out;
 }
 

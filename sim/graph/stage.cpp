@@ -211,7 +211,10 @@ class StageAssembler {
       u.tape.attention = {};
       u.tape.ffn = {};
       b_.begin(SegmentKind::kAttnF, i, u.layer);
+      const std::size_t first_op = b_.graph().ops.size();
       layer_forward(u, i, x, add);
+      if (b_.again_selected() && config_.stack.keeps_unread_products)
+        b_.graph().ops[first_op].keeps = b_.last_kept_product(i);
     }
     b_.again(false);
   }

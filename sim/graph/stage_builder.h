@@ -65,6 +65,8 @@ class StageBuilder {
   bool again_selected() const { return again_ && config_.plan.recompute.every_second_product; }
   // What the attention core of this unit's first forward left, to be kept for a selected second.
   std::vector<TensorId>& kept_core() { return kept_[static_cast<std::size_t>(unit_)].core; }
+  // The result of the last product of a unit's first forward that is kept for a selected second.
+  TensorId last_kept_product(int unit) const;
   // Gate and up, and q, k and v, as products of their own.
   bool separate_projections() const {
     return config_.stack.separate_projections && !fp8() && model().experts == 0;

@@ -11,6 +11,13 @@ namespace {
 
 int64_t tiles(int64_t n) { return (n + 127) / 128; }
 
+// Whether rows travel between the ranks of a tensor-parallel group as they were cast. With
+// torchao's row-wise scales they travel in BF16, and every rank casts those of all (torchtitan,
+// models/llama3/parallelize_llama.py: float8 all-gathers are for tensor-wise recipes only); nor
+// does PyTorch then overlap the gather with products, whose operand is a cast away from it
+// (pytorch/pytorch issue 149990).
+bool travels_cast(Precision p) { return p != Precision::kFp8Rowwise; }
+
 }  // namespace
 
 StageBuilder::Linear StageBuilder::linear(const std::string& name, int64_t in, int64_t out,
@@ -84,28 +91,29 @@ TensorId StageBuilder::reduce_partial(const std::string& name, TensorId x) {
                                     : collective(OpKind::kAllReduce, name + " all-reduce", x, rows);
 }
 
-std::vector<TensorId> StageBuilder::column_forward(const std::vector<Linear>& layers,
-                                                   TensorId operand) {
-  if (config_.plan.pipelines_rows() && !again_selected()) {
-    const std::vector<TensorId> out = pipelined_column_forward(*this, layers, operand);
+std::vector<TensorId> StageBuilder::column_forward(const std::vector<Linear>& layers, TensorId x) {
+  const std::string& name = layers[0].name;
+  if (travels_cast(precision())) x = operand(name, x);
+  if (config_.plan.pipelines_rows() && !again_selected() && travels_cast(precision())) {
+    const std::vector<TensorId> out = pipelined_column_forward(*this, layers, x);
     for (TensorId y : out) keep_product(y);
     return out;
   }
-  const TensorId x = gather_rows(layers[0].name, operand);
+  x = operand(name, gather_rows(name, x));
   std::vector<TensorId> out;
   for (const Linear& l : layers) out.push_back(linear_forward_operand(l, x));
   return out;
 }
 
 TensorId StageBuilder::linear_forward(const Linear& l, TensorId x, const char* role) {
-  const TensorId in = operand(l.name, x);
-  if (l.split == Split::kColumn && config_.plan.splits_rows()) return column_forward({l}, in)[0];
-  return linear_forward_operand(l, in, role);
+  if (l.split == Split::kColumn && config_.plan.splits_rows()) return column_forward({l}, x)[0];
+  return linear_forward_operand(l, operand(l.name, x), role);
 }
 
 StageBuilder::RowGrad StageBuilder::row_dgrad(const Linear& l, TensorId dy) {
   // Casts travel instead of what they were made from, unless a bias gradient needs the latter.
-  if (config_.plan.splits_rows() && !fp8() && !l.bias.valid()) dy = operand(l.name + " grad", dy);
+  if (config_.plan.splits_rows() && !fp8() && !l.bias.valid() && travels_cast(precision()))
+    dy = operand(l.name + " grad", dy);
   // Where operands are cast the weight gradient reads another copy of dy than this does.
   if (config_.plan.pipelines_rows() && !fp8() && !casts()) return pipelined_row_dgrad(*this, l, dy);
   dy = gather_rows(l.name + " grad", dy);
@@ -115,6 +123,11 @@ StageBuilder::RowGrad StageBuilder::row_dgrad(const Linear& l, TensorId dy) {
 bool StageBuilder::next_product_kept(const Linear& l) const {
   return again_selected() &&
          (product_ % 2 == 0 || (l.split == Split::kRow && tensor_parallel() > 1));
+}
+
+TensorId StageBuilder::last_kept_product(int unit) const {
+  const std::vector<TensorId>& products = kept_[static_cast<std::size_t>(unit)].products;
+  return products[(products.size() - 1) / 2 * 2];
 }
 
 TensorId StageBuilder::keep_product(TensorId y) {

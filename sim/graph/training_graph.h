@@ -197,6 +197,7 @@ struct Op {
   // Sharded weights and gradients: the gathered weights of the parameter's group that the op reads,
   // and the group's gradients that it adds to. Invalid: the arrays that are held all the time.
   TensorId weights, grad;
+  TensorId keeps;  // not read, but held until here
   GemmLayout layout = GemmLayout::kNT;
   uint32_t first_operand = 0;
   uint16_t inputs = 0, outputs = 0;
@@ -250,10 +251,12 @@ struct StageGraph {
   std::span<const TensorId> outputs(const Op& op) const {
     return {operands.data() + op.first_operand + op.inputs, op.outputs};
   }
-  // Inputs, gathered weights, and the gradients that the op adds to; then all that it writes.
+  // Inputs, what is held, gathered weights, and the gradients that the op adds to; then all that
+  // it writes.
   template <class F>
   void for_each_read(const Op& op, F f) const {
     for (TensorId t : inputs(op)) f(t);
+    if (op.keeps.valid()) f(op.keeps);
     if (op.weights.valid()) f(op.weights);
     if (op.grad.valid()) f(op.grad);
   }

@@ -163,6 +163,11 @@ Json result_json(const Prediction& p) {
   double most = 0;
   for (const StageMemory& m : p.memory) most = std::max(most, gib(m.memory.peak));
   j["highest_peak_memory_GiB"] = most;
+  j["allocated_memory_GiB"] = most - gib(p.verdict.outside);
+  const AllocatorStats& allocator =
+      p.study.stack.expandable_segments ? p.verdict.expandable : p.verdict.allocator;
+  if (allocator.peak_reserved > Bytes(0))
+    j[std::string(kReservedMemory)] = gib(allocator.peak_reserved);
   j["memory_verdict"] = verdict_json(p);
   if (p.noise) j["noise"] = noise_json(p);
   for (const PhaseCost& c : p.phases) {

@@ -30,8 +30,8 @@ bool emit_alike(const StageGraph& a, const StageGraph& b) {
                 return x.kind == y.kind && x.phase == y.phase && x.segment == y.segment &&
                        x.stream == y.stream && x.comm == y.comm && x.again == y.again &&
                        x.unit == y.unit && x.weights == y.weights && x.grad == y.grad &&
-                       x.first_operand == y.first_operand && x.inputs == y.inputs &&
-                       x.outputs == y.outputs;
+                       x.keeps == y.keeps && x.first_operand == y.first_operand &&
+                       x.inputs == y.inputs && x.outputs == y.outputs;
               }) &&
          same(a.tensors, b.tensors,
               [](const Tensor& x, const Tensor& y) {

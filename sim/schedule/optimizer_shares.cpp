@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "sim/base/error.h"
 #include "sim/graph/param_groups.h"
@@ -46,6 +47,24 @@ int64_t embeddings(const PlanContext& p, const RankClass& c) {
   return std::count_if(c.stage_of_chunk.begin(), c.stage_of_chunk.end(), [&](int stage) {
     return p.graph(stage).find_param(kEmbeddingParam, -1).valid();
   });
+}
+
+// Bytes of StackSpec::dummy_weight_gradients: BF16, of the layers' products. (Embedding and head
+// are not Transformer Engine's.)
+Bytes dummy_gradients(const PlanContext& p, const RankClass& c) {
+  std::set<std::pair<int64_t, int64_t>> shapes;
+  for (int stage : c.stage_of_chunk) {
+    const StageGraph& g = p.graph(stage);
+    for (const Op& op : g.ops) {
+      const bool product = op.kind == OpKind::kGemm || op.kind == OpKind::kGemmFp8Wgrad;
+      if (!product || op.phase != Phase::kWeight || op.layer < 0 || !op.param.valid()) continue;
+      const Param& w = g.params[op.param.v];
+      shapes.insert({w.rows / w.groups, w.cols});
+    }
+  }
+  Bytes sum{0};
+  for (const auto& [rows, cols] : shapes) sum += tensor_bytes(Dtype::kBf16, rows, cols);
+  return sum;
 }
 
 }  // namespace
@@ -118,6 +137,8 @@ void place_optimizer(const PlanContext& p, const OptimizerInput& in, RankClass& 
   c.static_bytes[at(BufferKind::kWeights)] = weights;
   c.static_bytes[at(BufferKind::kGradients)] = gradients;
   c.static_bytes[at(BufferKind::kOptimizer)] = states;
+  if (p.config.stack.dummy_weight_gradients)
+    c.static_bytes[at(BufferKind::kWorkspace)] = dummy_gradients(p, c);
   c.shares = in.shares;
 }
 

@@ -15,6 +15,7 @@ DataParallelSpec read_data_parallel(json::Reader& r) {
   d.overlap_param_gather = r.boolean_or("overlap_param_gather", d.zero_stage == 3);
   d.bucket_parameters = r.integer_or("bucket_parameters", 0, {0, 1e12});
   d.reshard_after_forward = r.boolean_or("reshard_after_forward", true);
+  d.one_unit_for_ends = r.boolean_or("one_unit_for_ends", false);
   d.gradient_dtype = static_cast<ReduceDtype>(r.choice_or("gradient_dtype", 0, kReduceDtypeNames));
   d.gather_dtype = static_cast<GatherDtype>(r.choice_or("gather_dtype", 0, kGatherDtypeNames));
   d.optimizer = static_cast<OptimizerKind>(r.choice_or("optimizer", 0, kOptimizerNames));

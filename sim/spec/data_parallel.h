@@ -47,6 +47,10 @@ struct DataParallelSpec {
   // Stage 3: gathered weights are freed after the forward and gathered again for the backward
   // (FULL_SHARD; FSDP2 reshard_after_forward). false: they stay until the backward (SHARD_GRAD_OP).
   bool reshard_after_forward = true;
+  // Stages 2 and 3 of one pipeline stage: embedding, final norm and head are one unit, gathered
+  // before the first layer, kept, and reduced after it (FSDP2 where only the layers and the model
+  // are wrapped: they are the root's).
+  bool one_unit_for_ends = false;
   ReduceDtype gradient_dtype = ReduceDtype::kFp32;  // of the reduction
   GatherDtype gather_dtype = GatherDtype::kBf16;    // stage 3: what travels
   OptimizerKind optimizer = OptimizerKind::kAdamW;

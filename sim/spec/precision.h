@@ -12,8 +12,8 @@
 //                 the operand and its transpose for the weight gradient; E4M3 forward, E5M2
 //                 gradients. The transpose is what the backward keeps of an input.
 //   fp8_current   the same with the scale of the tensor itself, which one more kernel finds first.
-//   fp8_rowwise   torchao: E4M3 with a scale per row; row-wise and column-wise copies in kernels of
-//                 their own, the latter in the backward, from the BF16 input that is kept.
+//   fp8_rowwise   torchao: E4M3 with a scale per row; copies by row, and in the backward by column,
+//                 cast by every rank from BF16 rows that a tensor-parallel group has gathered.
 //   mxfp8         OCP microscaling (E8M0 scales per 1x32), E4M3 throughout; one kernel writes the
 //                 row-wise and the column-wise copy, which no transpose relates.
 //   nvfp4         arXiv 2509.25149: E2M1 in 1x16 blocks with E4M3 scales and an FP32 one per tensor
@@ -22,7 +22,7 @@
 //
 // Weights of the last five are BF16 with a row-wise and a column-wise copy beside, cast once a step
 // (Megatron's default; --fp8-param-gather, which keeps no BF16, is not modelled). Not modelled
-// either: FP8 attention, FP8 all-gathers of FSDP, norms that write FP8 themselves.
+// either: FP8 attention, norms that write FP8 themselves.
 #pragma once
 
 #include <array>

@@ -3,6 +3,9 @@
 #include <filesystem>
 
 namespace orrery {
+
+const std::string_view kLossKernelNames[3] = {"in_place", "compiled", "eager"};
+
 namespace {
 
 using json::Reader;
@@ -88,8 +91,13 @@ StackSpec read_stack(Reader r) {
   if (r.has("host_issue_us")) s.host_issue_us = read_sourced(r, "host_issue_us", {0, 1000});
   if (r.has("kernel_rates")) s.kernel_rates = read_kernel_rates(r.object("kernel_rates"));
   if (r.has("unfused_ops")) s.unfused_ops = read_unfused_ops(r.object("unfused_ops"));
-  if (r.has("loss_workspace_bytes_per_logit"))
-    s.loss_workspace_bytes_per_logit = read_sourced(r, "loss_workspace_bytes_per_logit", {0, 64});
+  s.loss_kernel = static_cast<LossKernel>(r.choice_or("loss_kernel", 0, kLossKernelNames));
+  s.copies_gathered_weights = r.boolean_or("copies_gathered_weights", false);
+  s.keeps_unread_products = r.boolean_or("keeps_unread_products", false);
+  s.repeats_kv = r.boolean_or("repeats_kv", false);
+  s.fp32_ring = r.boolean_or("fp32_ring", false);
+  s.dummy_weight_gradients = r.boolean_or("dummy_weight_gradients", false);
+  s.expandable_segments = r.boolean_or("expandable_segments", false);
   if (r.has("step_speed")) s.step_speed = read_step_speed(r.object("step_speed"));
   s.collectives = read_collectives(r.object("collectives"));
   r.finish();

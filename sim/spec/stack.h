@@ -56,6 +56,16 @@ struct StepSpeed {
   Sourced memory_bound{1, Source::kAssumed, "", "", ""};  // all other compute
 };
 
+// Cross-entropy over a whole vocabulary, and where its gradient goes.
+//   in_place   one kernel, which leaves the gradient where the logits were
+//   compiled   fused kernels that leave it beside the logits (torch.compile: an input of the
+//              compiled loss is not overwritten)
+//   eager      PyTorch, cross_entropy of logits.float(), kernel by kernel: FP32 logits for the
+//              log-softmax, which stays; in the backward the gradient of the log-softmax and that
+//              of the FP32 logits beside it (ATen LossNLL.cpp, SoftMax.cpp)
+enum class LossKernel : uint8_t { kInPlace, kCompiled, kEager };
+extern const std::string_view kLossKernelNames[3];
+
 struct StackSpec {
   std::string name;
   Sourced communication_sms;      // taken from compute while an all-to-all is resident
@@ -83,8 +93,27 @@ struct StackSpec {
   Sourced host_issue_us;
   std::vector<KernelRate> kernel_rates;  // ops that it leaves out: as the GPU's profile has them
   std::vector<UnfusedOp> unfused_ops;
-  // Of the loss over a whole vocabulary, beside the logits that its gradient overwrites.
-  Sourced loss_workspace_bytes_per_logit;
+  LossKernel loss_kernel = LossKernel::kInPlace;
+  // FSDP2 (torch/distributed/fsdp, foreach_all_gather): gathered weights arrive in a buffer of
+  // their own, of the collective's stream, and are copied to a tensor of each parameter.
+  bool copies_gathered_weights = false;
+  // Selective recomputation keeps the result of every product that its policy names until the
+  // layer's backward, needed there or not (torch.utils.checkpoint, _CachingTorchDispatchMode).
+  // torch.compile keeps what the backward reads.
+  bool keeps_unread_products = false;
+  // Grouped-query attention as multi-head attention: keys and values are copied to all query heads
+  // before the core, so that a ring sends that many too (torchtitan, repeat_kv of
+  // models/llama/model.py). Where keys and values are products of their own.
+  bool repeats_kv = false;
+  // A ring (context parallelism) that merges each step's output into an FP32 one, and sums and
+  // sends gradients of keys and values in FP32 (torch.distributed.tensor.experimental,
+  // _attention.py: _SDPAMerger, convert_to_f32).
+  bool fp32_ring = false;
+  // Transformer Engine's get_dummy_wgrad (pytorch/module/base.py): where products add to the main
+  // gradients, autograd is handed one tensor for each shape of a weight, kept for ever.
+  bool dummy_weight_gradients = false;
+  // PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True, sim/memory/caching_allocator.h.
+  bool expandable_segments = false;
   // A stage waits for its pipeline transfers to end before it computes on: Megatron-LM's batched
   // transfers and the synchronisation after them (megatron/p2p_communication.py until 2023; later
   // without overlap_p2p_comm).

@@ -76,12 +76,18 @@ class Replay {
       const Tensor& t = plan_.stages[static_cast<std::size_t>(stage)].tensors[i.arg];
       const std::size_t at = row * stride_ + i.arg;
       if (i.kind == Instr::Kind::kAlloc) {
-        handles_[at] = allocator_.allocate(t.bytes, static_cast<int>(i.stream));
+        handles_[at] = allocator_.allocate(t.bytes, pool_stream(i.stream));
         readers_left_[at] = t.readers;
       } else if (t.readers <= 1 || --readers_left_[at] == 0) {
         allocator_.free(handles_[at]);
       }
     }
+  }
+
+  // Results of tensor- and context-parallel collectives come from the stream that asks for them
+  // (torch/csrc/distributed/c10d/Functional.cpp); NCCL's own stream allocates nothing.
+  static int pool_stream(StreamKind s) {
+    return static_cast<int>(s == StreamKind::kTensor ? StreamKind::kCompute : s);
   }
 
   const ExecPlan& plan_;

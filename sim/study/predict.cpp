@@ -115,7 +115,7 @@ void check_memory(Prediction& p, const ExecPlan& plan, const PredictOptions& opt
                         m.peak_op == UINT32_MAX ? "" : plan.op_name(m.peak_op)});
   }
   p.verdict = memory_verdict(p.study, p.trace);
-  if (options.explain_memory) replay_allocators(p.verdict, plan);
+  if (options.replay_allocator || options.explain_memory) replay_allocators(p.verdict, plan);
   if (p.verdict.fits()) return;
   if (options.explain_memory) p.advice = memory_advice(p.study, p.verdict.peak);
   const StageMemory& worst = p.memory[p.verdict.rank_class];

@@ -75,14 +75,19 @@ struct Prediction {
   int64_t ops = 0;              // op instances of one step over the rank classes
 };
 
+// A figure that is there with a replayed allocator: the most that PyTorch's allocator, as the stack
+// sets it, reserves on the fullest rank (torch.cuda.max_memory_reserved).
+constexpr std::string_view kReservedMemory = "reserved_memory_GiB";
+
 struct PredictOptions {
   Folding folding = Folding::kFolded;
   bool record = false;
   bool fast_forward = true;                        // see SimOptions
   std::function<void(int64_t, int64_t)> progress;  // see SimOptions
   CollectiveTier collectives = CollectiveTier::kFormula;
-  bool allow_oom = false;  // report a plan that does not fit instead of refusing it
-  // Replays the allocator on the fullest rank and, when the plan does not fit, simulates changes.
+  bool allow_oom = false;         // report a plan that does not fit instead of refusing it
+  bool replay_allocator = false;  // on the fullest rank
+  // That and, when the plan does not fit, simulates changes.
   bool explain_memory = false;
   VerifiedPlans* verified = nullptr;  // of other predictions; null: the plan is verified anyway
 };

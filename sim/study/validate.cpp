@@ -145,6 +145,9 @@ std::vector<ValidationResult> validate_case(const StudySpec& study, const std::s
     PredictOptions o;
     o.allow_oom = true;  // the run is known to have fitted: an error of memory, not of time
     o.verified = options.verified.get();
+    o.replay_allocator =
+        std::any_of(study.published.begin(), study.published.end(),
+                    [](const PublishedValue& value) { return value.name == kReservedMemory; });
     p = predict(study, o);
   } catch (const Error& e) {
     r.problem = e.what();

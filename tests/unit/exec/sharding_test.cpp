@@ -14,13 +14,15 @@ constexpr int64_t kLayer = 737792, kEmbedding = 262144, kHead = 262656;
 constexpr int64_t kPadded = 4 * kLayer + kEmbedding + kHead;
 constexpr int64_t kParameters = kPadded - 256;
 
-Prediction run(void (*change)(DataParallelSpec&), std::vector<std::string> more = {}) {
+Prediction run(void (*change)(DataParallelSpec&), std::vector<std::string> more = {},
+               void (*change_stack)(StackSpec&) = nullptr) {
   const std::string root = kSourceDir;
   std::vector<std::string> o = {"/cluster/node/gpus=4", "/plan/data_parallel=4",
                                 "/plan/global_batch=16"};  // two micro-batches of two sequences
   o.insert(o.end(), more.begin(), more.end());
   StudySpec s = load_study(root + "/experiments/tiny_llama", o, root);
   change(s.plan.dp);
+  if (change_stack != nullptr) change_stack(s.stack);
   REQUIRE(check_plan(s.plan, s.model, s.cluster).empty());
   PredictOptions options;
   options.record = true;
@@ -126,6 +128,74 @@ TEST_CASE("FSDP holds the weights and gradients of two units", "[exec]") {
   // again for the backward, which does not read the embedding. Each is reduced once.
   CHECK(count_ops(p, "gather weights") == 2 * (6 + 4));
   CHECK(count_ops(p, "reduce gradients") == 2 * 6);
+}
+
+TEST_CASE("The ends as one unit are gathered first, kept, and reduced last", "[exec]") {
+  const Prediction p = run([](DataParallelSpec& d) {
+    zero_3(d);
+    d.one_unit_for_ends = true;
+  });
+  // Embedding, norm and head: 262,144 + 256 + 262,144, padded to a multiple of 512.
+  constexpr int64_t kEnds = 524800;
+  CHECK(held(p, BufferKind::kOptimizer) == 12 * (4 * kLayer + kEnds) / 4);
+  // The ends and two layers at a time; the last layer is kept too.
+  CHECK(most_in_flight(p, BufferKind::kWeights) == 2 * (kEnds + 2 * kLayer));
+  CHECK(count_ops(p, "gather weights") == 2 * (5 + 3));
+  CHECK(count_ops(p, "reduce gradients") == 2 * 5);
+  // The gradient of the head waits for that of the embedding.
+  CHECK(most_in_flight(p, BufferKind::kGradients) == 2 * (kEnds + kLayer));
+}
+
+TEST_CASE("FSDP2 copies weights out of what was gathered", "[exec]") {
+  const Prediction p = run(zero_3, {}, [](StackSpec& s) { s.copies_gathered_weights = true; });
+  // Before the first layer: the weights of the embedding and of the layer, and what arrived of the
+  // layer and of the next.
+  CHECK(most_in_flight(p, BufferKind::kWeights) == 2 * (kEmbedding + 3 * kLayer));
+  CHECK(count_ops(p, "copy gathered weights") == count_ops(p, "gather weights"));
+  for (const Block& b : p.plan.classes[0].blocks)
+    for (const Instr& i : b.instrs) {
+      if (i.kind != Instr::Kind::kAlloc) continue;
+      const int stage = i.role == Role::kForward ? b.forward_stage : b.backward_stage;
+      const Tensor& t = p.plan.stages[static_cast<std::size_t>(stage)].tensors[i.arg];
+      // An allocator keeps the memory of streams apart.
+      if (t.name == "gathered weights") CHECK(i.stream == StreamKind::kGradient);
+      if (t.name == "unsharded weights") CHECK(i.stream == StreamKind::kCompute);
+    }
+}
+
+TEST_CASE("FP8 weights of any recipe are gathered in a byte each", "[exec]") {
+  const auto wire = [](GatherDtype dtype) {
+    Prediction p = run(zero_3, {"/plan/precision=fp8_current"});
+    StudySpec s = p.study;
+    s.plan.dp.gather_dtype = dtype;
+    p = predict(s, {});
+    for (const Op& op : p.plan.stages[0].ops)
+      if (op.name == "gather weights" && op.unit == 1) return op.work.network.count();
+    return int64_t{0};
+  };
+  CHECK(wire(GatherDtype::kBf16) == 2 * kLayer);
+  // Five matrices, of which a scale each travels too, and two norms of 256 in BF16.
+  CHECK(wire(GatherDtype::kFp8) == kLayer - 2 * 256 + 5 * 4 + 2 * 2 * 256);
+}
+
+TEST_CASE("What the kernels of a loss hold beside the logits", "[exec]") {
+  const auto beside = [](void (*change)(StackSpec&)) {
+    const Prediction p = run([](DataParallelSpec&) {}, {}, change);
+    const int64_t logits = p.study.plan.tokens_per_rank() * p.study.model.vocab;
+    return static_cast<double>(most_in_flight(p, BufferKind::kWorkspace)) /
+           static_cast<double>(logits);
+  };
+  CHECK(beside([](StackSpec& s) { s.loss_kernel = LossKernel::kInPlace; }) < 1);
+  CHECK(beside([](StackSpec& s) { s.loss_kernel = LossKernel::kCompiled; }) == 2);
+  // The log-softmax, its gradient and that of the logits, in FP32.
+  CHECK(beside([](StackSpec& s) { s.loss_kernel = LossKernel::kEager; }) == 12);
+}
+
+TEST_CASE("Dummy weight gradients: one tensor for each shape of a layer's weights", "[exec]") {
+  const Prediction p =
+      run([](DataParallelSpec&) {}, {}, [](StackSpec& s) { s.dummy_weight_gradients = true; });
+  // q and o 256 x 256; kv 256 x 256 as well, as the layer's bytes above say; gate and up, down.
+  CHECK(held(p, BufferKind::kWorkspace) == 2 * (256 * 256 + 1408 * 256 + 256 * 704));
 }
 
 TEST_CASE("SHARD_GRAD_OP gathers once and keeps all weights", "[exec]") {

@@ -75,3 +75,18 @@ TEST_CASE("More recomputation holds less and takes longer", "[graph]") {
   CHECK(none.step_time_s < block.step_time_s);
   CHECK(block.step_time_s < full.step_time_s);
 }
+
+TEST_CASE("Selective checkpoints of eager PyTorch keep what nobody reads", "[graph]") {
+  const std::string root = kSourceDir;
+  const auto held = [&](bool keeps) {
+    StudySpec s = load_study(root + "/experiments/tiny_llama",
+                             {R"(/plan/recompute={"every_second_product":true})"}, root);
+    s.stack.separate_projections = true;
+    s.stack.loss_kernel = LossKernel::kEager;  // where the most is held
+    s.stack.keeps_unread_products = keeps;
+    return run(s).trace.memory[0].peak.count();
+  };
+  const StudySpec s = load_study(root + "/experiments/tiny_llama", {}, root);
+  // The output of each layer's last product, of seven, in BF16.
+  CHECK(held(true) - held(false) == 2 * s.model.layers * s.plan.tokens_per_rank() * s.model.hidden);
+}

@@ -31,6 +31,18 @@ TEST_CASE("reduce_heads sums columns over heads", "[kernels][elementwise]") {
   CHECK(out == Values{1 + 4, 2 + 5, 7 + 10, 8 + 11});
 }
 
+TEST_CASE("repeat_heads copies heads in a row, sum_heads adds the copies up",
+          "[kernels][elementwise]") {
+  const Values x{0, 1, 2, 3};  // [1 row, 2 heads, 2]
+  Values out(12);
+  repeat_heads_reference(1, 2, 3, 2, x.data(), out.data());
+  CHECK(out == Values{0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3});
+  const Values dy{1, 2, 10, 20, 100, 200, 3, 4, 30, 40, 300, 400};
+  Values dx(4);
+  sum_heads_reference(1, 2, 3, 2, dy.data(), dx.data());
+  CHECK(dx == Values{111, 222, 333, 444});
+}
+
 TEST_CASE("add and scale", "[kernels][elementwise]") {
   const Values a{1, 2}, b{10, 20}, c{100, 200};
   const double* const inputs[] = {a.data(), b.data(), c.data()};

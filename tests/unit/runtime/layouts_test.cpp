@@ -114,6 +114,30 @@ TEST_CASE("layouts: ZeRO-3 gathers in BF16 or FP8", "[runtime]") {
   same_as_single_rank({.data = 2, .expert = 2, .more = precision, .dp = with(zero(3), fp8)});
 }
 
+TEST_CASE("layouts: what PyTorch copies and keeps does not change the step", "[runtime]") {
+  const auto pytorch = [](Layout l, bool all) {
+    l.more = {"/plan/sequence_length=12", "/model/initializer_range=0.1",
+              l.context > 1 ? R"(/plan/recompute={"full":"block","full_layers":4})"
+                            : R"(/plan/recompute={"every_second_product":true})"};
+    StudySpec s = tiny_llama(l);
+    s.stack.separate_projections = true;
+    if (all) {
+      s.plan.dp = zero(3);
+      s.plan.dp.one_unit_for_ends = true;
+      s.stack.loss_kernel = LossKernel::kEager;
+      s.stack.copies_gathered_weights = s.stack.keeps_unread_products = true;
+      s.stack.repeats_kv = s.stack.fp32_ring = true;
+    }
+    return TinyJob<float>(std::move(s)).run(2);
+  };
+  const Run one = pytorch({}, false);
+  check_same(pytorch({}, true), one);
+  check_same(pytorch({.data = 4}, true), one);
+  check_same(pytorch({.data = 2, .context = 2}, true), one);
+  // Three merges of the outputs so far with those of a step.
+  check_same(pytorch({.context = 3}, true), one);
+}
+
 TEST_CASE("layouts: HSDP", "[runtime]") {
   const auto halves = [](DataParallelSpec& d) { d.shard_group = 2; };
   for (int stage : {1, 2, 3}) {
