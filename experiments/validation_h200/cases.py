@@ -11,6 +11,8 @@ MOE_LARGE = ["/model/hidden_size=4096", "/model/intermediate_size=8192",
 RECOMPUTE = ["/plan/recompute/norms=true", "/plan/recompute/swiglu=true"]
 SHARED = ["/plan/sequence_length=1024"]
 PP2 = ["/plan/pipeline_parallel=2", "/plan/layers_per_stage=[3,3]"]
+# The kept traces of several ranks are of kernels before the grouped gradients of experts.
+EACH_EXPERT = ["/stack/grouped_wgrad=false"]
 
 
 def single():
@@ -27,7 +29,9 @@ def single():
 
 def shared():
     def case(name, base, ranks, *sets):
-        return name, base + "_shared", ranks, [f"/cluster/nodes={ranks}"] + SHARED + [s for part in sets for s in part]
+        changes = EACH_EXPERT if base == "moe" else []
+        return (name, base + "_shared", ranks,
+                [f"/cluster/nodes={ranks}"] + SHARED + changes + [s for part in sets for s in part])
 
     dp2 = ["/plan/data_parallel=2"]
     dp4 = ["/plan/data_parallel=4"]
@@ -49,7 +53,8 @@ def shared():
 def nvlink():
     """Two ranks with a GPU each, over NVLink; whole sequences, as the cases of one rank."""
     def case(name, base, *sets):
-        return name, base + "_nvlink", 2, ["/plan/global_batch=8"] + [s for part in sets for s in part]
+        changes = EACH_EXPERT if base == "moe" else []
+        return name, base + "_nvlink", 2, ["/plan/global_batch=8"] + changes + [s for part in sets for s in part]
 
     dp2 = ["/plan/data_parallel=2"]
     ep2 = ["/plan/expert_parallel=2", "/plan/data_parallel=2"]
@@ -65,29 +70,4 @@ def nvlink():
     yield case("nvlink_moe_pp2_dualpipe", "moe", PP2, dualpipe)
 
 
-def calibration():
-    """Short runs of other sizes from a cool start, at full clock: what single kernels take. Judged by nothing."""
-    sizes = {
-        "dense_a": ["/model/hidden_size=3072", "/model/intermediate_size=10240", "/model/num_attention_heads=24",
-                    "/model/num_hidden_layers=3", "/plan/layers_per_stage=[3]", "/model/vocab_size=16384"],
-        "dense_b": ["/model/hidden_size=5120", "/model/intermediate_size=12288", "/model/num_attention_heads=40",
-                    "/model/num_hidden_layers=2", "/plan/layers_per_stage=[2]", "/model/vocab_size=24576",
-                    "/plan/micro_batch=2"],
-        "moe_a": ["/model/hidden_size=3072", "/model/intermediate_size=8192", "/model/moe_intermediate_size=1024",
-                  "/model/num_attention_heads=24", "/model/num_key_value_heads=24", "/model/q_lora_rank=1024",
-                  "/model/n_routed_experts=48", "/model/num_hidden_layers=3", "/plan/layers_per_stage=[3]",
-                  "/model/vocab_size=16384"],
-        "moe_b": ["/model/hidden_size=5120", "/model/intermediate_size=10240", "/model/moe_intermediate_size=2048",
-                  "/model/num_attention_heads=40", "/model/num_key_value_heads=40", "/model/n_routed_experts=16",
-                  "/model/num_hidden_layers=2", "/plan/layers_per_stage=[2]", "/model/vocab_size=24576",
-                  "/plan/micro_batch=2"],
-    }
-    for size, sets in sizes.items():
-        batch = 2 if size.endswith("b") else 1
-        for precision in ("bf16", "fp8"):
-            yield (f"cal_{size}_{precision}", size.split("_")[0], 1,
-                   sets + [f"/plan/global_batch={batch}", f"/plan/precision={precision}"])
-
-
-CALIBRATION = list(calibration())
 CASES = [*single(), *shared(), *nvlink()]

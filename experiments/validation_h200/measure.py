@@ -18,17 +18,15 @@ import threading
 import time
 from pathlib import Path
 
-from cases import CALIBRATION, CASES
+from cases import CASES
 
 HERE = Path(__file__).resolve().parent
 STEPS = 8  # the median leaves out the first three and the last, which is traced
-CALIBRATION_STEPS = 3  # the last, which is traced, is still at full clock
 LIMIT_S = 100
 
 
 def command_of(orrery, name, base, ranks, sets, out):
-    steps = CALIBRATION_STEPS if name.startswith("cal_") else STEPS
-    command = [orrery, "run", str(HERE / base), "--steps", str(steps), "--out", out, "--quiet"]
+    command = [orrery, "run", str(HERE / base), "--steps", str(STEPS), "--out", out, "--quiet"]
     if ranks > 1:
         command += ["--ranks", str(ranks)]
         if base.endswith("_shared"):
@@ -76,7 +74,7 @@ def work(orrery, folder, gpu, cases):
 def main():
     orrery, folder = sys.argv[1], Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = [c for c in [*CASES, *CALIBRATION] if not sys.argv[3:] or c[0] in sys.argv[3:]]
+    wanted = [c for c in CASES if not sys.argv[3:] or c[0] in sys.argv[3:]]
     machine = all_gpus()
     (folder / "machine.json").write_text(json.dumps(machine, indent=1) + "\n")
     gpus = [str(g) for g in range(len(machine))]

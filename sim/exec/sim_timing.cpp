@@ -123,11 +123,17 @@ double unfused_seconds(const Op& op, const TimingInput& in, const GpuShare& shar
   return 0;
 }
 
+// nullptr: the GPU's constants hold.
+const KernelRate* kernel_rate(const Op& op, const StackSpec& stack) {
+  for (const KernelRate& r : stack.kernel_rates)
+    if (r.kind == op_kind_name(op.kind)) return &r;
+  return nullptr;
+}
+
 double memory_bound_op_seconds(const Op& op, const TimingInput& in, const GpuShare& share) {
   const GpuSpec& gpu = in.cluster.node.gpu;
-  for (const KernelRate& r : in.graph.stack.kernel_rates)
-    if (r.kind == op_kind_name(op.kind))
-      return r.fixed_us.value * 1e-6 + hbm_seconds(gpu, op.work.hbm, r.hbm_efficiency.value, share);
+  if (const KernelRate* r = kernel_rate(op, in.graph.stack))
+    return r->fixed_us.value * 1e-6 + hbm_seconds(gpu, op.work.hbm, r->hbm_efficiency.value, share);
   return memory_bound_seconds(gpu, op.work.pattern, op.work.hbm, share);
 }
 

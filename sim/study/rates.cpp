@@ -15,8 +15,7 @@ bool is_attention(int family) { return family >= kAttentionForwardFamily; }
 
 }  // namespace
 
-RateShares rate_shares(const ExecPlan& plan, const std::vector<OpTiming>& timing,
-                       const GraphConfig& graph) {
+RateShares rate_shares(const ExecPlan& plan, const PlanTiming& timing, const GraphConfig& graph) {
   RateShares shares{};
   double all = 0;
   for (std::size_t i = 0; i < plan.ops.size(); ++i) {

@@ -12,8 +12,7 @@ namespace orrery {
 using RateShares = std::array<double, kRateFamilies>;
 
 // O(ops of the plan).
-RateShares rate_shares(const ExecPlan& plan, const std::vector<OpTiming>& timing,
-                       const GraphConfig& graph);
+RateShares rate_shares(const ExecPlan& plan, const PlanTiming& timing, const GraphConfig& graph);
 
 // Whether a rate of the family (efficiency, or the peak or bandwidth that it is a fraction of) is
 // assumed: guessed, or set on the command line.

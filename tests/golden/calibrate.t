@@ -152,3 +152,18 @@ $ orrery calibrate --from hardware_profiles/measured/h200_sxm5/2026-11-28_2.json
 >   cuBLASLt 128 x 4096 x 7168, 12.9 us, predicted 15.8
 >   cuBLASLt 128 x 7168 x 2048, 7.2 us, predicted 9.1, held out
 >   cuBLASLt 128 x 6144 x 4096, 10.2 us, predicted 14.1, held out
+>
+>   kernels of orrery run  of HBM  fixed us  by pattern  fitted  median  largest  held out  median  largest
+>   -------------------------------------------------------------------------------------------------------
+>   rms_norm                0.829      2.73      12.0 %      10   3.5 %   18.7 %         2  19.4 %   19.8 %
+>   rms_norm_backward       0.790      4.29       9.5 %       5   0.6 %    1.8 %         1   0.2 %    0.2 %
+>   cast_rows               0.785      1.93      10.9 %       5   0.7 %    2.3 %         1   0.0 %    0.0 %
+>   cast_back               0.800      0.84      14.5 %       5   0.3 %    0.9 %         1   0.3 %    0.3 %
+>   cast_transpose of FP8   0.490      2.75      14.5 %      10  12.4 %   19.8 %         2  14.5 %   19.4 %
+>   transpose_block         0.783      0.93       1.6 %       5   0.6 %    2.4 %         1  18.5 %   18.5 %
+>   rope                    0.741      1.30       1.8 %       5   0.1 %    0.4 %         1   0.2 %    0.2 %
+>   swiglu                  0.910      1.40       6.2 %       5   1.1 %    6.0 %         1   1.5 %    1.5 %
+>   swiglu_backward         0.861      1.28       0.5 %       5   0.1 %    0.3 %         1   1.1 %    1.1 %
+>   swiglu_cast             0.665      1.91       6.4 %       5   1.0 %    6.9 %         1   1.2 %    1.2 %
+>   permute                 0.527      0.00      10.0 %       4   5.2 %   10.6 %         1  11.9 %   11.9 %
+>   unpermute               0.936     30.00      51.7 %       4  16.8 %   30.9 %         1   4.4 %    4.4 %

@@ -4,14 +4,14 @@ $ orrery predict experiments/deepseek_v3
 > layers per stage: 4 4 4 4 4 4 4 4 4 4 4 4 4 4 4 1 (embedding on the first, head and MTP on the last)
 >
 > Step
->   step time                                     17.123 s  (90 %: 14.878 to 23.378)
->   tokens per second per GPU                       1794.0  (90 %: 1314.1 to 2064.8)
->   tokens per day                                 317.4 B    (90 %: 232.5 to 365.4)
+>   step time                                     17.123 s  (90 %: 15.765 to 22.659)
+>   tokens per second per GPU                       1794.0  (90 %: 1355.8 to 1948.6)
+>   tokens per day                                 317.4 B    (90 %: 239.9 to 344.8)
 >   TFLOPS per GPU, causal / non-causal      449.3 / 504.4
 >   MFU, causal / non-causal             45.43 % / 51.00 %
 >   expert compute, for uneven loads               x 1.050
 >   90 % interval: errors of 56 runs of 11 stacks, none of its stack, whose step_speed is assumed to be 1
->     standard deviations: stack 8.6 %, GPU 3.6 %, run 9.6 %; centre +8.9 % of the prediction
+>     standard deviations: stack 5.3 %, GPU 3.4 %, run 8.8 %; centre +10.4 % of the prediction
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 250.4 / 281.2 GFLOP per token) over 989 TFLOPS BF16 dense
 >
 > Where the step goes (mean over pipeline ranks)
@@ -50,18 +50,18 @@ $ orrery predict experiments/deepseek_v3
 >   14 (14, 1)        61.4      3.1       12.2        2.7         39.6            0.9        3.0
 >   15 (15, 0)        59.6      6.3       18.4        1.1         30.7            0.1        3.0
 >   fits: rank 7 has 17.1 GiB to spare (21.6 %)
->   90 %: highest peak 51.4 to 93.1: whether it fits is not certain
+>   90 %: highest peak 61.4 to 66.4
 >   90 % interval of the peak: errors of 10 runs of 3 stacks, none of its stack
->     standard deviations: stack 11.1 %, run 4.3 %; centre +11.6 % of the prediction
+>     standard deviations: stack 0.7 %, run 2.0 %; centre +3.0 % of the prediction
 >   with PyTorch's allocator 75.5 GiB reserved (66.8 % unused at that peak), with expandable segments 68.3; 3.0 of them outside the allocator
 >
 > Training cost at $2 per GPU-hour
 >   phase                      tokens  GPU-hours                    90 %  days     cost                90 %    confidence
->   pre-training               14.8 T  2,291,553  1,991,004 to 3,128,555  46.6  $4.583M  $3.982M to $6.257M     simulated
->   context extension 32K   0.06291 T     18,101             over 15,727   0.4  $0.036M        over $0.031M  extrapolated
->   context extension 128K  0.06291 T     46,761             over 40,628   1.0  $0.094M        over $0.081M  extrapolated
+>   pre-training               14.8 T  2,291,553  2,109,803 to 3,032,324  46.6  $4.583M  $4.220M to $6.065M     simulated
+>   context extension 32K   0.06291 T     18,101             over 16,665   0.4  $0.036M        over $0.033M  extrapolated
+>   context extension 128K  0.06291 T     46,761             over 43,052   1.0  $0.094M        over $0.086M  extrapolated
 >   ---------------------------------------------------------------------------------------------------------------------
->   total                              2,356,414          over 2,047,358  47.9  $4.713M        over $4.095M
+>   total                              2,356,414          over 2,169,520  47.9  $4.713M        over $4.339M
 >
 > Beside the published record
 >                                  predicted  published    error

@@ -1,10 +1,10 @@
 $ orrery sweep experiments/tiny_moe_4_ranks --vary /plan/schedule=1f1b,dualpipe --vary /plan/layers_per_stage=[2,2],[3,1],[4,1]
 > /plan/schedule  /plan/layers_per_stage  step s            90 %  tokens/s/GPU  MFU %  peak GiB
-> 1f1b                             [2,2]   0.041  0.036 to 0.057        6204.3   0.03       1.5
-> 1f1b                             [3,1]   0.035  0.030 to 0.048        7301.6   0.04       1.5
+> 1f1b                             [2,2]   0.039  0.036 to 0.052        6529.3   0.03       1.5
+> 1f1b                             [3,1]   0.033  0.031 to 0.045        7645.4   0.04       1.5
 > 1f1b                             [4,1]       -               -             -      -         -  infeasible
-> dualpipe                         [2,2]   0.039  0.033 to 0.053        6621.6   0.03       1.5
-> dualpipe                         [3,1]   0.039  0.034 to 0.053        6608.1   0.03       1.5
+> dualpipe                         [2,2]   0.037  0.034 to 0.050        6845.3   0.04       1.5
+> dualpipe                         [3,1]   0.037  0.034 to 0.050        6830.6   0.04       1.5
 > dualpipe                         [4,1]       -               -             -      -         -  infeasible
 > /plan/schedule=1f1b /plan/layers_per_stage=[4,1]: experiments/tiny_moe_4_ranks/experiment.json: the plan cannot run:
 >   layers_per_stage sums to 5, but the model has 4 layers (num_hidden_layers)

@@ -138,6 +138,20 @@ TEST_CASE("layouts: what PyTorch copies and keeps does not change the step", "[r
   check_same(pytorch({.context = 3}, true), one);
 }
 
+TEST_CASE("layouts: gradients of experts in one launch are those of one each", "[runtime]") {
+  const auto grouped = [](Layout l, bool at_once) {
+    StudySpec s = tiny_study(l);
+    s.stack.grouped_wgrad = at_once;
+    return TinyJob<float>(std::move(s)).run(2);
+  };
+  for (const char* precision : {"bf16", "fp8"}) {
+    const std::vector<std::string> more = {fmt::format("/plan/precision={}", precision)};
+    const Run one = grouped({.more = more}, false);
+    check_same(grouped({.more = more}, true), one);
+    check_same(grouped({.data = 2, .expert = 2, .more = more}, true), one);
+  }
+}
+
 TEST_CASE("layouts: HSDP", "[runtime]") {
   const auto halves = [](DataParallelSpec& d) { d.shard_group = 2; };
   for (int stage : {1, 2, 3}) {
