@@ -157,7 +157,8 @@ TEST_CASE("Memory has intervals of its own", "[study][interval]") {
 }
 
 TEST_CASE("The shares of a step's kernels are the same whatever is folded", "[study][interval]") {
-  const CompiledStudy c = compile_study(small_cluster());
+  const StudySpec study = small_cluster();  // which the compiled one refers to
+  const CompiledStudy c = compile_study(study);
   const RateShares shares = rate_shares(c.plan, c.timing, c.graph);
   double sum = 0;
   for (const double s : shares) sum += s;
