@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -15,6 +16,16 @@ inline Status launched(const char* kernel) {
   const cudaError_t e = cudaGetLastError();
   if (e == cudaSuccess) return {};
   return failed(std::string(kernel) + ": " + cudaGetErrorString(e));
+}
+
+// Multiprocessors of the current device, or `limit` of them when it is above 0.
+inline Status multiprocessors(const char* name, int limit, int* sms) {
+  int device = 0;
+  cudaError_t e = cudaGetDevice(&device);
+  if (e == cudaSuccess) e = cudaDeviceGetAttribute(sms, cudaDevAttrMultiProcessorCount, device);
+  if (e != cudaSuccess) return failed(std::string(name) + ": " + cudaGetErrorString(e));
+  if (limit > 0) *sms = std::min(*sms, limit);
+  return {};
 }
 
 inline bool aligned(const void* p, std::uintptr_t bytes = 16) {

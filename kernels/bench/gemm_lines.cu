@@ -109,11 +109,8 @@ constexpr Experts kExperts[] = {
 constexpr Experts kSmallExperts[] = {{16, 576, 2048, 1024}, {16, 1088, 4096, 3072}};
 
 void grouped(const Experts& e, std::vector<Line>* lines) {
-  std::vector<int32_t> offsets;
-  for (int64_t g = 0; g <= e.groups; ++g) offsets.push_back(static_cast<int32_t>(g * e.rows_each));
   const Buffer<int32_t> d_offsets(e.groups + 1);
-  need(cudaMemcpy(d_offsets.get(), offsets.data(), offsets.size() * sizeof(int32_t),
-                  cudaMemcpyHostToDevice));
+  fill_offsets(e.groups, e.rows_each, d_offsets);
   const auto groups = static_cast<double>(e.groups);
   {
     const Fp8Matrix a(e.rows(), e.k, 1), b(e.groups, e.n, e.k, 2);
@@ -139,11 +136,8 @@ void grouped(const Experts& e, std::vector<Line>* lines) {
 
 // BF16, beside a call of cuBLASLt a group.
 void grouped_bf16(GemmContext& context, const Experts& e, std::vector<Line>* lines) {
-  std::vector<int32_t> offsets;
-  for (int64_t g = 0; g <= e.groups; ++g) offsets.push_back(static_cast<int32_t>(g * e.rows_each));
   const Buffer<int32_t> d_offsets(e.groups + 1);
-  need(cudaMemcpy(d_offsets.get(), offsets.data(), offsets.size() * sizeof(int32_t),
-                  cudaMemcpyHostToDevice));
+  fill_offsets(e.groups, e.rows_each, d_offsets);
   const auto groups = static_cast<double>(e.groups);
   const auto add = [&](Line l, const Launch& own, const Launch& theirs) {
     l.shape = e.text();

@@ -163,13 +163,6 @@ constexpr Experts kExperts[] = {{4, 8192, 4096, 7168}, {4, 8192, 7168, 2048}, {8
                                 {8, 4096, 7168, 2048}, {32, 512, 4096, 7168}, {32, 512, 7168, 2048},
                                 {8, 1024, 4096, 7168}, {8, 1024, 7168, 2048}};
 
-void fill_offsets(const Experts& e, const Buffer<int32_t>& to) {
-  std::vector<int32_t> offsets;
-  for (int64_t g = 0; g <= e.groups; ++g) offsets.push_back(static_cast<int32_t>(g * e.rows_each));
-  need(cudaMemcpy(to.get(), offsets.data(), offsets.size() * sizeof(int32_t),
-                  cudaMemcpyHostToDevice));
-}
-
 GridPoint grouped_point(const char* family, const char* kernel, const Shape& s, const Experts& e,
                         const char* grouped) {
   GridPoint p = point(family, kernel, s);
@@ -180,7 +173,7 @@ GridPoint grouped_point(const char* family, const char* kernel, const Shape& s, 
 
 std::vector<GridPoint> grouped_fp8(const Experts& e) {
   const Buffer<int32_t> offsets(e.groups + 1);
-  fill_offsets(e, offsets);
+  fill_offsets(e.groups, e.rows_each, offsets);
   const Fp8Matrix a(e.rows(), e.k, 1), b(e.groups, e.n, e.k, 2);
   const Buffer<bf16> c(e.rows() * e.n);
   const GroupedGemmFp8Params p{e.groups,      e.rows(), e.n,       e.k,
@@ -193,7 +186,7 @@ std::vector<GridPoint> grouped_fp8(const Experts& e) {
 
 std::vector<GridPoint> grouped_fp8_wgrad(const Experts& e) {
   const Buffer<int32_t> offsets(e.groups + 1);
-  fill_offsets(e, offsets);
+  fill_offsets(e.groups, e.rows_each, offsets);
   const Fp8Matrix a(e.n, e.rows(), 1), b(e.k, e.rows(), 2);
   const Buffer<float> c(e.groups * e.n * e.k);
   GroupWgradFp8Params p;
@@ -207,7 +200,7 @@ std::vector<GridPoint> grouped_fp8_wgrad(const Experts& e) {
 
 std::vector<GridPoint> grouped_bf16(const Experts& e) {
   const Buffer<int32_t> offsets(e.groups + 1);
-  fill_offsets(e, offsets);
+  fill_offsets(e.groups, e.rows_each, offsets);
   const Buffer<bf16> a(e.rows() * e.k, 1), b(e.groups * e.n * e.k, 2), c(e.rows() * e.n);
   GroupedGemmBf16Params p;
   p.groups = e.groups, p.max_rows = e.rows(), p.n = e.n, p.k = e.k;
@@ -220,7 +213,7 @@ std::vector<GridPoint> grouped_bf16(const Experts& e) {
 
 std::vector<GridPoint> grouped_bf16_wgrad(const Experts& e) {
   const Buffer<int32_t> offsets(e.groups + 1);
-  fill_offsets(e, offsets);
+  fill_offsets(e.groups, e.rows_each, offsets);
   const Buffer<bf16> a(e.rows() * e.n, 1), b(e.rows() * e.k, 2);
   const Buffer<float> c(e.groups * e.n * e.k);
   const GroupWgradBf16Params p{.offsets = offsets.get(),

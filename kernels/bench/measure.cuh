@@ -56,6 +56,14 @@ class Buffer {
   int64_t n_;
 };
 
+// Where each of `groups` groups of `rows_each` rows begins, and the end; to: [groups + 1].
+inline void fill_offsets(int64_t groups, int64_t rows_each, const Buffer<int32_t>& to) {
+  std::vector<int32_t> offsets;
+  for (int64_t g = 0; g <= groups; ++g) offsets.push_back(static_cast<int32_t>(g * rows_each));
+  need(cudaMemcpy(to.get(), offsets.data(), offsets.size() * sizeof(int32_t),
+                  cudaMemcpyHostToDevice));
+}
+
 // A quantised random matrix: 1x128 tiles, scales tile by tile; or `batch` matrices of `rows` rows
 // in 128x128 blocks.
 class Fp8Matrix {

@@ -1,6 +1,6 @@
-#include <algorithm>
 #include <string>
 
+#include "kernels/base/launch.h"
 #include "kernels/gemm/bf16_gemm.h"
 #include "kernels/gemm/bf16_traits.cuh"
 #include "kernels/gemm/tensor_map.h"
@@ -58,11 +58,8 @@ Status make_maps(Params* p, TileKind kind, int cols) {
 }  // namespace bf16_kernel
 
 Status bf16_gemm(const char* name, TileKind kind, const TileGemmParams& p, cudaStream_t stream) {
-  int device = 0, sms = 0;
-  cudaError_t e = cudaGetDevice(&device);
-  if (e == cudaSuccess) e = cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device);
-  if (e != cudaSuccess) return failed(std::string(name).append(": ").append(cudaGetErrorString(e)));
-  if (p.sms > 0) sms = std::min(sms, p.sms);
+  int sms = 0;
+  if (Status s = multiprocessors(name, p.sms, &sms); !s.ok()) return s;
   const int64_t matrices = p.grouping == TileGrouping::kDepth ? p.groups : 1;
   const int cols = bf16_tile_cols(p.m, p.n, matrices, sms);
   for (const bf16_kernel::Instance& i : bf16_kernel::kInstances) {

@@ -8,6 +8,7 @@
 #include "kernels/gemm/bulk_copy.cuh"
 #include "kernels/gemm/pipeline.cuh"
 #include "kernels/gemm/tile_gemm.h"
+#include "kernels/gemm/warp_roles.cuh"
 #include "kernels/gemm/wgmma.cuh"
 
 namespace orrery::kernels::bf16_kernel {
@@ -16,13 +17,6 @@ struct Params {
   CUtensorMap a, b;
   TileGemmParams gemm;
 };
-
-constexpr int kProducerThreads = 128;  // of which one warp works
-constexpr int kConsumers = 2;          // warpgroups
-constexpr int kThreads = kProducerThreads + kConsumers * 128;
-// Of a thread, 65536 / 384 at first; the producers give most of their own away.
-constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
-constexpr int kMaxSharedBytes = 227 * 1024;
 
 constexpr int kStepDepth = 64;  // K of a step: the 128 bytes of a swizzled row
 constexpr int kAtomCols = 64;   // m or n of an atom of an operand whose K is strided (wgmma.cuh)

@@ -65,15 +65,6 @@ bool scales_by_tile(const TileOperand& x) {
   return x.row_stride == 1 && x.tile_stride % 4 == 0 && aligned(x.scales);
 }
 
-Status multiprocessors(const char* name, const TileGemmParams& p, int* sms) {
-  int device = 0;
-  cudaError_t e = cudaGetDevice(&device);
-  if (e == cudaSuccess) e = cudaDeviceGetAttribute(sms, cudaDevAttrMultiProcessorCount, device);
-  if (e != cudaSuccess) return failed(std::string(name).append(": ").append(cudaGetErrorString(e)));
-  if (p.sms > 0) *sms = std::min(*sms, p.sms);
-  return {};
-}
-
 }  // namespace
 
 bool fp8_gemm_takes(TileKind kind, const TileGemmParams& p) {
@@ -82,7 +73,7 @@ bool fp8_gemm_takes(TileKind kind, const TileGemmParams& p) {
 
 Status fp8_gemm_tiling(TileKind kind, const TileGemmParams& p, Fp8Tiling* tiling) {
   int sms = 0;
-  if (Status s = multiprocessors("fp8_gemm", p, &sms); !s.ok()) return s;
+  if (Status s = multiprocessors("fp8_gemm", p.sms, &sms); !s.ok()) return s;
   // What one multiprocessor gets of many small groups is not known here.
   const bool small_groups =
       p.grouping == TileGrouping::kRows && p.m < int64_t{p.groups} * 2 * kFp8BlockTilings[0].rows;
@@ -101,7 +92,7 @@ Status fp8_gemm(const char* name, TileKind kind, const TileGemmParams& p, const 
   for (const fp8_kernel::Instance& i : fp8_kernel::kInstances) {
     if (i.kind != kind || i.tiling != tiling) continue;
     int sms = 0;
-    if (Status s = multiprocessors(name, p, &sms); !s.ok()) return s;
+    if (Status s = multiprocessors(name, p.sms, &sms); !s.ok()) return s;
     if (sms < (tiling.pair ? 2 : 1))
       return failed(std::string(name).append(": sms is 1, expected 2 for pairs of tiles"));
     fp8_kernel::Params params{};

@@ -201,21 +201,17 @@ __global__ __launch_bounds__(kThreads,
 template <TileKind kKind>
 Status launch(const char* name, const TileGemmParams& p, cudaStream_t stream) {
   using T = Traits<kKind>;
-  int device = 0, multiprocessors = 0;
-  cudaError_t e = cudaGetDevice(&device);
-  if (e == cudaSuccess)
-    e = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
-  if (e == cudaSuccess)
-    e = cudaFuncSetAttribute(tile_gemm_kernel<kKind>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             T::kSharedBytes);
+  int sms = 0;
+  if (Status s = multiprocessors(name, p.sms, &sms); !s.ok()) return s;
+  const cudaError_t e = cudaFuncSetAttribute(
+      tile_gemm_kernel<kKind>, cudaFuncAttributeMaxDynamicSharedMemorySize, T::kSharedBytes);
   if (e != cudaSuccess) return failed(std::string(name).append(": ").append(cudaGetErrorString(e)));
-  if (p.sms > 0) multiprocessors = std::min(multiprocessors, p.sms);
   // Each group may end within a tile, or has tiles of its own.
   const bool by_rows = p.grouping == TileGrouping::kRows;
   const int64_t tiles = (ceil_div(p.m, T::kRows) + (by_rows ? p.groups : 0)) *
                         ceil_div(p.n, T::kCols) *
                         (p.grouping == TileGrouping::kDepth ? p.groups : 1);
-  const int64_t blocks = std::min<int64_t>(multiprocessors, tiles);
+  const int64_t blocks = std::min<int64_t>(sms, tiles);
   tile_gemm_kernel<kKind><<<static_cast<unsigned>(blocks), kThreads, T::kSharedBytes, stream>>>(p);
   return launched(name);
 }

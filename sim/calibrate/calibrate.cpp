@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "sim/calibrate/constants.h"
 #include "sim/calibrate/point_model.h"
 #include "sim/calibrate/robust.h"
 
@@ -26,11 +25,27 @@ uint64_t hash_of(const MeasuredPoint& p) {
   return h;
 }
 
+std::vector<PointError> errors(const Measured& m, const Indices& points,
+                               const std::vector<bool>& held, const GpuSpec& gpu,
+                               const GpuSpec& base) {
+  std::vector<PointError> all;
+  std::vector<double> relative;
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    const MeasuredPoint& p = m.points[points[i]];
+    PointError e{points[i], 1e6 * point_seconds(gpu, p), 1e6 * point_seconds(base, p), held[i],
+                 false};
+    relative.push_back(e.error(p.median_us()));
+    all.push_back(e);
+  }
+  for (const std::size_t i : outliers(relative, kOutlierSigmas, kOutlierFloor))
+    all[i].outlier = std::abs(relative[i]) > kOutlierFloor;
+  return all;
+}
+
 class Fitter {
  public:
   Fitter(const Measured& measured, const GpuSpec& base) : m_(measured), base_(base), gpu_(base) {
-    for (const MeasuredPoint& p : m_.points) us_.push_back(p.median_us());
-    classed_.resize(us_.size());
+    classed_.resize(m_.points.size());
   }
 
   Calibration run() {
@@ -42,7 +57,7 @@ class Fitter {
         if (!m_.points[i].shared() && k.takes(m_.points[i])) of_class.push_back(i);
       if (of_class.empty() || !k.known(base_)) continue;
       for (const std::size_t i : of_class) classed_[i] = true;
-      c.classes.push_back(fit(k, of_class));
+      c.classes.push_back(fit_class(m_, k, of_class, gpu_, base_));
     }
     checks(c);
     c.gpu = gpu_;
@@ -53,7 +68,7 @@ class Fitter {
   void launches(Calibration& c) {
     for (std::size_t i = 0; i < m_.points.size(); ++i) {
       if (m_.points[i].family != Family::kLaunch || m_.points[i].kernel != "idle") continue;
-      const double gap = four_digits(us_[i]);
+      const double gap = four_digits(m_.points[i].median_us());
       ClassFit f;
       f.name = "launch";
       f.constants.push_back({"/launch_gap_us", gap, gpu_.launch_gap_us.value, true, false});
@@ -61,36 +76,6 @@ class Fitter {
       c.classes.push_back(f);
       return;
     }
-  }
-
-  ClassFit fit(const KernelClass& k, const Indices& of_class) {
-    ClassFit f;
-    f.name = k.name;
-    const std::vector<bool> held = held_back(m_, of_class);
-    Indices fitted;
-    for (std::size_t i = 0; i < of_class.size(); ++i)
-      if (!held[i]) fitted.push_back(of_class[i]);
-    const auto predict = [&](const GpuSpec& gpu, std::size_t i) {
-      return 1e6 * point_seconds(gpu, m_.points[i]);
-    };
-    const auto measured = [&](std::size_t i) { return us_[i]; };
-    f.constants = ConstantFit(k.constants, fitted, predict, measured).run(gpu_, base_);
-    f.points = errors(of_class, held);
-    return f;
-  }
-
-  std::vector<PointError> errors(const Indices& points, const std::vector<bool>& held) const {
-    std::vector<PointError> all;
-    std::vector<double> relative;
-    for (std::size_t i = 0; i < points.size(); ++i) {
-      PointError e{points[i], 1e6 * point_seconds(gpu_, m_.points[points[i]]),
-                   1e6 * point_seconds(base_, m_.points[points[i]]), held[i], false};
-      relative.push_back(e.error(us_[points[i]]));
-      all.push_back(e);
-    }
-    for (const std::size_t i : outliers(relative, kOutlierSigmas, kOutlierFloor))
-      all[i].outlier = std::abs(relative[i]) > kOutlierFloor;
-    return all;
   }
 
   void checks(Calibration& c) {
@@ -102,7 +87,7 @@ class Fitter {
       if (points.empty()) return;
       ClassFit f;
       f.name = name;
-      f.points = errors(points, std::vector<bool>(points.size(), true));
+      f.points = errors(m_, points, std::vector<bool>(points.size(), true), gpu_, base_);
       c.checks.push_back(f);
     };
     const auto attention = [](const MeasuredPoint& p) {
@@ -116,7 +101,6 @@ class Fitter {
 
   const Measured& m_;
   GpuSpec base_, gpu_;
-  std::vector<double> us_;     // medians
   std::vector<bool> classed_;  // points of a class that was fitted
 };
 
@@ -152,6 +136,23 @@ Drift drift_of(const Measured& m) {
 }
 
 }  // namespace
+
+ClassFit fit_class(const Measured& m, const KernelClass& k, const Indices& points, GpuSpec& gpu,
+                   const GpuSpec& base) {
+  ClassFit f;
+  f.name = k.name;
+  const std::vector<bool> held = held_back(m, points);
+  Indices fitted;
+  for (std::size_t i = 0; i < points.size(); ++i)
+    if (!held[i]) fitted.push_back(points[i]);
+  const auto predict = [&](const GpuSpec& g, std::size_t i) {
+    return 1e6 * point_seconds(g, m.points[i]);
+  };
+  const auto measured = [&](std::size_t i) { return m.points[i].median_us(); };
+  f.constants = ConstantFit(k.constants, fitted, predict, measured).run(gpu, base);
+  f.points = errors(m, points, held, gpu, base);
+  return f;
+}
 
 std::vector<bool> held_back(const Measured& m, const Indices& points) {
   std::vector<std::pair<uint64_t, std::size_t>> order;

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/calibrate/constants.h"
 #include "sim/calibrate/fit_constants.h"
 #include "sim/calibrate/measured.h"
 
@@ -60,6 +61,11 @@ struct Calibration {
 };
 
 Calibration calibrate_gpu(const Measured& measured, const GpuSpec& base);
+
+// Fits the constants of `k` in `gpu`, from those of `base`, on four fifths of the points. Errors
+// with the base's constants are those of `base`.
+ClassFit fit_class(const Measured& measured, const KernelClass& k,
+                   const std::vector<std::size_t>& points, GpuSpec& gpu, const GpuSpec& base);
 
 // A fifth of the points, the same ones whatever their order: those whose names hash lowest. Fewer
 // than five points: none.

@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "sim/calibrate/gpu_profile.h"
-#include "sim/calibrate/point_model.h"
 
 namespace orrery {
 namespace {
@@ -38,10 +37,7 @@ const std::vector<Kernel>& kernels() {
       {{"swiglu_cast"}, {"swiglu_cast"}},
       {{"permute"}, {"permute"}},
       {{"unpermute"}, {"unpermute"}},
-      {{"cross_entropy"}, {"cross_entropy"}},
       {{"embedding_backward"}, {"embedding_backward"}},
-      {{"adamw"}, {"adamw"}},
-      {{"cast_weights"}, {"cast_weights"}},
   };
   return all;
 }
@@ -52,26 +48,16 @@ KernelRateFit fit_kernel(const Kernel& kernel, const Measured& m, const GpuSpec&
   rate.kinds = kernel.kinds;
   // The formula is that of memory-bound kernels with constants of its own.
   const auto pattern = static_cast<std::size_t>(m.points[points[0]].pattern);
-  const std::vector<FreeConstant<GpuSpec>> constants = {
+  KernelClass k;
+  k.name = kernel.points[0];
+  k.constants = {
       {"hbm_efficiency",
        [pattern](GpuSpec& g) -> double& { return g.hbm_efficiency[pattern].value; }, kEfficiency},
       {"fixed_us", [](GpuSpec& g) -> double& { return g.kernel_fixed_us.value; }, kFixed}};
-  const std::vector<bool> held = held_back(m, points);
-  std::vector<std::size_t> fitted;
-  for (std::size_t i = 0; i < points.size(); ++i)
-    if (!held[i]) fitted.push_back(points[i]);
-  const auto predict = [&](const GpuSpec& g, std::size_t i) {
-    return 1e6 * point_seconds(g, m.points[i]);
-  };
-  const auto measured = [&](std::size_t i) { return m.points[i].median_us(); };
   GpuSpec own = gpu;
-  rate.fit.name = kernel.points[0];
-  rate.fit.constants = ConstantFit(constants, fitted, predict, measured).run(own, gpu);
+  rate.fit = fit_class(m, k, points, own, gpu);
   rate.hbm_efficiency = own.hbm_efficiency[pattern].value;
   rate.fixed_us = own.kernel_fixed_us.value;
-  for (std::size_t i = 0; i < points.size(); ++i)
-    rate.fit.points.push_back(
-        {points[i], predict(own, points[i]), predict(gpu, points[i]), held[i], false});
   return rate;
 }
 

@@ -5,12 +5,6 @@
 
 namespace orrery {
 
-double median(std::vector<double> x) {
-  std::sort(x.begin(), x.end());
-  const std::size_t n = x.size();
-  return n % 2 == 1 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
-}
-
 double mad_sigma(const std::vector<double>& x) {
   const double middle = median(x);
   std::vector<double> away;

@@ -4,9 +4,10 @@
 #include <string>
 #include <vector>
 
+#include "sim/base/median.h"
+
 namespace orrery {
 
-double median(std::vector<double> x);  // of at least one value
 // Median absolute deviation times 1.4826: the standard deviation, were the values normal.
 double mad_sigma(const std::vector<double>& x);
 

@@ -30,7 +30,8 @@ struct TimingInput {
 PlanTiming time_ops(const ExecPlan& plan, const TimingInput& in, double row_load);
 
 // The index in kRateFamilyNames of the constants that most of an op's time comes from; -1 for
-// communication and for what the stack's profile times (routers, layouts).
+// communication and for what the stack's profile times (routers, layouts, kernels with a rate of
+// their own).
 int rate_family(const Op& op, const GraphConfig& graph);
 
 // The kernel time of a compute op alone on `sms` SMs, without the launch gap. Seconds.

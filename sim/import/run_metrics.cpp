@@ -8,6 +8,7 @@
 
 #include "sim/base/file.h"
 #include "sim/base/json_reader.h"
+#include "sim/base/median.h"
 #include "sim/base/units.h"
 
 namespace orrery {
@@ -19,12 +20,6 @@ std::optional<double> number(const json::Node& line, std::string_view key) {
       (n->kind != json::Node::Kind::kNumber && n->kind != json::Node::Kind::kInteger))
     return std::nullopt;
   return n->number;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 #include <set>
 #include <utility>
 
+#include "sim/study/stream_use.h"
+
 namespace orrery {
 namespace {
 
@@ -13,11 +15,6 @@ using Id = std::pair<uint32_t, uint32_t>;  // call, op
 using Between = std::pair<Id, Id>;
 
 Id id_of(const TimelineOp& o) { return {o.call, o.op}; }
-
-struct Gap {
-  const TimelineOp *before, *after;
-  double us() const { return after->start_us - before->end_us; }
-};
 
 // When a rank computes and when it does not.
 class Computation {

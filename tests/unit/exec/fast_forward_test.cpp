@@ -6,6 +6,7 @@
 #include "sim/schedule/compile_plan.h"
 #include "tests/catch.h"
 #include "tests/unit/deepseek.h"
+#include "tests/unit/exec/same_trace.h"
 
 using namespace orrery;
 
@@ -17,24 +18,6 @@ StepTrace step(const CompiledStudy& c, const StudySpec& s, bool fast_forward,
   o.fast_forward = fast_forward;
   o.folding = folding;
   return simulate(c.plan, c.timing, o);
-}
-
-void check_same(const StepTrace& a, const StepTrace& b) {
-  CHECK(a.step == b.step);
-  CHECK(a.events == b.events);
-  REQUIRE(a.time.size() == b.time.size());
-  for (std::size_t c = 0; c < a.time.size(); ++c) {
-    CAPTURE(c);
-    CHECK(a.time[c].bubble == b.time[c].bubble);
-    for (int k = 0; k < kBlockKinds; ++k) {
-      CHECK(a.time[c].block[k] == b.time[c].block[k]);
-      for (int x = 0; x < kKernelClasses; ++x)
-        CHECK(a.time[c].exposed[k][x] == b.time[c].exposed[k][x]);
-    }
-    CHECK(a.memory[c].peak == b.memory[c].peak);
-    CHECK(a.memory[c].peak_op == b.memory[c].peak_op);
-    for (int k = 0; k < kBufferKinds; ++k) CHECK(a.memory[c].by_kind[k] == b.memory[c].by_kind[k]);
-  }
 }
 
 std::string batches(int per_pipeline) {
