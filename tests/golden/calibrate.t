@@ -25,9 +25,9 @@ $ orrery calibrate --from nowhere.json
 ? 66
 ! orrery: nowhere.json: cannot read the file: No such file or directory
 
-$ orrery calibrate --nccl-tests README.md
+$ orrery calibrate --nccl-tests LICENSE
 ? 65
-! orrery: README.md: no row of nccl-tests in it
+! orrery: LICENSE: no row of nccl-tests in it
 
 $ orrery calibrate --nccl-tests tests/data/nccl_tests/all_reduce_2_gpus.txt --cluster cluster/hgx_h201
 ? 66
