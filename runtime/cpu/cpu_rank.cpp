@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "runtime/cpu/collectives.h"
+#include "runtime/cpu/fake_group.h"
 #include "runtime/cpu/optimizer_ops.h"
 #include "runtime/cpu/recipe_numerics.h"
 #include "runtime/io/counter_random.h"
@@ -303,6 +304,12 @@ class CpuRank<T>::Impl {
     s.collective.plan_op = plan_op;
     s.in_collective = true;
     const auto k = static_cast<std::size_t>(p.communicator);
+    const auto members = static_cast<int64_t>(groups_[k].ranks.size());
+    if (options_.fake_group && members > 1) {
+      fake_collective(c.op, members, groups_[k].position, s.collective);
+      s.ticket.done = true;
+      return;
+    }
     // A transfer may be between two chunks of this rank, which then takes both positions.
     const int64_t position =
         is_p2p(c.op.comm) ? (c.op.kind == OpKind::kSend ? 0 : 1) : groups_[k].position;
