@@ -27,11 +27,11 @@ __global__ void __launch_bounds__(kThreads) initial_weights_kernel(InitialWeight
 Status initial_weights(const InitialWeightsParams& p, cudaStream_t stream) {
   const bool empty = p.groups == 0 || p.each == 0;
   const bool no_master = p.master_begin >= p.master_end;
-  const Status bad = check("initial_weights",
-                     {{p.groups >= 0 && p.each >= 0, "groups or each is negative"},
-                      {p.groups <= 65535, "groups is above 65535"},
-                      {empty || p.out != nullptr, "out is null"},
-                      {empty || no_master || p.master != nullptr, "master is null"}});
+  const Status bad =
+      check("initial_weights", {{p.groups >= 0 && p.each >= 0, "groups or each is negative"},
+                                {p.groups <= 65535, "groups is above 65535"},
+                                {empty || p.out != nullptr, "out is null"},
+                                {empty || no_master || p.master != nullptr, "master is null"}});
   if (!bad.ok() || empty) return bad;
   int sms = 0;
   if (Status s = multiprocessors("initial_weights", 0, &sms); !s.ok()) return s;

@@ -28,13 +28,12 @@ int64_t resident_bytes() {
 const ExecPlan& fitting(const ExecPlan& plan, std::optional<int64_t> only) {
   const int64_t needed = cpu_static_bytes(plan, only), there = physical_memory();
   if (needed <= there) return plan;
-  throw Infeasible(
-      fmt::format("the CPU backend would hold {:.1f} GiB of weights, gradients and optimizer "
-                  "states for {}, and this machine has {:.1f} GiB of memory",
-                  static_cast<double>(needed) / kBytesPerGiB,
-                  only ? fmt::format("rank {}", *only)
-                       : fmt::format("the plan's {} ranks", plan.ranks()),
-                  static_cast<double>(there) / kBytesPerGiB));
+  throw Infeasible(fmt::format(
+      "the CPU backend would hold {:.1f} GiB of weights, gradients and optimizer "
+      "states for {}, and this machine has {:.1f} GiB of memory",
+      static_cast<double>(needed) / kBytesPerGiB,
+      only ? fmt::format("rank {}", *only) : fmt::format("the plan's {} ranks", plan.ranks()),
+      static_cast<double>(there) / kBytesPerGiB));
 }
 
 std::vector<float>& shard(CpuState<float>& s, int share, StateKind kind) {
@@ -79,8 +78,7 @@ class CpuExecutor::Rank : public RankState {
   const RankLayout& layout() const override { return rank_.layout(); }
 
   void read_weights(int share, std::span<float> out) const override {
-    if (all_.gathered_late_)
-      all_.gather_weights(rank_.state(), static_cast<std::size_t>(share));
+    if (all_.gathered_late_) all_.gather_weights(rank_.state(), static_cast<std::size_t>(share));
     copy_all(rank_.state().weights[static_cast<std::size_t>(share)], out, "reading weights");
   }
   void write_weights(int share, std::span<const float> values) override {

@@ -355,6 +355,9 @@ class CpuRank<T>::Impl {
       throw Error(ExitCode::kInternal,
                   fmt::format("the CPU backend has no {}", op_kind_name(c.op.kind)));
     if (c.op.kind == OpKind::kCastWeights) refresh_kernel_weights();
+    if (c.op.kind != OpKind::kAdamW) return;
+    const auto share = static_cast<std::size_t>(c.op.shape.index);
+    if (rank_class().shares[share].cast_in_optimizer) refresh_share(share);
   }
 
   // Of the micro-batch of a call, in the data.

@@ -9,7 +9,7 @@ namespace {
 
 // What every member has for this rank, on the host. Waits for the stream.
 struct ArrivingCounts {
-  std::vector<int32_t> send_rows;  // [ranks + 1] this rank's own, as its dispatch layout has them
+  std::vector<int32_t> send_rows;    // [ranks + 1] this rank's own, as its dispatch layout has them
   std::vector<int32_t> begin, end;   // [ranks] its rows among each member's
   std::vector<int32_t> expert_rows;  // [ranks * local experts] those of its experts
 };

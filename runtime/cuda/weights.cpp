@@ -106,8 +106,7 @@ void CudaWeights::cast(int share, const kernels::bf16* gathered, cudaStream_t st
   if (!fp8_) return;
   const auto at = static_cast<std::size_t>(share);
   const std::vector<int64_t>& offsets = shares_[at].spec->offsets;
-  for (std::size_t i = 0; i < offsets.size(); ++i)
-    cast_param(at, i, gathered + offsets[i], stream);
+  for (std::size_t i = 0; i < offsets.size(); ++i) cast_param(at, i, gathered + offsets[i], stream);
 }
 
 void CudaWeights::cast_param(std::size_t share, std::size_t param, const kernels::bf16* from,

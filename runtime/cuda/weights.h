@@ -27,6 +27,10 @@ class CudaWeights {
   const RankLayout& layout() const { return layout_; }
   KernelWeight kernel_weight(int stage, ParamId id) const;
   float* gradient(int stage, ParamId id) const;
+  // Of parameter number `param` of a share.
+  const KernelWeight& copy(int64_t share, std::size_t param) const {
+    return copies_[static_cast<std::size_t>(share)][param];
+  }
   float* buffers() const { return buffers_.as<float>(); }
 
   struct Share {

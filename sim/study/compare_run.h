@@ -27,8 +27,8 @@ struct ComparedOp {
 struct RunComparison {
   std::string experiment, device;                // of the trace; of two runs, of the first
   std::string second_experiment, second_device;  // of two runs
-  // Of a run: of the slowest rank, first start to last end. Of a rank with a fake process group: the
-  // sum over its ops but those that communicate.
+  // Of a run: of the slowest rank, first start to last end. Of a rank with a fake process group:
+  // the sum over its ops but those that communicate.
   ComparedRow step;
   // With a fake process group: the predicted communication ops, which did not run.
   std::optional<ComparedRow> not_run;
