@@ -1,9 +1,9 @@
 // The GPU backend against the CPU backend, on the same plan, weights and tokens.
 #include "runtime/cuda/cuda_rank.h"
-#include "runtime/cuda/fake_groups.h"
 
 #include <cmath>
 
+#include "runtime/cuda/fake_groups.h"
 #include "tests/catch.h"
 #include "tests/unit/runtime/tiny.h"
 
@@ -138,7 +138,8 @@ TEST_CASE("cuda rank: two runs are the same bit for bit", "[gpu]") {
 
 TEST_CASE("cuda rank: alone with a fake process group, as on the CPU", "[gpu]") {
   // Every token goes to every expert, so that rounding moves no rows.
-  for (const Layout& l : {Layout{.data = 4, .expert = 4}, Layout{.pipeline = 2, .data = 2, .expert = 2}}) {
+  for (const Layout& l :
+       {Layout{.data = 4, .expert = 4}, Layout{.pipeline = 2, .data = 2, .expert = 2}}) {
     Layout alone = l;
     alone.more = aligned({}).more;
     INFO(alone.name());
@@ -162,7 +163,8 @@ TEST_CASE("cuda rank: alone with a fake process group, as on the CPU", "[gpu]") 
 TEST_CASE("cuda rank: one micro-batch a step, whose gradients are written", "[gpu]") {
   for (const char* precision : {"/plan/precision=bf16", "/plan/precision=fp8"}) {
     StudySpec study = tiny_study(aligned({"/plan/micro_batch=8", precision}));
-    study.stack.grouped_wgrad = study.stack.writes_gradients = study.stack.casts_in_optimizer = true;
+    study.stack.grouped_wgrad = study.stack.writes_gradients = study.stack.casts_in_optimizer =
+        true;
     const bool fp8 = study.plan.precision == Precision::kFp8;
     same_as_cpu(TinyJob<float>(study, fp8 ? CpuNumerics::kFakeQuant : CpuNumerics::kExact),
                 fp8 ? 0.2 : 0.05);

@@ -38,6 +38,5 @@ TEST_CASE("initial_weights: the host's bits, and the owned part of the master we
     out_d.check_canaries();
     master_d.check_canaries();
   }
-  CHECK(initial_weights({.groups = 1, .each = 1}, nullptr).error ==
-        "initial_weights: out is null");
+  CHECK(initial_weights({.groups = 1, .each = 1}, nullptr).error == "initial_weights: out is null");
 }
