@@ -132,6 +132,7 @@ class Run {
     o.resume = a_.resume;
     o.metrics_path = a_.in_out("metrics.jsonl");
     o.peak_flops = device_.peak_flops;
+    o.require_finite = !a_.fake_process_group;
     if (a_.timeout_s > 0)
       o.stop_at = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                      std::chrono::duration<double>(a_.timeout_s));
