@@ -13,6 +13,8 @@ SHARED = ["/plan/sequence_length=1024"]
 PP2 = ["/plan/pipeline_parallel=2", "/plan/layers_per_stage=[3,3]"]
 # The kept traces of several ranks are of kernels before the grouped gradients of experts.
 EACH_EXPERT = ["/stack/grouped_wgrad=false"]
+# All kept FP8 traces are of before the optimizer wrote FP8 weights itself.
+CAST_AFTER = ["/stack/casts_in_optimizer=false"]
 
 
 def single():
@@ -21,6 +23,8 @@ def single():
             for precision in ("bf16", "fp8"):
                 for recompute in (False, True):
                     sets = changes + [f"/plan/precision={precision}"]
+                    if precision == "fp8":
+                        sets += CAST_AFTER
                     if recompute:
                         sets += RECOMPUTE + (["/plan/recompute/mla_up=true"] if base == "moe" else [])
                     name = f"{base}_{size}_{precision}" + ("_recompute" if recompute else "")
@@ -59,7 +63,7 @@ def nvlink():
     dp2 = ["/plan/data_parallel=2"]
     ep2 = ["/plan/expert_parallel=2", "/plan/data_parallel=2"]
     dualpipe = ["/plan/schedule=dualpipe"]
-    fp8 = ["/plan/precision=fp8"]
+    fp8 = ["/plan/precision=fp8"] + CAST_AFTER
     yield case("nvlink_dense_dp2", "dense", dp2)
     yield case("nvlink_dense_dp2_fp8", "dense", dp2, fp8)
     yield case("nvlink_dense_pp2_1f1b", "dense", PP2)
