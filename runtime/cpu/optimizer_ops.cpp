@@ -6,6 +6,7 @@
 #include "kernels/optimizer/adamw_reference.h"
 #include "kernels/optimizer/sgd_reference.h"
 #include "runtime/model/decay.h"
+#include "runtime/model/zeroed_gradients.h"
 
 namespace orrery {
 
@@ -105,6 +106,22 @@ void update(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
   for (std::size_t d = 1; d < c.in[0]->values.size(); ++d)
     state.result.losses.push_back(static_cast<double>(c.input(0)[d]) / tokens);
 }
+
+template <class T>
+void zero_gradients(CpuState<T>& state) {
+  const std::vector<OptimizerShare>& shares = state.layout.rank_class().shares;
+  for (std::size_t i = 0; i < shares.size(); ++i) {
+    std::vector<T>& grads = state.grads[i];
+    if (shares[i].gradients_sharded) {
+      std::fill(grads.begin(), grads.end(), T(0));
+      continue;
+    }
+    for (const ElementRange& r :
+         zeroed_gradients(*state.layout.stage_graph(shares[i].stage), shares[i]))
+      std::fill_n(grads.begin() + r.begin, r.elements, T(0));
+  }
+}
+
 template <class T>
 void router_bias(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
   const int64_t experts = c.config.model.experts;
@@ -150,8 +167,7 @@ bool run_optimizer_op(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& ste
     case OpKind::kAdamW:
       return update(c, state, step), true;
     case OpKind::kZeroGrad:
-      for (auto& g : state.grads) std::fill(g.begin(), g.end(), T(0));
-      return true;
+      return zero_gradients(state), true;
     case OpKind::kUnscale:      // there is no loss scale in FP32
     case OpKind::kCastWeights:  // the caller copies them
       return true;

@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "runtime/cuda/op_call.h"
@@ -35,6 +36,9 @@ class Collectives {
   virtual void exchange(const std::vector<Rows>& arrays, const std::vector<int64_t>& to,
                         const std::vector<int64_t>& from, cudaStream_t stream) = 0;
 };
+
+// Those of a rank's class, in the order of RankClass::communicators; nullptr: a group of one rank.
+using CollectiveGroups = std::vector<std::unique_ptr<Collectives>>;
 
 // Puts a collective of the plan on the stream. `group` may be nullptr: one rank.
 void launch_collective(CudaOpCall& c, Collectives* group);

@@ -166,7 +166,7 @@ class OptimizerBuilder {
     for (std::size_t i = 0; i < input_.shares.size(); ++i) {
       const OptimizerShare& s = input_.shares[i];
       // With FP8 weights the BF16 ones are temporary; else they are what the kernels read.
-      const bool temporary = b_.fp8() && !s.weights_sharded;
+      const bool temporary = b_.fp8() && !s.weights_sharded && !s.cast_in_optimizer;
       const TensorId updated = temporary ? b_.tensor("updated weights", Dtype::kBf16, 1, s.elements,
                                                      BufferKind::kWorkspace)
                                          : token("updated weights");
@@ -176,8 +176,10 @@ class OptimizerBuilder {
             reduced_[i].valid() ? std::vector{statistics, reduced_[i]} : std::vector{statistics},
             {updated});
       b_.last_op().unit = static_cast<int16_t>(s.chunk);
-      gradients += s.held_gradients();
-      if (s.weights_sharded) continue;
+      if (s.cast_in_optimizer)
+        b_.last_op().work.hbm += s.kernel_weights - Bytes(kWeightBytes * s.owned());
+      gradients += s.held_gradients() - s.written_gradients;
+      if (s.weights_sharded || s.cast_in_optimizer) continue;
       weights += s.elements;
       TensorId whole = updated;
       if (s.shards > 1 && !dp.overlap_param_gather) {

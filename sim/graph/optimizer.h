@@ -31,7 +31,10 @@ struct OptimizerShare {
   // no weights but the master weights.
   bool gradients_sharded = false;
   bool weights_sharded = false;
-  bool shared_embedding = false;  // the embedding alone, which another stage has too
+  bool shared_embedding = false;   // the embedding alone, which another stage has too
+  int64_t written_gradients = 0;   // elements of Param::gradient_written
+  bool cast_in_optimizer = false;  // StackSpec::casts_in_optimizer
+  Bytes kernel_weights{0};         // what kernels read
 
   int64_t owned() const { return elements / shards; }
   int64_t held_gradients() const { return gradients_sharded ? owned() : elements; }
