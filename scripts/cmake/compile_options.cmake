@@ -31,6 +31,8 @@ if(ORRERY_SANITIZE)
   target_compile_options(orrery_options INTERFACE
     "$<$<COMPILE_LANGUAGE:CXX>:${sanitize_options};-fno-sanitize-recover=all;-Wno-maybe-uninitialized>")
   target_link_options(orrery_options INTERFACE ${sanitize_options})
+  # Of the files whose loops, over matrices on the CPU, are most of the time of the tests.
+  set(ORRERY_LOOP_OPTIONS -O2 -fno-sanitize=pointer-overflow)
 else()
   # Fortified libc calls need the optimiser, and hide bugs from the sanitizers' interceptors.
   # Ubuntu's GCC predefines the macro, hence -U.
