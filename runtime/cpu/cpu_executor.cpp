@@ -62,7 +62,7 @@ int64_t cpu_static_bytes(const ExecPlan& plan) {
   int64_t floats = 0;
   for (const RankClass& c : plan.classes)
     for (const OptimizerShare& s : c.shares)
-      floats += c.multiplicity * (3 * s.elements + 4 * s.owned());
+      floats += c.multiplicity * (3 * s.elements + (s.muon() ? 3 : 4) * s.owned());
   return floats * kFloatBytes;
 }
 
@@ -158,7 +158,7 @@ void CpuExecutor::gather_weights(int64_t rank, std::size_t share) {
     to.weights[share] = to.master[share];
     return;
   }
-  const auto same_weights = [&](const auto& x) { return x.comm == s.comm && x.stage == s.stage; };
+  const auto same_weights = [&](const auto& x) { return x.stage == s.stage && x.group == s.group; };
   const auto comm = std::find_if(
       mine.communicators.begin(), mine.communicators.end(), [&](const Communicator& c) {
         return c.kind == s.comm && c.key == static_cast<uint32_t>(s.stage);

@@ -70,5 +70,9 @@ bool launch_matrix_op(CudaOpCall& c);
 bool launch_moe_op(CudaOpCall& c);
 bool launch_block_op(CudaOpCall& c);
 bool launch_optimizer_op(CudaOpCall& c, const OptimizerStep& step);
+void launch_muon_op(CudaOpCall& c, const OptimizerStep& step);
+
+// The step's statistics, the first input of ops that update weights, to the host, once a step.
+void take_statistics(CudaOpCall& c);
 
 }  // namespace orrery

@@ -45,7 +45,7 @@ void grad_norm(CudaOpCall& c) {
                "keeping gradients");
   auto* workspace = reinterpret_cast<float*>(
       c.scratch.get(kernels::kSumSquaresWorkspace * static_cast<int64_t>(sizeof(float))));
-  for (const NormRange& r : norm_ranges(stage_graph(c, spec.stage), spec, s.begin, 0))
+  for (const NormRange& r : norm_ranges(stage_graph(c, spec.stage), spec, {s.begin, s.owned}, 0))
     launch_check(kernels::sum_squares(
         {.n = r.elements,
          .x = grads + r.begin,
@@ -59,7 +59,7 @@ void adamw(CudaOpCall& c, const OptimizerStep& step) {
   CudaWeights::Share& s = share_of(c);
   kernels::bf16* weights = c.fp8() ? c.out[0]->bf16() : s.weights.as<kernels::bf16>();
   kernels::AdamWParams p;
-  p.n = s.spec->owned();
+  p.n = s.owned;
   p.master = s.master.as<float>();
   p.m = s.moments[0].as<void>();
   p.v = s.moments[1].as<void>();
@@ -73,11 +73,7 @@ void adamw(CudaOpCall& c, const OptimizerStep& step) {
   p.norm_squared = c.in[0]->f32();
   p.max_norm = step.max_grad_norm;
   launch_check(kernels::adamw(p, c.stream));
-  if (c.shape().index == 0)
-    cuda_check(cudaMemcpyAsync(c.weights.host_statistics(), c.in[0]->data,
-                               static_cast<std::size_t>(4 * c.in[0]->cols), cudaMemcpyDeviceToHost,
-                               c.stream),
-               "copying statistics");
+  take_statistics(c);
 }
 
 // Inputs: for each share its updated weights, then, when they were gathered, a token.
@@ -125,12 +121,25 @@ void router_bias(CudaOpCall& c, const OptimizerStep& step) {
 
 }  // namespace
 
+void take_statistics(CudaOpCall& c) {
+  if (c.shape().index != 0 || c.shape().first != 0) return;
+  cuda_check(cudaMemcpyAsync(c.weights.host_statistics(), c.in[0]->data,
+                             static_cast<std::size_t>(4 * c.in[0]->cols), cudaMemcpyDeviceToHost,
+                             c.stream),
+             "copying statistics");
+}
+
 bool launch_optimizer_op(CudaOpCall& c, const OptimizerStep& step) {
   switch (c.op.kind) {
     case OpKind::kGradNorm:
       return grad_norm(c), true;
     case OpKind::kAdamW:
       return adamw(c, step), true;
+    case OpKind::kMuonMomentum:
+    case OpKind::kMuonNormalise:
+    case OpKind::kNewtonSchulz:
+    case OpKind::kMuonUpdate:
+      return launch_muon_op(c, step), true;
     case OpKind::kCastWeights:
       return cast_weights(c), true;
     case OpKind::kZeroGrad:

@@ -33,13 +33,14 @@ CudaWeights::CudaWeights(const ExecPlan& plan, const PlanSpec& spec, int64_t ran
     const int i = static_cast<int>(shares_.size());
     Share share;
     share.spec = &s;
-    share.begin = s.shards == 1 ? 0 : layout_.owner(i) * s.owned();
+    share.begin = layout_.owned(i).begin;
+    share.owned = layout_.owned(i).elements;
     if (!fp8_) share.weights = DeviceArray(bytes(2 * s.elements));
     share.grads = DeviceArray(bytes(4 * s.elements));
-    share.master = DeviceArray(bytes(4 * s.owned()));
-    for (DeviceArray& m : share.moments)
-      m = DeviceArray(bytes((bf16_moments_ ? 2 : 4) * s.owned()));
-    if (keep_gradients) share.kept_gradients = DeviceArray(bytes(4 * s.owned()));
+    share.master = DeviceArray(bytes(4 * share.owned));
+    for (int m = 0; m < (s.muon() ? 1 : 2); ++m)
+      share.moments[m] = DeviceArray(bytes((bf16_moments_ ? 2 : 4) * share.owned));
+    if (keep_gradients) share.kept_gradients = DeviceArray(bytes(4 * share.owned));
     const auto flags = decay_chunks(plan.stages[static_cast<std::size_t>(s.stage)], s);
     share.decay = DeviceArray(flags.size());
     upload(share.decay, flags);
@@ -128,8 +129,7 @@ void CudaWeights::set(int share, std::span<const float> values) {
   Share& s = shares_[static_cast<std::size_t>(share)];
   std::vector<kernels::bf16> rounded(values.size());
   for (std::size_t i = 0; i < values.size(); ++i) rounded[i] = __float2bfloat16(values[i]);
-  const std::vector<float> owned(values.begin() + s.begin,
-                                 values.begin() + s.begin + s.spec->owned());
+  const std::vector<float> owned(values.begin() + s.begin, values.begin() + s.begin + s.owned);
   upload(s.master, owned);
   if (!fp8_) {
     upload(s.weights, rounded);

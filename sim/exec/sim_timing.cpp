@@ -101,7 +101,8 @@ double attention_op_seconds(const Op& op, const TimingInput& in, const GpuShare&
 }
 
 bool is_gemm(OpKind k) {
-  return k == OpKind::kGemm || k == OpKind::kGemmFp8 || k == OpKind::kGemmFp8Wgrad;
+  return k == OpKind::kGemm || k == OpKind::kGemmFp8 || k == OpKind::kGemmFp8Wgrad ||
+         k == OpKind::kNewtonSchulz;
 }
 
 bool is_matrix(OpKind k) {
@@ -148,6 +149,7 @@ double fused_op_seconds(const Op& op, const TimingInput& in, const GpuShare& sha
     case OpKind::kGemm:
     case OpKind::kGemmFp8:
     case OpKind::kGemmFp8Wgrad:
+    case OpKind::kNewtonSchulz:
       return gemm_op_seconds(op, in, share);
     case OpKind::kAttention:
     case OpKind::kAttentionBackward:
@@ -280,6 +282,7 @@ int rate_family(const Op& op, const GraphConfig& graph) {
     case OpKind::kGemm:
     case OpKind::kGemmFp8:
     case OpKind::kGemmFp8Wgrad:
+    case OpKind::kNewtonSchulz:
       return gemm(gemm_kernel(op, graph.plan.precision));
     case OpKind::kAttention:
     case OpKind::kAttentionBackward:

@@ -78,10 +78,14 @@ enum class OpKind : uint8_t {
   // Optimizer.
   kGradNorm,
   kAdamW,
-  kUnscale,      // FP16: loss scale out of the gradients, and a look for overflow
-  kUnshard,      // gathered weights to the copies that kernels read
-  kCastWeights,  // updated BF16 weights to the copies that kernels read
-  kRouterBias,   // auxiliary-loss-free balancing
+  kMuonMomentum,   // of clipped gradients; the update in BF16 and its squares, summed in parts
+  kMuonNormalise,  // the update over its norm
+  kNewtonSchulz,   // a product of the iteration; muon.h has which
+  kMuonUpdate,     // weight decay, and the orthogonalised update taken off
+  kUnscale,        // FP16: loss scale out of the gradients, and a look for overflow
+  kUnshard,        // gathered weights to the copies that kernels read
+  kCastWeights,    // updated BF16 weights to the copies that kernels read
+  kRouterBias,     // auxiliary-loss-free balancing
   kZeroGrad,
   // Communication.
   kNotify,    // entry barrier of an all-to-all, with the exchange of counts

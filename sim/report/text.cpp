@@ -40,12 +40,13 @@ std::string header(const Prediction& p) {
                   fmt::format("{:.1f}B", static_cast<double>(p.parameters.mtp) / 1e9),
                   s.cluster.gpus(), s.cluster.name);
   out += fmt::format(
-      "plan {}: {}, schedule {}, ZeRO-{}, {} sequences of {} a step in {} "
+      "plan {}: {}, schedule {}, ZeRO-{}{}, {} sequences of {} a step in {} "
       "micro-batches "
       "per pipeline; stack {}\n",
       s.plan.name, layout(s.plan), kScheduleNames[static_cast<std::size_t>(s.plan.schedule)],
-      s.plan.dp.zero_stage, with_commas(s.plan.global_batch), s.plan.sequence_length,
-      s.plan.micro_batches(), s.stack.name);
+      s.plan.dp.zero_stage, s.plan.dp.optimizer == OptimizerKind::kMuon ? ", Muon" : "",
+      with_commas(s.plan.global_batch), s.plan.sequence_length, s.plan.micro_batches(),
+      s.stack.name);
   std::string split;
   for (int64_t n : s.plan.layers_per_stage) split += fmt::format(" {}", n);
   out += fmt::format("layers per stage:{} (embedding on the first, head and MTP on the last)\n",

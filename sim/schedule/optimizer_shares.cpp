@@ -25,6 +25,7 @@ OptimizerShare share(const PlanContext& p, const RankClass& c, int chunk, int gr
   s.params = g.params;
   s.offsets = g.offsets;
   s.elements = g.elements;
+  s.matrices = g.matrices;
   s.owners = g.owners;
   s.tensor_replicated = g.tensor_replicated;
   s.tensor_summed = g.tensor_summed;
@@ -131,7 +132,7 @@ void place_optimizer(const PlanContext& p, const OptimizerInput& in, RankClass& 
         weights += tensor_bytes(w.dtype, w.rows, w.cols);
       }
     gradients += Bytes(held_gradient_bytes(p.config.plan) * s.held_gradients());
-    states += Bytes(optimizer_state_bytes(p.config.plan) * s.owned());
+    states += Bytes(optimizer_state_bytes(p.config.plan, s.muon()) * s.owned());
   }
   const auto at = [](BufferKind k) { return static_cast<std::size_t>(k); };
   c.static_bytes[at(BufferKind::kWeights)] = weights;
