@@ -112,6 +112,12 @@ TEST_CASE("cuda rank: FP8 gradients are those of the CPU's quantised numerics", 
               CpuNumerics::kFakeQuant, 0.2);
 }
 
+TEST_CASE("cuda rank: Muon trains as the CPU backend does", "[gpu]") {
+  same_as_cpu(aligned({"/plan/optimizer=muon"}), CpuNumerics::kExact, 0.05);
+  same_as_cpu(aligned({"/plan/optimizer=muon", "/plan/precision=fp8", "/plan/moments=bf16"}),
+              CpuNumerics::kFakeQuant, 0.2);
+}
+
 TEST_CASE("cuda rank: two runs are the same bit for bit", "[gpu]") {
   const Layout l = aligned({"/plan/precision=fp8"});
   TinyJob<float> tiny(l);
