@@ -22,7 +22,7 @@ void momentum(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
   take_results(c, state);
   kernels::MuonMomentumReference<T> p;
   p.n = b.elements();
-  p.momentum = state.m[share_of(c)].data() + b.begin;
+  p.momentum = states_of(c, state, b.begin, b.elements()).m;
   p.grads = state.owned_gradients(share_of(c)) + b.begin;
   p.update = c.out[0]->resize(b.matrices * b.rows, b.cols);
   c.out[1]->resize(0, 0);  // kernels' parts of the norm
@@ -62,10 +62,10 @@ void update(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
   const MuonBatch b = batch_of(c, state);
   const auto i = share_of(c);
   const int64_t begin = state.layout.shard_begin(static_cast<int>(i)) + b.begin;
-  c.out[0]->resize(0, 0);
-  kernels::muon_update_reference<T>(b.elements(), c.input(0), step.lr, step.lr * b.rate(),
-                                    step.weight_decay, state.master[i].data() + b.begin,
-                                    state.weights[i].data() + begin);
+  for (HostTensor<T>* token : c.out) token->resize(0, 0);
+  kernels::muon_update_reference<T>(
+      b.elements(), c.input(0), step.lr, step.lr * b.rate(), step.weight_decay,
+      states_of(c, state, b.begin, b.elements()).master, state.weights[i].data() + begin);
 }
 
 }  // namespace

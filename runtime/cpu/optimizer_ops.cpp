@@ -57,13 +57,15 @@ void grad_norm(OpCall<T>& c, CpuState<T>& state) {
 template <class T>
 void moments(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
   const auto i = static_cast<std::size_t>(c.shape().index);
-  const std::size_t begin = shard_begin(state, i);
+  const ShardRange part = owned_part(c.shape(), state.layout);
+  const std::size_t begin = shard_begin(state, i) + static_cast<std::size_t>(part.begin);
+  const StateView<T> states = states_of(c, state, part.begin, part.elements);
   kernels::AdamWReference<T> a;
-  a.n = static_cast<int64_t>(state.master[i].size());
-  a.master = state.master[i].data();
-  a.m = state.m[i].data();
-  a.v = state.v[i].data();
-  a.grads = state.owned_gradients(i);
+  a.n = part.elements;
+  a.master = states.master;
+  a.m = states.m;
+  a.v = states.v;
+  a.grads = state.owned_gradients(i) + part.begin;
   a.weights_out = state.weights[i].data() + begin;
   a.decay = state.decay[i].data() + begin / kShareAlignment;
   a.lr = step.lr, a.beta1 = step.beta1, a.beta2 = step.beta2, a.eps = step.eps;
@@ -96,7 +98,7 @@ void update(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
     sgd(c, state, step);
   else
     moments(c, state, step);
-  c.out[0]->resize(0, 0);
+  for (HostTensor<T>* token : c.out) token->resize(0, 0);
   take_results(c, state);
 }
 
@@ -155,6 +157,9 @@ bool run_optimizer_op(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& ste
       return grad_norm(c, state), true;
     case OpKind::kAdamW:
       return update(c, state, step), true;
+    case OpKind::kLoadStates:
+    case OpKind::kStoreStates:
+      return copy_states(c, state), true;
     case OpKind::kMuonMomentum:
     case OpKind::kMuonNormalise:
     case OpKind::kNewtonSchulz:

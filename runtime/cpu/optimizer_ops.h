@@ -29,6 +29,21 @@ struct CpuState {
 template <class T>
 void take_results(OpCall<T>& c, CpuState<T>& state);
 
+// Where an op that updates weights finds the states of `n` parameters, from the `first` that the
+// rank owns on: in its last input when they come from host memory, else where they are held.
+template <class T>
+struct StateView {
+  T* master = nullptr;
+  T* m = nullptr;
+  T* v = nullptr;  // of Muon's shares nullptr
+};
+template <class T>
+StateView<T> states_of(OpCall<T>& c, CpuState<T>& state, int64_t first, int64_t n);
+
+// kLoadStates, kStoreStates.
+template <class T>
+void copy_states(OpCall<T>& c, CpuState<T>& state);
+
 template <class T>
 void run_muon_op(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step);
 

@@ -17,7 +17,7 @@ void momentum(CudaOpCall& c, const MuonBatch& b, const OptimizerStep& step) {
   kernels::MuonMomentumParams p;
   p.matrices = b.matrices;
   p.elements = b.one();
-  p.momentum = s.moments[0].as<char>() + (bf16 ? 2 : 4) * b.begin;
+  p.momentum = states_of(c, s, b.begin, b.elements()).m;
   p.moments = bf16 ? kernels::MomentType::kBf16 : kernels::MomentType::kFp32;
   p.grads = s.grads.as<float>() + s.begin + b.begin;
   p.update = c.out[0]->bf16();
@@ -63,7 +63,7 @@ void update(CudaOpCall& c, const MuonBatch& b, const OptimizerStep& step) {
   kernels::MuonUpdateParams p;
   p.n = b.elements();
   p.x = c.in[0]->bf16();
-  p.master = s.master.as<float>() + b.begin;
+  p.master = states_of(c, s, b.begin, b.elements()).master;
   p.weights_out = weights + s.begin + b.begin;
   p.lr = step.lr;
   p.rate = step.lr * b.rate();

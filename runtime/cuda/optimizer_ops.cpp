@@ -59,14 +59,16 @@ void adamw(CudaOpCall& c, const OptimizerStep& step) {
   CudaWeights::Share& s = share_of(c);
   kernels::bf16* weights = c.fp8() ? c.out[0]->bf16() : s.weights.as<kernels::bf16>();
   kernels::AdamWParams p;
-  p.n = s.owned;
-  p.master = s.master.as<float>();
-  p.m = s.moments[0].as<void>();
-  p.v = s.moments[1].as<void>();
+  const ShardRange part = owned_part(c.shape(), c.weights.layout());
+  const DeviceStates states = states_of(c, s, part.begin, part.elements);
+  p.n = part.elements;
+  p.master = states.master;
+  p.m = states.m;
+  p.v = states.v;
   p.moments = c.weights.bf16_moments() ? kernels::MomentType::kBf16 : kernels::MomentType::kFp32;
-  p.grads = s.grads.as<float>() + s.begin;
-  p.weights_out = weights + s.begin;
-  p.decay = s.decay.as<uint8_t>() + s.begin / kShareAlignment;
+  p.grads = s.grads.as<float>() + s.begin + part.begin;
+  p.weights_out = weights + s.begin + part.begin;
+  p.decay = s.decay.as<uint8_t>() + (s.begin + part.begin) / kShareAlignment;
   p.lr = step.lr, p.beta1 = step.beta1, p.beta2 = step.beta2, p.eps = step.eps;
   p.weight_decay = step.weight_decay;
   p.step = step.step;
@@ -135,6 +137,9 @@ bool launch_optimizer_op(CudaOpCall& c, const OptimizerStep& step) {
       return grad_norm(c), true;
     case OpKind::kAdamW:
       return adamw(c, step), true;
+    case OpKind::kLoadStates:
+    case OpKind::kStoreStates:
+      return copy_states(c), true;
     case OpKind::kMuonMomentum:
     case OpKind::kMuonNormalise:
     case OpKind::kNewtonSchulz:

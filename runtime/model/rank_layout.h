@@ -77,6 +77,10 @@ class RankLayout {
   int64_t buffer_elements_ = 0;
 };
 
+// Of the m parameters from the `first` on that the share's fullest shard has, those that this
+// rank's has; counted from its start.
+ShardRange owned_part(const OpShape& op, const RankLayout& layout);
+
 // Members of the communicator that an op of the rank uses.
 struct OpGroup {
   std::string name;            // "expert 3", the same on every member

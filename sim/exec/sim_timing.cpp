@@ -236,6 +236,10 @@ class Timer {
       std::fill(std::begin(t.duration), std::end(t.duration), Picos(1));
       return t;
     }
+    if (t.resource == Resource::kHostLink) {
+      std::fill(std::begin(t.duration), std::end(t.duration), picos(host_seconds(op)));
+      return t;
+    }
     if (t.resource != Resource::kCompute) {
       const CommCost cost = comm_.cost(c, p);
       t.demand = cost.demand;
@@ -246,6 +250,10 @@ class Timer {
     for (unsigned beside = 0; beside < kBesideStates; ++beside)
       t.duration[beside] = picos(compute(op, beside) * (op.row_proportional ? row_load_ : 1));
     return t;
+  }
+
+  double host_seconds(const Op& op) const {
+    return transfer_seconds(op.work.host, in_.cluster.node.host_copy_per_gpu());
   }
 
   Picos picos(double seconds) const { return std::max(Picos(1), from_seconds(seconds + gap_)); }

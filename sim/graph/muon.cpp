@@ -17,17 +17,25 @@ class Batch {
     at_.index = index, at_.first = first, at_.groups = count;
   }
 
-  void add(const std::vector<TensorId>& after, TensorId updated) {
+  void add(StateCopies& copies, std::vector<TensorId> after, TensorId updated) {
+    TensorId states;
+    if (copies.on()) {
+      states = copies.next();
+      after.push_back(states);
+    }
     TensorId x = normalised(after);
     for (int64_t i = 0; i < plan_.dp.newton_schulz_steps; ++i) {
       const TensorId gram = product(NewtonSchulzProduct::kGram, "newton-schulz gram", {x});
       const TensorId square = product(NewtonSchulzProduct::kSquare, "newton-schulz square", {gram});
       x = product(NewtonSchulzProduct::kApply, "newton-schulz apply", {square, x});
     }
+    std::vector<TensorId> in = {x}, out = {updated};
+    if (copies.on()) in.push_back(states), out.push_back(copies.changed());
     b_.op(OpKind::kMuonUpdate, "muon update",
           elementwise(kBf16Bytes + 2 * kMasterBytes + (plan_.dp.shards_weights() ? 0 : kBf16Bytes)),
-          {x}, {updated});
+          in, out);
     mark();
+    if (copies.on()) copies.store(out.back());
   }
 
  private:
@@ -106,12 +114,15 @@ NewtonSchulzShape newton_schulz_shape(NewtonSchulzProduct p, int64_t rows, int64
   return {GemmLayout::kNN, r, c, r};
 }
 
+int64_t muon_batch_matrices(const MatrixStack& m) {
+  return std::max<int64_t>(1, kMuonBatchElements / m.elements_of_one());
+}
+
 void muon_update(StageBuilder& b, const PlanSpec& plan, const OptimizerShare& share, int64_t index,
-                 const std::vector<TensorId>& after, TensorId updated) {
-  const int64_t one = share.matrices.elements_of_one(), all = share.owned() / one;
-  const int64_t batch = std::max<int64_t>(1, kMuonBatchElements / one);
-  for (int64_t first = 0; first < all; first += batch)
-    Batch(b, plan, share, index, first, std::min(batch, all - first)).add(after, updated);
+                 StateCopies& copies, const std::vector<TensorId>& after, TensorId updated) {
+  const int64_t one = share.matrices.elements_of_one();
+  for (const UpdateChunk& c : update_chunks(plan, share))
+    Batch(b, plan, share, index, c.first / one, c.elements / one).add(copies, after, updated);
 }
 
 }  // namespace orrery

@@ -20,7 +20,7 @@
 // first's.
 #pragma once
 
-#include "sim/graph/optimizer.h"
+#include "sim/graph/state_copies.h"
 
 namespace orrery {
 
@@ -49,10 +49,12 @@ NewtonSchulzShape newton_schulz_shape(NewtonSchulzProduct p, int64_t rows, int64
 // at least. OpShape of all Muon ops: `index` the share, `first` the first matrix among those that a
 // rank owns, `groups` how many, of which a rank that owns fewer has what there are.
 constexpr int64_t kMuonBatchElements = int64_t{1} << 26;
+int64_t muon_batch_matrices(const MatrixStack& m);
 
 // Appends the update of share number `index`: `after` is what its first op waits for, the step's
-// statistics first; the last ops write `updated`.
+// statistics first; the last ops write `updated`. States in host memory are the last input of
+// kMuonMomentum and kMuonUpdate.
 void muon_update(StageBuilder& b, const PlanSpec& plan, const OptimizerShare& share, int64_t index,
-                 const std::vector<TensorId>& after, TensorId updated);
+                 StateCopies& copies, const std::vector<TensorId>& after, TensorId updated);
 
 }  // namespace orrery

@@ -4,6 +4,7 @@
 
 #include "sim/graph/muon.h"
 #include "sim/graph/param_groups.h"
+#include "sim/graph/state_copies.h"
 
 namespace orrery {
 namespace {
@@ -39,7 +40,7 @@ int64_t weight_cast_bytes(Precision p) {
 class OptimizerBuilder {
  public:
   OptimizerBuilder(const GraphConfig& config, const OptimizerInput& input)
-      : b_(config), config_(config), input_(input) {}
+      : b_(config), config_(config), input_(input), copies_(b_, config.plan, input.shares) {}
 
   StageGraph build() {
     b_.begin(SegmentKind::kOptimizer, 0, -1);
@@ -197,11 +198,19 @@ class OptimizerBuilder {
     const auto index = static_cast<int64_t>(i);
     std::vector<TensorId> after = {statistics};
     if (reduced_[i].valid()) after.push_back(reduced_[i]);
-    if (s.muon()) return muon_update(b_, config_.plan, s, index, after, updated);
-    b_.op(OpKind::kAdamW, "adamw",
-          {.m = s.owned(), .n = update_bytes(config_.plan), .index = index}, std::move(after),
-          {updated});
-    b_.last_op().unit = static_cast<int16_t>(s.chunk);
+    if (s.muon()) return muon_update(b_, config_.plan, s, index, copies_, after, updated);
+    for (const UpdateChunk& c : update_chunks(config_.plan, s)) {
+      std::vector<TensorId> in = after, out = {updated};
+      if (copies_.on()) {
+        in.push_back(copies_.next());
+        out.push_back(copies_.changed());
+      }
+      b_.op(OpKind::kAdamW, "adamw",
+            {.m = c.elements, .n = update_bytes(config_.plan), .first = c.first, .index = index},
+            in, out);
+      b_.last_op().unit = static_cast<int16_t>(s.chunk);
+      if (copies_.on()) copies_.store(out.back());
+    }
   }
 
   void balance_routers() {
@@ -222,6 +231,7 @@ class OptimizerBuilder {
   StageBuilder b_;
   const GraphConfig& config_;
   const OptimizerInput& input_;
+  StateCopies copies_;
   std::vector<TensorId> ready_, reduced_;
 };
 

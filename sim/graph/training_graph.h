@@ -50,8 +50,10 @@ enum class StreamKind : uint8_t {
   kRecvBackward1,  // lane 1
   kGradient,
   kTensor,  // collectives of tensor, context and expert-tensor parallelism
+  kHostToDevice,
+  kDeviceToHost,  // copies
 };
-constexpr int kStreams = static_cast<int>(StreamKind::kTensor) + 1;
+constexpr int kStreams = static_cast<int>(StreamKind::kDeviceToHost) + 1;
 extern const std::string_view kStreamNames[kStreams];
 
 // Rows that depend on where the router sends tokens. The graph holds the rows of balanced routing;

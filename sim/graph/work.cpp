@@ -151,6 +151,10 @@ OpWork op_work(const StageGraph& g, const Op& op) {
     case OpKind::kAllReduce:
       w.network = Bytes(s.m * s.n);  // m rows of n bytes
       break;
+    case OpKind::kLoadStates:
+    case OpKind::kStoreStates:
+      w.hbm = w.host = Bytes(s.m * s.n);  // m parameters of n bytes each
+      break;
     case OpKind::kGradNorm:
     case OpKind::kAdamW:
     case OpKind::kMuonMomentum:

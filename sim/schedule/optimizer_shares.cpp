@@ -137,7 +137,8 @@ void place_optimizer(const PlanContext& p, const OptimizerInput& in, RankClass& 
   const auto at = [](BufferKind k) { return static_cast<std::size_t>(k); };
   c.static_bytes[at(BufferKind::kWeights)] = weights;
   c.static_bytes[at(BufferKind::kGradients)] = gradients;
-  c.static_bytes[at(BufferKind::kOptimizer)] = states;
+  (p.config.plan.dp.offload_optimizer ? c.host_bytes : c.static_bytes[at(BufferKind::kOptimizer)]) =
+      states;
   if (p.config.stack.dummy_weight_gradients)
     c.static_bytes[at(BufferKind::kWorkspace)] = dummy_gradients(p, c);
   c.shares = in.shares;

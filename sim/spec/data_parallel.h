@@ -58,6 +58,10 @@ struct DataParallelSpec {
   ReduceDtype gradient_dtype = ReduceDtype::kFp32;  // of the reduction
   GatherDtype gather_dtype = GatherDtype::kBf16;    // stage 3: what travels
   OptimizerKind optimizer = OptimizerKind::kAdamW;
+  // Master weights and moments are in host memory and pass through the GPU for their update
+  // (sim/graph/state_copies.h), so many parameters at a time.
+  bool offload_optimizer = false;
+  int64_t offload_chunk_parameters = int64_t{1} << 25;
   int64_t newton_schulz_steps = kNewtonSchulzSteps;  // kMuon (Megatron's --muon-num-ns-steps)
 
   bool shards_states() const { return zero_stage >= 1; }

@@ -438,6 +438,24 @@ void check_muon(const PlanSpec& p, std::vector<std::string>& out) {
     out.push_back(fmt::format("optimizer muon needs shard_group 0, found {}", d.shard_group));
 }
 
+void check_offload(const PlanSpec& p, const ClusterSpec& c, std::vector<std::string>& out) {
+  const DataParallelSpec& d = p.dp;
+  if (!d.offload_optimizer) return;
+  if (d.optimizer == OptimizerKind::kSgd)
+    out.push_back(
+        "offload_optimizer needs optimizer adamw or muon, found sgd, which has no moments");
+  if (d.shards_weights())
+    out.push_back(
+        fmt::format("offload_optimizer needs zero_stage 0 to 2, found {}: the master weights are "
+                    "gathered from the GPU",
+                    d.zero_stage));
+  if (c.node.host_copy_per_gpu().count() <= 0)
+    out.push_back(
+        fmt::format("offload_optimizer needs the node's host_link_GBps, host_link_effective_GBps "
+                    "and host_memory_GBps, which the profile of {} does not have",
+                    c.node.name));
+}
+
 }  // namespace
 
 std::string layout_product(const PlanSpec& p) {
@@ -462,6 +480,7 @@ std::vector<std::string> check_plan(const PlanSpec& p, const ModelSpec& m, const
   check_every_second_product(p, m, out);
   check_data_parallel(p, out);
   check_muon(p, out);
+  check_offload(p, c, out);
   return out;
 }
 
