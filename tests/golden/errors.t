@@ -25,7 +25,7 @@ $ orrery predict experiments/deepseek_v3 --set plan
 
 $ orrery predict experiments/deepseek_v3 --set /cluster/node/nic_GBps=400
 ? 65
-! orrery: hardware_profiles/node/hgx_h800.json:24:15 /cluster/node/nic_GBps: found 400, implausible per adapter and direction (expected 10 to 105 GB/s); it looks like the node's total: did you mean 50?
+! orrery: hardware_profiles/node/hgx_h800.json:42:15 /cluster/node/nic_GBps: found 400, implausible per adapter and direction (expected 10 to 105 GB/s); it looks like the node's total: did you mean 50?
 
 $ orrery predict experiments/deepseek_v3 --set /plan/expert_parallel=48
 ? 3
@@ -54,3 +54,8 @@ $ orrery predict experiments/deepseek_v3 --set /plan/optimizer=muon --set /plan/
 ! orrery: experiments/deepseek_v3/experiment.json: the plan cannot run:
 !   optimizer muon needs whole matrices: tensor_parallel 1 and expert_tensor_parallel 1; found 2 and 1
 !   optimizer muon needs zero_stage 0 or 1 without overlap_grad_reduce and overlap_param_gather; found zero_stage 1, true and false
+
+$ orrery predict experiments/tiny_moe_4_ranks --set /plan/offload_optimizer=true
+? 3
+! orrery: experiments/tiny_moe_4_ranks/experiment.json: the plan cannot run:
+!   offload_optimizer needs the node's host_link_GBps, host_link_effective_GBps and host_memory_GBps, which the profile of one of four ranks on an H200 does not have

@@ -249,6 +249,25 @@ TEST_CASE("layouts: Muon", "[runtime]") {
   CHECK(adamw.steps[1].losses[0] != one.steps[1].losses[0]);
 }
 
+TEST_CASE("layouts: optimizer states in host memory change no bit", "[runtime]") {
+  const auto run = [](Layout l, bool offload) {
+    l.more.push_back(fmt::format("/plan/offload_optimizer={}", offload));
+    l.more.push_back("/plan/offload_chunk_parameters=1000");  // many chunks, of 1024
+    return TinyJob<float>(l).run(2);
+  };
+  for (const Layout& l : {Layout{.data = 2}, Layout{.data = 4, .expert = 2},
+                          Layout{.pipeline = 2, .schedule = "dualpipe"},
+                          Layout{.data = 8, .more = {"/plan/optimizer=muon"}}}) {
+    INFO(l.name());
+    const Run here = run(l, false), there = run(l, true);
+    for (std::size_t s = 0; s < here.steps.size(); ++s) {
+      CHECK(there.steps[s].losses == here.steps[s].losses);
+      CHECK(there.steps[s].grad_norm == here.steps[s].grad_norm);
+    }
+    CHECK((there.weights == here.weights));
+  }
+}
+
 TEST_CASE("layouts: expert parallel", "[runtime]") {
   same_as_single_rank({.data = 2, .expert = 2});
   same_as_single_rank({.data = 4, .expert = 2});
