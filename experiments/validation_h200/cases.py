@@ -11,8 +11,6 @@ MOE_LARGE = ["/model/hidden_size=4096", "/model/intermediate_size=8192",
 RECOMPUTE = ["/plan/recompute/norms=true", "/plan/recompute/swiglu=true"]
 SHARED = ["/plan/sequence_length=1024"]
 PP2 = ["/plan/pipeline_parallel=2", "/plan/layers_per_stage=[3,3]"]
-# The kept traces of several ranks are of kernels before the grouped gradients of experts.
-EACH_EXPERT = ["/stack/grouped_wgrad=false"]
 
 
 def single():
@@ -29,9 +27,7 @@ def single():
 
 def shared():
     def case(name, base, ranks, *sets):
-        changes = EACH_EXPERT if base == "moe" else []
-        return (name, base + "_shared", ranks,
-                [f"/cluster/nodes={ranks}"] + SHARED + changes + [s for part in sets for s in part])
+        return name, f"{base}_shared_{ranks}", ranks, SHARED + [s for part in sets for s in part]
 
     dp2 = ["/plan/data_parallel=2"]
     dp4 = ["/plan/data_parallel=4"]
@@ -53,8 +49,7 @@ def shared():
 def nvlink():
     """Two ranks with a GPU each, over NVLink; whole sequences, as the cases of one rank."""
     def case(name, base, *sets):
-        changes = EACH_EXPERT if base == "moe" else []
-        return name, base + "_nvlink", 2, ["/plan/global_batch=8"] + changes + [s for part in sets for s in part]
+        return name, base + "_nvlink", 2, ["/plan/global_batch=8"] + [s for part in sets for s in part]
 
     dp2 = ["/plan/data_parallel=2"]
     ep2 = ["/plan/expert_parallel=2", "/plan/data_parallel=2"]

@@ -3,7 +3,7 @@
 
 Usage: measure.py ORRERY FOLDER [NAME ...]   FOLDER gets NAME.trace.json.gz, NAME.metrics.jsonl, machine.json
 
-Cases of one rank run one on each GPU at a time; the others one after another. A case whose GPUs are
+Cases of one GPU run one on each GPU at a time; the others one after another. A case whose GPUs are
 missing is left out and named.
 """
 
@@ -29,11 +29,16 @@ def command_of(orrery, name, base, ranks, sets, out):
     command = [orrery, "run", str(HERE / base), "--steps", str(STEPS), "--out", out, "--quiet"]
     if ranks > 1:
         command += ["--ranks", str(ranks)]
-        if base.endswith("_shared"):
+        if "_shared_" in base:
             command += ["--ranks-per-gpu", str(ranks)]
     for s in sets:
         command += ["--set", s]
     return command
+
+
+def gpus_of(case):
+    _, base, ranks, _ = case
+    return 1 if "_shared_" in base else ranks
 
 
 def measure(orrery, folder, gpus, name, base, ranks, sets):
@@ -79,19 +84,18 @@ def main():
     (folder / "machine.json").write_text(json.dumps(machine, indent=1) + "\n")
     gpus = [str(g) for g in range(len(machine))]
     alone = queue.Queue()
-    for case in (c for c in wanted if c[2] == 1):
+    for case in (c for c in wanted if gpus_of(c) == 1):
         alone.put(case)
     threads = [threading.Thread(target=work, args=(orrery, folder, g, alone)) for g in gpus]
     for t in threads:
         t.start()
     for t in threads:
         t.join()
-    for case in (c for c in wanted if c[2] > 1):
-        needed = 1 if case[1].endswith("_shared") else case[2]
-        if needed > len(gpus):
-            print(f"{case[0]}: needs {needed} GPUs")
+    for case in (c for c in wanted if gpus_of(c) > 1):
+        if gpus_of(case) > len(gpus):
+            print(f"{case[0]}: needs {gpus_of(case)} GPUs")
             continue
-        measure(orrery, folder, gpus[:needed], *case)
+        measure(orrery, folder, gpus[:gpus_of(case)], *case)
 
 
 if __name__ == "__main__":

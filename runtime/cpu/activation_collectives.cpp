@@ -90,8 +90,10 @@ template <class T>
 void shift(std::span<void* const> arguments) {
   const auto all = members<T>(arguments);
   if (all[0]->shape.index > 0) return gather_step<T>(arguments);
+  const int64_t places = all[0]->shape.column;
+  const std::size_t ahead = places > 0 ? static_cast<std::size_t>(places) : all.size() - 1;
   for (std::size_t to = 0; to < all.size(); ++to) {
-    const Collective<T>& from = *all[(to + all.size() - 1) % all.size()];
+    const Collective<T>& from = *all[(to + ahead) % all.size()];
     for (std::size_t i = 0; i < from.in.size(); ++i) {
       const HostTensor<T>& in = *from.in[i];
       std::copy(in.values.begin(), in.values.end(), all[to]->out[i]->resize(in.rows, in.cols));

@@ -34,6 +34,8 @@ if(NOT ORRERY_XXHASH_INCLUDE_DIR)
 endif()
 add_library(orrery_xxhash INTERFACE)
 target_include_directories(orrery_xxhash SYSTEM INTERFACE "${ORRERY_XXHASH_INCLUDE_DIR}")
+# Its forced inlining is an error at -Og.
+target_compile_definitions(orrery_xxhash INTERFACE $<$<CONFIG:Debug>:XXH_NO_INLINE_HINTS=1>)
 
 if(ORRERY_TESTS)
   require_package(catch2 Catch2)

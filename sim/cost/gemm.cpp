@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "sim/cost/power.h"
 
@@ -67,15 +68,51 @@ struct Blocking {
   int64_t max_k_blocks = 0;
 };
 
+// The integral of ceil(u / tile) over u from 0 to x.
+double integrated_tiles(double x, double tile) {
+  const double whole = std::floor(x / tile);
+  return tile * whole * (whole + 1) / 2 + (whole + 1) * (x - whole * tile);
+}
+
+// Tiles that one of the groups takes on average, and the largest at most, when their sizes spread.
+struct SpreadTiles {
+  double mean, most;
+};
+SpreadTiles spread_tiles(double mean, double spread, int64_t tile) {
+  const double half_width = std::sqrt(3.0) * spread * mean;  // of the uniform distribution
+  const double low = std::max(0.0, mean - half_width), high = mean + half_width;
+  const auto t = static_cast<double>(tile);
+  return {(integrated_tiles(high, t) - integrated_tiles(low, t)) / (high - low),
+          std::ceil(high / t)};
+}
+
+bool spreads(const GemmShape& s) {
+  return s.groups > 1 && s.group_sizes.empty() && s.size_spread > 0;
+}
+
 Blocking block_rows(const GemmShape& s, int64_t tile_m) {
   Blocking b{.tile_m = tile_m,
              .k_blocks = static_cast<double>(ceil_div(s.k, kTileK)),
              .max_k_blocks = ceil_div(s.k, kTileK)};
+  if (spreads(s) && s.m > 0) {
+    const auto groups = static_cast<double>(s.groups);
+    b.row_tiles = std::llround(
+        groups * spread_tiles(static_cast<double>(s.m) / groups, s.size_spread, tile_m).mean);
+    return b;
+  }
   for (int64_t g = 0; g < s.groups; ++g) b.row_tiles += ceil_div(group_size(s, s.m, g), b.tile_m);
   return b;
 }
 
 Blocking block_inner(const GemmShape& s, int64_t tile_m) {
+  if (spreads(s) && s.k > 0) {
+    const SpreadTiles t = spread_tiles(static_cast<double>(s.k) / static_cast<double>(s.groups),
+                                       s.size_spread, kTileK);
+    return {.tile_m = tile_m,
+            .row_tiles = s.groups * ceil_div(s.m, tile_m),
+            .k_blocks = t.mean,
+            .max_k_blocks = static_cast<int64_t>(t.most)};
+  }
   int64_t sum = 0;
   int64_t most = 0;
   for (int64_t g = 0; g < s.groups; ++g) {

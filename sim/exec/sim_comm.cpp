@@ -104,7 +104,15 @@ CommCost CommCosts::cost(const RankClass& c, const PlanOp& p) {
   const Op& op = plan_.graph_op(p);
   const StackSpec& s = in_.graph.stack;
   const Communicator& comm = c.communicators[static_cast<std::size_t>(p.communicator)];
-  if (op.kind == OpKind::kNotify) return {s.all_to_all_barrier_us.value * 1e-6, {}};
+  if (op.kind == OpKind::kNotify) {
+    constexpr Bytes kWord(4);
+    const GroupLinks& links = group(comm, TrafficPattern::kRing).links;
+    const double wait =
+        s.barrier_all_reduces
+            ? collective_cost(s.collectives, Collective::kAllReduce, links, kWord).seconds()
+            : 0;
+    return {s.all_to_all_barrier_us.value * 1e-6 + wait, {}};
+  }
   if (op.kind == OpKind::kDispatch || op.kind == OpKind::kCombine) {
     const AllToAllSpec& kernel = op.kind == OpKind::kCombine ? s.combine
                                  : is_forward(op)            ? s.dispatch

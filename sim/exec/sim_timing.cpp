@@ -50,12 +50,21 @@ GemmKernel gemm_kernel(const Op& op, Precision precision) {
   return GemmKernel::kBf16;
 }
 
+// Of the rows of an expert over their mean: chance, as if every row chose its expert by itself,
+// and what the stack's router leaves uneven.
+double expert_rows_spread(double mean, double load_cv) {
+  return mean > 0 ? std::sqrt(1 / mean + load_cv * load_cv) : 0;
+}
+
 double gemm_op_seconds(const Op& op, const TimingInput& in, const GpuShare& share) {
   GemmShape s;
   s.m = op.shape.m, s.n = op.shape.n, s.k = op.shape.k;
   s.groups = op.shape.groups;
   s.kernel = gemm_kernel(op, in.graph.plan.precision);
   if (op.phase == Phase::kWeight) s.grouped = GroupedDim::kK;
+  if (op.row_proportional && s.groups > 1)
+    s.size_spread = expert_rows_spread(d(s.grouped == GroupedDim::kK ? s.k : s.m) / d(s.groups),
+                                       in.graph.stack.expert_load_cv.value);
   // A gradient of one micro-batch (op.grad) is written in BF16.
   if ((op.kind == OpKind::kGemm || op.kind == OpKind::kGemmFp8Wgrad) &&
       op.phase == Phase::kWeight && !op.grad.valid())
@@ -176,7 +185,7 @@ class Timer {
     left_sms_ = all_sms_ - static_cast<int64_t>(in.graph.stack.communication_sms.value);
     collective_sms_ = static_cast<int64_t>(
         in.graph.stack.collectives.channels[static_cast<std::size_t>(gpu.architecture)]);
-    gap_ = gpu.launch_gap_us.value * 1e-6;
+    gap_ = gpu.launch_gap_us.value * 1e-6 * d(in.cluster.node.ranks_per_gpu);
   }
 
   PlanTiming run() {
@@ -253,7 +262,7 @@ class Timer {
   }
 
   double host_seconds(const Op& op) const {
-    return transfer_seconds(op.work.host, in_.cluster.node.host_copy_per_gpu());
+    return transfer_seconds(op.work.host, in_.cluster.node.host_copy_per_rank());
   }
 
   Picos picos(double seconds) const { return std::max(Picos(1), from_seconds(seconds + gap_)); }
@@ -309,9 +318,10 @@ int rate_family(const Op& op, const GraphConfig& graph) {
 double compute_op_seconds(const Op& op, const TimingInput& in, int64_t sms, double hbm_fraction) {
   const GpuShare share{sms, hbm_fraction};
   const StepSpeed& speed = in.graph.stack.step_speed;
-  return fused_op_seconds(op, in, share) /
-             (is_matrix(op.kind) ? speed.matrix : speed.memory_bound).value +
-         unfused_seconds(op, in, share) / speed.memory_bound.value;
+  return static_cast<double>(in.cluster.node.ranks_per_gpu) *
+         (fused_op_seconds(op, in, share) /
+              (is_matrix(op.kind) ? speed.matrix : speed.memory_bound).value +
+          unfused_seconds(op, in, share) / speed.memory_bound.value);
 }
 
 PlanTiming time_ops(const ExecPlan& plan, const TimingInput& in, double row_load) {

@@ -97,7 +97,7 @@ enum class OpKind : uint8_t {
   kRecv,
   kReduceScatter,
   kAllGather,
-  kRingExchange,  // own tensors to the next rank of the group, those of the one before come
+  kRingExchange,  // own tensors to another rank of the group, those of one come; all turn alike
   kScatterHeads,  // some heads of all the group's tokens for all heads of the rank's own
   kGatherHeads,   // the way back
   kAllReduce,
@@ -164,8 +164,9 @@ enum class GemmLayout : uint8_t { kNT, kNN, kTN };
 // length. kRepeatHeads, kSumHeads: `groups` heads of keys or values, `k` copies of each.
 // SwiGLU backward: `first` columns of gate, and as many of up, in tensors of their own; 0: one.
 // GEMM and kRingExchange of pipelined rows: `index` - 1 is the step (pipelined_rows.h), 0: all
-// rows. kLoadTokens: the ids `column` positions ahead; with `first`, those of the rank's `first`
-// entries of the vocabulary, counted from there, -1 for others. Optimizer: `index` is the share.
+// rows. kRingExchange: to the rank `column` places before, 0: to the next. kLoadTokens: the ids
+// `column` positions ahead; with `first`, those of the rank's `first` entries of the vocabulary,
+// counted from there, -1 for others. Optimizer: `index` is the share.
 // Attention and its backward with context parallelism: `index` - 1 is the step of the ring, 0: no
 // ring. kScatterHeads, kGatherHeads: of k sequences, rows of two parts, `first` elements and the
 // rest, 0: one part.

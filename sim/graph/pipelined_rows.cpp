@@ -30,10 +30,11 @@ void block_product(StageBuilder& b, const Linear& l, bool backward, TensorId x, 
       Bytes(rows * (row_bytes(b, x) + row_bytes(b, y))) + tensor_bytes(w.dtype, w.rows, w.cols);
 }
 
+// `shape`: which rows, or to whom.
 void exchange(StageBuilder& b, const std::string& name, int64_t rows, TensorId from, TensorId to,
-              int64_t index) {
+              OpShape shape) {
   b.stream(StreamKind::kTensor);
-  const OpShape shape{.m = rows, .n = row_bytes(b, from), .index = index};
+  shape.m = rows, shape.n = row_bytes(b, from);
   b.op(OpKind::kRingExchange, name, shape, {from}, {to}).comm = CommKind::kTensor;
   b.stream(StreamKind::kCompute);
 }
@@ -46,7 +47,8 @@ void gather_pipelined(StageBuilder& b, const std::string& name, TensorId x, Tens
   for (int64_t step = 1; step <= steps; ++step) {
     product(step == 1 ? x : whole, step);
     if (step < steps)
-      exchange(b, name + " rows of the rank before", rows, step == 1 ? x : whole, whole, step);
+      exchange(b, name + " rows of the rank before", rows, step == 1 ? x : whole, whole,
+               {.index = step});
   }
 }
 
@@ -73,16 +75,14 @@ std::vector<TensorId> pipelined_column_forward(StageBuilder& b, const std::vecto
 
 TensorId pipelined_row_forward(StageBuilder& b, const Linear& l, TensorId operand) {
   const int64_t steps = b.tensor_parallel(), rows = info(b, operand).rows / steps;
-  TensorId received;
-  for (int64_t step = 1; step <= steps; ++step) {
-    TensorId sum = b.tensor(l.name + " out", Dtype::kBf16, rows, l.out);
-    block_product(b, l, false, operand, sum, rows, step);
-    if (received.valid()) sum = b.add(l.name + " add sums", sum, {received});
-    if (step == steps) return sum;
-    received = b.tensor(l.name + " sums", Dtype::kBf16, rows, l.out);
-    exchange(b, l.name + " sums of the rank before", rows, sum, received, 0);
+  Addends received;
+  for (int64_t step = 1;; ++step) {
+    const TensorId part = b.tensor(l.name + " out", Dtype::kBf16, rows, l.out);
+    block_product(b, l, false, operand, part, rows, step);
+    if (step == steps) return b.add(l.name + " add parts", part, received);
+    received.push_back(b.tensor(l.name + " part", Dtype::kBf16, rows, l.out));
+    exchange(b, l.name + " parts to their ranks", rows, part, received.back(), {.column = step});
   }
-  return {};
 }
 
 StageBuilder::RowGrad pipelined_row_dgrad(StageBuilder& b, const Linear& l, TensorId dy) {

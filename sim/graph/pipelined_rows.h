@@ -2,7 +2,7 @@
 // while other blocks are computed: what hides the collectives of sequence parallelism (Transformer
 // Engine's userbuffers, PyTorch's asynchronous tensor parallelism; arXiv 2105.05720).
 //
-// Step j of t works on the block that comes from (or belongs to) rank r - j, for a sum r - j - 1:
+// Step j of t works on the block that comes from rank r - j, for a sum on that of rank r - j - 1:
 // the same shapes on all ranks, so one graph. OpShape::index is j + 1.
 #pragma once
 
@@ -16,8 +16,9 @@ std::vector<TensorId> pipelined_column_forward(StageBuilder& b,
                                                const std::vector<StageBuilder::Linear>& layers,
                                                TensorId operand);
 
-// This rank's rows of the sum over ranks of a row-parallel layer's products: a block's partial sum
-// goes on to the next rank, which adds its own product.
+// This rank's rows of the sum over ranks of a row-parallel layer's products: the product with a
+// block goes to the rank whose rows it is of, beside the next one, and each rank adds what it got
+// at the end, all t parts in one kernel.
 TensorId pipelined_row_forward(StageBuilder& b, const StageBuilder::Linear& l, TensorId operand);
 
 // Input gradient of a row-parallel layer in BF16 from all ranks' rows of dy, which are kept.

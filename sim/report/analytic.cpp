@@ -16,7 +16,7 @@ struct Rates {
 
 Rates rates(const StudySpec& s, const AnalyticStep& step) {
   const double tokens = static_cast<double>(s.plan.global_batch * s.plan.sequence_length);
-  const double per_gpu = tokens / step.step_s / static_cast<double>(s.cluster.gpus());
+  const double per_gpu = tokens / step.step_s / s.cluster.physical_gpus();
   const double tflops =
       per_gpu * model_flops_per_token(s.model, s.plan.sequence_length).causal / 1e12;
   return {per_gpu, tflops, tflops / s.cluster.node.gpu.bf16_dense_TFLOPS.value};

@@ -38,13 +38,18 @@ std::string optimizer_text(const DataParallelSpec& d) {
   return s + (d.offload_optimizer ? ", optimizer states in host memory" : "");
 }
 
+std::string gpu_count(const ClusterSpec& c) {
+  if (c.node.ranks_per_gpu == 1) return fmt::format("{} GPUs", c.gpus());
+  return fmt::format("{} ranks, {} to a GPU,", c.gpus(), c.node.ranks_per_gpu);
+}
+
 std::string header(const Prediction& p) {
   const StudySpec& s = p.study;
   std::string out =
-      fmt::format("{}: {} parameters (+ {} in MTP), {} GPUs of {}\n", s.name,
+      fmt::format("{}: {} parameters (+ {} in MTP), {} of {}\n", s.name,
                   fmt::format("{:.1f}B", static_cast<double>(p.parameters.total()) / 1e9),
                   fmt::format("{:.1f}B", static_cast<double>(p.parameters.mtp) / 1e9),
-                  s.cluster.gpus(), s.cluster.name);
+                  gpu_count(s.cluster), s.cluster.name);
   out += fmt::format(
       "plan {}: {}, schedule {}, ZeRO-{}{}, {} sequences of {} a step in {} "
       "micro-batches "
@@ -131,7 +136,7 @@ std::string memory_section(const Prediction& p) {
   Bytes host{0};
   for (const StageMemory& m : p.memory) host = std::max(host, m.host);
   std::string out = fmt::format("\nPeak memory per GPU, GiB (capacity {:g})\n",
-                                p.study.cluster.node.gpu.hbm_capacity_GiB.value) +
+                                p.study.cluster.node.memory_per_rank_GiB()) +
                     t.str();
   if (host > Bytes(0))
     out += fmt::format("  in host memory: {:.1f} GiB of optimizer states per GPU\n", gib(host));

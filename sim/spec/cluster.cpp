@@ -72,6 +72,7 @@ NodeSpec read_node(Reader r) {
   n.name = r.string("name");
   n.gpu = read_gpu(r.object("gpu"));
   n.gpus = r.integer("gpus", {1, 576});
+  n.ranks_per_gpu = r.integer_or("ranks_per_gpu", 1, {1, 64});
   n.links = static_cast<GpuLinks>(r.choice_or("links", 0, kGpuLinksNames));
   const bool pcie = n.links == GpuLinks::kPcie;
   const std::string line = pcie ? "pcie_GBps" : "nvlink_GBps";
@@ -100,7 +101,8 @@ ClusterSpec read_cluster(Reader r) {
   c.node = read_node(r.object("node"));
   c.nodes = r.integer("nodes", {1, 131072});
   c.nic_effective_GBps = read_sourced(r, "nic_effective_GBps", json::kPositive);
-  c.latency_us = read_sourced(r, "latency_us", {0, 1000});
+  // Processes that take turns on a GPU wait for each other's.
+  c.latency_us = read_sourced(r, "latency_us", {0, c.node.ranks_per_gpu > 1 ? 100'000.0 : 1'000.0});
   if (c.nic_effective_GBps.value > c.node.nic_GBps.value)
     r.fail("nic_effective_GBps", fmt::format("{:g} exceeds the adapter's line rate nic_GBps {:g}",
                                              c.nic_effective_GBps.value, c.node.nic_GBps.value));

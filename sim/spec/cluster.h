@@ -27,6 +27,10 @@ struct NodeSpec {
   std::string name;
   GpuSpec gpu;
   int64_t gpus = 8;
+  // Ranks that take turns on one GPU. Each counts as a GPU of its own in `gpus`, with its part of
+  // the memory and all of the rates, of which it gets a turn: kernels take ranks_per_gpu times as
+  // long. Turns are of equal length also while others wait, since NCCL's kernels wait on the GPU.
+  int64_t ranks_per_gpu = 1;
   GpuLinks links = GpuLinks::kNvswitch;
   // With links "pcie" the file calls these pcie_GBps, pcie_effective_GBps and pcie_latency_us.
   Sourced nvlink_GBps;            // per GPU and direction, line rate
@@ -39,10 +43,14 @@ struct NodeSpec {
   int64_t nics = 8;
   Sourced nic_GBps;  // per adapter and direction, line rate
 
-  // When all GPUs copy in both directions at once.
-  BytesPerSecond host_copy_per_gpu() const {
+  double memory_per_rank_GiB() const {
+    return gpu.hbm_capacity_GiB.value / static_cast<double>(ranks_per_gpu);
+  }
+  // Of a rank, when all GPUs copy in both directions at once.
+  BytesPerSecond host_copy_per_rank() const {
     return from_GBps(std::min(host_link_effective_GBps.value,
-                              host_memory_GBps.value / static_cast<double>(2 * gpus)));
+                              host_memory_GBps.value / static_cast<double>(2 * gpus)) /
+                     static_cast<double>(ranks_per_gpu));
   }
 };
 
@@ -54,7 +62,11 @@ struct ClusterSpec {
   Sourced latency_us;          // one message across the fabric, end to end
   TopologySpec topology;
 
-  int64_t gpus() const { return nodes * node.gpus; }
+  int64_t gpus() const { return nodes * node.gpus; }  // one for each rank
+  // What is paid for, and whose peaks count.
+  double physical_gpus() const {
+    return static_cast<double>(gpus()) / static_cast<double>(node.ranks_per_gpu);
+  }
   // Inter-node bandwidth that one GPU can count on when all GPUs of its node send.
   BytesPerSecond network_per_gpu() const {
     return from_GBps(nic_effective_GBps.value * static_cast<double>(node.nics) /

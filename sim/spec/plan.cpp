@@ -449,7 +449,7 @@ void check_offload(const PlanSpec& p, const ClusterSpec& c, std::vector<std::str
         fmt::format("offload_optimizer needs zero_stage 0 to 2, found {}: the master weights are "
                     "gathered from the GPU",
                     d.zero_stage));
-  if (c.node.host_copy_per_gpu().count() <= 0)
+  if (c.node.host_copy_per_rank().count() <= 0)
     out.push_back(
         fmt::format("offload_optimizer needs the node's host_link_GBps, host_link_effective_GBps "
                     "and host_memory_GBps, which the profile of {} does not have",

@@ -73,7 +73,9 @@ struct StackSpec {
   AllToAllSpec cached_dispatch;   // backward: FP8 gradients along a known layout
   AllToAllSpec combine;           // BF16
   Sourced all_to_all_barrier_us;  // the entry barrier of each, without skew
-  Sourced expert_load_cv;         // standard deviation over mean of a rank's expert rows
+  // The barrier is an all-reduce of a word with the stack's collectives, whose time comes on top.
+  bool barrier_all_reduces = false;
+  Sourced expert_load_cv;  // standard deviation over mean of a rank's expert rows
   CompositeSpec router_forward;
   CompositeSpec router_backward;
   CompositeSpec expert_layout;    // counting rows per expert and building the permutation

@@ -183,7 +183,7 @@ MemoryVerdict memory_verdict(const StudySpec& study, const StepTrace& trace) {
   for (std::size_t c = 0; c < trace.memory.size(); ++c)
     if (trace.memory[c].peak > v.peak) v.peak = trace.memory[c].peak, v.rank_class = c;
   v.outside = from_gib(study.stack.reserved_GiB.value);
-  v.capacity = from_gib(study.cluster.node.gpu.hbm_capacity_GiB.value);
+  v.capacity = from_gib(study.cluster.node.memory_per_rank_GiB());
   return v;
 }
 

@@ -54,7 +54,7 @@ Breakdown mean(const std::vector<Breakdown>& ranks, Picos step) {
 
 void price_phases(Prediction& p) {
   const StudySpec& s = p.study;
-  const double gpus = static_cast<double>(s.cluster.gpus());
+  const double gpus = s.cluster.physical_gpus();
   for (const PhaseSpec& phase : s.phases) {
     PhaseCost c;
     c.name = phase.name;
@@ -86,7 +86,7 @@ void price_phases(Prediction& p) {
 
 void rates(Prediction& p) {
   const StudySpec& s = p.study;
-  const double gpus = static_cast<double>(s.cluster.gpus());
+  const double gpus = s.cluster.physical_gpus();
   p.step_time_s = seconds(p.trace.step);
   p.tokens_per_step = static_cast<double>(s.plan.global_batch * s.plan.sequence_length);
   p.tokens_per_s_per_gpu = p.tokens_per_step / p.step_time_s / gpus;
@@ -126,8 +126,8 @@ void check_memory(Prediction& p, const ExecPlan& plan, const PredictOptions& opt
   const std::string message = fmt::format(
       "out of memory: pipeline rank {} peaks at {:.1f} GiB of {:g} GiB, at {}; the largest part is "
       "{} with {:.1f} GiB{}",
-      worst.rank, gib(worst.memory.peak), p.study.cluster.node.gpu.hbm_capacity_GiB.value,
-      worst.peak_op, kBufferKindNames[largest], gib(worst.memory.by_kind[largest]), advice_text(p));
+      worst.rank, gib(worst.memory.peak), p.study.cluster.node.memory_per_rank_GiB(), worst.peak_op,
+      kBufferKindNames[largest], gib(worst.memory.by_kind[largest]), advice_text(p));
   if (!options.allow_oom) throw Infeasible(message);
   p.warnings.push_back(message);
 }

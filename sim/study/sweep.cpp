@@ -35,7 +35,7 @@ std::vector<std::string> split_values(std::string_view text) {
 void analytic_point(const StudySpec& s, SweepPoint& p) {
   p.step_time_s = analytic_step(s).step_s;
   const double tokens = static_cast<double>(s.plan.global_batch * s.plan.sequence_length);
-  p.tokens_per_s_per_gpu = tokens / p.step_time_s / static_cast<double>(s.cluster.gpus());
+  p.tokens_per_s_per_gpu = tokens / p.step_time_s / s.cluster.physical_gpus();
   p.mfu = p.tokens_per_s_per_gpu * model_flops_per_token(s.model, s.plan.sequence_length).causal /
           (s.cluster.node.gpu.bf16_dense_TFLOPS.value * 1e12);
 }
@@ -53,7 +53,7 @@ void flow_point(const StudySpec& s, VerifiedPlans& verified, SweepPoint& p) {
   if (r.interval.memory) p.memory_factors = r.interval.memory->factors;
   for (const StageMemory& m : r.memory)
     p.peak_memory_GiB = std::max(p.peak_memory_GiB, gib(m.memory.peak));
-  if (p.peak_memory_GiB > s.cluster.node.gpu.hbm_capacity_GiB.value)
+  if (p.peak_memory_GiB > s.cluster.node.memory_per_rank_GiB())
     p.outcome = SweepPoint::Outcome::kOutOfMemory;
 }
 

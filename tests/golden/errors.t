@@ -55,7 +55,7 @@ $ orrery predict experiments/deepseek_v3 --set /plan/optimizer=muon --set /plan/
 !   optimizer muon needs whole matrices: tensor_parallel 1 and expert_tensor_parallel 1; found 2 and 1
 !   optimizer muon needs zero_stage 0 or 1 without overlap_grad_reduce and overlap_param_gather; found zero_stage 1, true and false
 
-$ orrery predict experiments/tiny_moe_4_ranks --set /plan/offload_optimizer=true
+$ orrery predict experiments/tiny_llama --set /plan/offload_optimizer=true --set /plan/optimizer=sgd
 ? 3
 ! orrery: experiments/tiny_moe_4_ranks/experiment.json: the plan cannot run:
 !   offload_optimizer needs the node's host_link_GBps, host_link_effective_GBps and host_memory_GBps, which the profile of one of four ranks on an H200 does not have

@@ -137,6 +137,27 @@ TEST_CASE("groups pad each to its own tiles", "[cost]") {
   CHECK(gemm_tiling(gpu, w, 64).seconds == Approx(6 * 4.194304e-6));
 }
 
+TEST_CASE("groups whose sizes spread end in half a tile on average", "[cost]") {
+  const GpuSpec gpu = round_gpu();
+  GemmShape s = fp8(32 * 512, 128, 256, 32);
+  CHECK(gemm_tiling(gpu, s, 100).tiles == 32 * 4);
+  // 512 +- sqrt(3) x 22.6: from 473 to 551 rows, half of them above 512 and with a fifth tile.
+  s.size_spread = std::sqrt(1.0 / 512);
+  CHECK(gemm_tiling(gpu, s, 100).tiles == 144);
+  // 576 +- 41.6 rows: 5 tiles each.
+  s.m = 32 * 576;
+  CHECK(gemm_tiling(gpu, s, 100).tiles == 160);
+  // Inner dimensions likewise: 4.5 blocks of 128 on average, so that one wave takes 4.5 / 4 of the
+  // main loop's time. 32 groups of one tile on 32 SMs, where the largest, 5 blocks, ends last.
+  GemmShape w = wgrad(128, 128, 32 * 512);
+  w.groups = 32;
+  const double even = gemm_tiling(gpu, w, 32).seconds;
+  w.size_spread = s.size_spread;
+  const double overhead = gpu.gemm_fp8_wgrad.tile_overhead_us.value * 1e-6;
+  CHECK(gemm_tiling(gpu, w, 32).seconds - overhead == Approx((even - overhead) * 5 / 4));
+  CHECK(gemm_tiling(gpu, w, 16).seconds - 2 * overhead == Approx(2 * (even - overhead) * 4.5 / 4));
+}
+
 TEST_CASE("an empty GEMM costs a kernel", "[cost]") {
   CHECK(micros(h800(), fp8(0, 4096, 7168), 132) == Approx(2 + 4096 * 7168 / (3352e3 * 0.82)));
   CHECK(gemm_tiling(h800(), fp8(0, 4096, 7168), 132).seconds == 0);

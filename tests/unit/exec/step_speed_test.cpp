@@ -38,3 +38,18 @@ TEST_CASE("Step speeds divide the times of their class of kernels and no others"
   CHECK(matrix > 0);
   CHECK(memory_bound > 0);
 }
+
+TEST_CASE("Ranks that take turns on a GPU compute so many times as long", "[exec]") {
+  const std::string root = kSourceDir;
+  StudySpec s = load_study(root + "/experiments/tiny_llama", {}, root);
+  const ExecPlan plan = compile_plan({s.model, s.plan, s.stack, s.cluster.node.gpus});
+  const GraphConfig graph{s.model, s.plan, s.stack, s.cluster.node.gpus};
+  const PlanTiming alone = time_ops(plan, {graph, s.cluster}, 1);
+  s.cluster.node.ranks_per_gpu = 3;
+  const PlanTiming shared = time_ops(plan, {graph, s.cluster}, 1);
+  for (std::size_t i = 0; i < plan.ops.size(); ++i) {
+    if (alone[i].resource != Resource::kCompute) continue;
+    // To a picosecond for each of the three.
+    CHECK(std::abs(shared[i].duration[0].count() - 3 * alone[i].duration[0].count()) <= 3);
+  }
+}

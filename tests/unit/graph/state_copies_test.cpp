@@ -91,9 +91,9 @@ TEST_CASE("GPUs that copy at once share the host's memory", "[graph]") {
   // 8 GPUs, reads and writes: 614.4 / 16.
   StudySpec s = llama({});
   s.cluster.node.gpus = 8;
-  CHECK(s.cluster.node.host_copy_per_gpu().count() == Approx(38.4e9));
+  CHECK(s.cluster.node.host_copy_per_rank().count() == Approx(38.4e9));
   s.cluster.node.gpus = 1;
-  CHECK(s.cluster.node.host_copy_per_gpu().count() == Approx(55e9));
+  CHECK(s.cluster.node.host_copy_per_rank().count() == Approx(55e9));
 }
 
 TEST_CASE("Muon's states are copied batch by batch", "[graph]") {

@@ -50,7 +50,7 @@ TEST_CASE("Sockets are slower than adapters and have a range of their own", "[sp
     return testing::failure_of([&] {
       const std::string root = kSourceDir;
       const std::string profiles = root + "/hardware_profiles";
-      json::Node n = load_profile(profiles + "/node/h200_quarter.json", profiles);
+      json::Node n = load_profile(profiles + "/node/h200_shared_4.json", profiles);
       n.find("network")->string = kind;
       Diagnostics d;
       read_node(json::Reader(n, "/node", d));

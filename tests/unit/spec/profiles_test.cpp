@@ -84,7 +84,8 @@ TEST_CASE("Every hardware profile loads, and every number of it says where it co
     CHECK(seen[folder] > 0);
 }
 
-TEST_CASE("Four ranks that share an H200 have the rates and memory of one", "[spec]") {
+TEST_CASE("Ranks that share an H200 have all of its rates in turn and a part of its memory",
+          "[spec]") {
   const auto cluster = [](const std::string& name) {
     const json::Node n = load(kProfiles / "cluster" / (name + ".json"));
     Diagnostics d;
@@ -93,26 +94,14 @@ TEST_CASE("Four ranks that share an H200 have the rates and memory of one", "[sp
     return c;
   };
   const ClusterSpec one = cluster("one_h200");
-  const ClusterSpec shared = cluster("h200_shared_4");
-  CHECK(one.gpus() == 1);
-  CHECK(shared.gpus() == 4);
-  const GpuSpec& whole = one.node.gpu;
-  const GpuSpec& part = shared.node.gpu;
-  CHECK(4 * part.hbm_capacity_GiB.value == Approx(whole.hbm_capacity_GiB.value));
-  CHECK(4 * part.hbm_bandwidth_GBps.value == Approx(whole.hbm_bandwidth_GBps.value));
-  CHECK(4 * part.bf16_dense_TFLOPS.value == Approx(whole.bf16_dense_TFLOPS.value));
-  for (GemmKernelSpec GpuSpec::*k :
-       {&GpuSpec::gemm_bf16, &GpuSpec::gemm_fp8, &GpuSpec::gemm_fp8_wgrad}) {
-    CHECK(4 * (part.*k).peak_TFLOPS.value == Approx((whole.*k).peak_TFLOPS.value));
-    CHECK((part.*k).tile_overhead_us.value == Approx(4 * (whole.*k).tile_overhead_us.value));
-    CHECK((part.*k).mainloop_efficiency.value == (whole.*k).mainloop_efficiency.value);
+  for (const int64_t ranks : {2, 4}) {
+    const ClusterSpec shared = cluster("h200_shared_" + std::to_string(ranks));
+    CHECK(shared.gpus() == ranks);
+    CHECK(shared.physical_gpus() == 1);
+    CHECK(shared.node.ranks_per_gpu == ranks);
+    CHECK(static_cast<double>(ranks) * shared.node.memory_per_rank_GiB() ==
+          one.node.gpu.hbm_capacity_GiB.value);
+    CHECK(shared.node.gpu.bf16_dense_TFLOPS.value == one.node.gpu.bf16_dense_TFLOPS.value);
+    CHECK(shared.node.network == NetworkKind::kSocket);
   }
-  for (AttentionKernelSpec GpuSpec::*k :
-       {&GpuSpec::attention_forward, &GpuSpec::attention_backward}) {
-    CHECK(4 * (part.*k).peak_TFLOPS.value == Approx((whole.*k).peak_TFLOPS.value));
-    CHECK((part.*k).softmax_us.value == Approx(4 * (whole.*k).softmax_us.value));
-    CHECK((part.*k).tile_overhead_us.value == Approx(4 * (whole.*k).tile_overhead_us.value));
-  }
-  CHECK(part.kernel_fixed_us.value == Approx(4 * whole.kernel_fixed_us.value));
-  CHECK(shared.node.network == NetworkKind::kSocket);
 }
