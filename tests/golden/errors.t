@@ -57,5 +57,5 @@ $ orrery predict experiments/deepseek_v3 --set /plan/optimizer=muon --set /plan/
 
 $ orrery predict experiments/tiny_llama --set /plan/offload_optimizer=true --set /plan/optimizer=sgd
 ? 3
-! orrery: experiments/tiny_moe_4_ranks/experiment.json: the plan cannot run:
-!   offload_optimizer needs the node's host_link_GBps, host_link_effective_GBps and host_memory_GBps, which the profile of one of four ranks on an H200 does not have
+! orrery: experiments/tiny_llama/experiment.json: the plan cannot run:
+!   offload_optimizer needs optimizer adamw or muon, found sgd, which has no moments
