@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -47,6 +48,9 @@ struct ExecutorOptions {
   uint64_t seed = 0;            // of the initial weights
   bool keep_gradients = false;  // readable after the step
   bool record = false;          // steps may be recorded
+  // Only this rank of the plan runs, with a fake process group: every collective does what it does
+  // on this rank as if its peers were copies of it, and nothing is sent. Numbers mean nothing then.
+  std::optional<int64_t> fake_group_rank = {};
 };
 
 struct DeviceMemory {

@@ -125,12 +125,16 @@ __device__ void multiply_tiles(const Params& p, Shared<T> shared) {
     if (tile.k_begin >= tile.k_end) continue;  // an empty group adds nothing
     float d[T::kCols / 2];
     multiply_tile<T>(d, tile, shared, at, warpgroup);
-    if constexpr (T::kAddsFloat)
-      reduce_float<T::kCols>(d, static_cast<float*>(g.c) + tile.group * g.c_group_stride, g.ldc,
-                             tile.row + row, tile.row_end, tile.col, g.n);
-    else
+    if constexpr (T::kAddsFloat) {
+      float* c = static_cast<float*>(g.c) + tile.group * g.c_group_stride;
+      if (g.accumulate)
+        reduce_float<T::kCols>(d, c, g.ldc, tile.row + row, tile.row_end, tile.col, g.n);
+      else
+        store_float<T::kCols>(d, c, g.ldc, tile.row + row, tile.row_end, tile.col, g.n);
+    } else {
       store_bf16<T::kCols>(d, static_cast<bf16*>(g.c), g.ldc, tile.row + row, tile.row_end,
                            tile.col, g.n);
+    }
   }
 }
 

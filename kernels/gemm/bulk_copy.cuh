@@ -76,6 +76,15 @@ __device__ inline void fence_barrier_init() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
+// True in one thread of the warp, which runs this together. The compiler knows that one is enough
+// for a copy whose operands are the same in all.
+__device__ inline bool elected() {
+  uint32_t yes;
+  asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.u32 %0, 1, 0, p;\n}\n"
+               : "=r"(yes));
+  return yes != 0;
+}
+
 __device__ inline int block_in_cluster() {
   int rank;
   asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));

@@ -40,15 +40,14 @@ class Consumer {
   __device__ Consumer(const Params& p, Shared<T> shared)
       : p_(p),
         shared_(shared),
-        group_((threadIdx.x - kProducerThreads) / 128),
+        group_(__shfl_sync(0xffffffffu, (threadIdx.x - kProducerThreads) / 128, 0)),
         row_(threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4) {}
 
   __device__ void run() {
-    if (group_ == 1) give_turn();
     while (true) {
       barrier_wait(shared_.full(at_.stage), at_.parity);
       const int4 first = load_shared4(shared_.step(at_.stage));
-      const int steps = first.z;
+      const int steps = __shfl_sync(0xffffffffu, first.z, 0);
       if (steps == 0) break;
       const int4 where = load_shared4(shared_.step(at_.stage) + 16);
       k_tail_ = first.w;
@@ -61,7 +60,6 @@ class Consumer {
       multiply(sums, steps);
       store(sums, where);
     }
-    if (group_ == 0) take_turn();  // the last that the other one gave
   }
 
  private:
@@ -102,23 +100,6 @@ class Consumer {
     }
   }
 
-  // With one wave a step the warpgroups start in turns, the first one first: else both would wait
-  // at the same time and then add at the same time.
-  __device__ void take_turn() const {
-    if constexpr (T::kWaves > 1) return;
-    if (group_ == 0)
-      asm volatile("bar.sync 2, %0;" ::"n"(kConsumers * 128) : "memory");
-    else
-      asm volatile("bar.sync 3, %0;" ::"n"(kConsumers * 128) : "memory");
-  }
-  __device__ void give_turn() const {
-    if constexpr (T::kWaves > 1) return;
-    if (group_ == 0)
-      asm volatile("bar.arrive 3, %0;" ::"n"(kConsumers * 128) : "memory");
-    else
-      asm volatile("bar.arrive 2, %0;" ::"n"(kConsumers * 128) : "memory");
-  }
-
   // The stage may be refilled once every warp of every block that reads it has said so.
   __device__ void release(int stage) const {
     __syncwarp();
@@ -130,40 +111,48 @@ class Consumer {
     }
   }
 
-  // A wave is waited for before it is added: meanwhile the other warpgroup's keeps the tensor cores
-  // busy.
+  // Step by step through the ring, from the stage at hand on. Each stage has code of its own, whose
+  // addresses are constants.
   __device__ void multiply(Values (&sums)[T::kWaves], int steps) {
     Values product = {};
-#pragma unroll 1
-    for (int i = 0; i < steps; ++i) {
-      await(i, steps);
+    int entry = at_.stage;
+    while (true) {
 #pragma unroll
-      for (int w = 0; w < T::kWaves; ++w) {
-        const float2 s = scales(at_.stage, w);
-        take_turn();
-        start(product, at_.stage, w);
-        give_turn();
-        wgmma_wait<0>();
-        if (T::kBlockScales && w == T::kWaves - 1) release(at_.stage);
-        add(sums[w], product, s, at_.stage);
+      for (int stage = 0; stage < T::kStages; ++stage) {
+        if (stage < entry) continue;
+        barrier_wait(shared_.full(stage), at_.parity);
+        if constexpr (!T::kBlockScales)
+          if (steps == 1 && k_tail_ < kTile) clear_tail(stage);
+        multiply_step(sums, product, stage);
+        if (--steps > 0) continue;
+        at_.stage = stage;
+        at_.advance();
+        return;
       }
-      if (!T::kBlockScales) release(at_.stage);
-      at_.advance();
+      entry = 0;
+      at_.parity ^= 1;
     }
   }
 
-  // Until step i of the tile is in shared memory.
-  __device__ void await(int i, int steps) const {
-    if (i > 0) barrier_wait(shared_.full(at_.stage), at_.parity);
-    if constexpr (!T::kBlockScales)
-      if (i == steps - 1 && k_tail_ < kTile) clear_tail(at_.stage);
+  // A wave is waited for before it is added: meanwhile those of the other warpgroups keep the
+  // tensor cores busy.
+  __device__ void multiply_step(Values (&sums)[T::kWaves], Values& product, int stage) const {
+#pragma unroll
+    for (int w = 0; w < T::kWaves; ++w) {
+      const float2 s = scales(stage, w);
+      start(product, stage, w);
+      wgmma_wait<0>();
+      if (T::kBlockScales && w == T::kWaves - 1) release(stage);
+      add(sums[w], product, s, stage);
+    }
+    if (!T::kBlockScales) release(stage);
   }
 
-  // Zeros instead of what follows a group's K; both warpgroups take part.
+  // Zeros instead of what follows a group's K; all consumers take part.
   __device__ void clear_tail(int stage) const {
     const int thread = threadIdx.x - kProducerThreads;
     constexpr int kChunks = kAtomRowBytes / 16;
-    for (int i = thread; i < (T::kRows + T::kCols) * kChunks; i += kConsumers * 128) {
+    for (int i = thread; i < (T::kRows + T::kCols) * kChunks; i += T::kConsumers * 128) {
       const int row = i / kChunks, chunk = i % kChunks;
       const uint32_t at = shared_.a(stage) + swizzled(row, chunk);
       const int keep = k_tail_ - chunk * 16;
@@ -175,7 +164,7 @@ class Consumer {
       }
     }
     fence_for_wgmma();
-    asm volatile("bar.sync 1, %0;" ::"n"(kConsumers * 128) : "memory");
+    asm volatile("bar.sync 1, %0;" ::"n"(T::kConsumers * 128) : "memory");
   }
 
   __device__ void store(const Values (&sums)[T::kWaves], const int4& where) const {

@@ -29,8 +29,9 @@ constexpr Instance instance() {
 
 constexpr Instance kInstances[] = {
     instance<TileKind::kFp8Block, 256, 128, true>(),
+    instance<TileKind::kFp8Block, 192, 128, true>(),
     instance<TileKind::kFp8Block, 128, 128, false>(),
-    instance<TileKind::kFp8Tiles, 256, 128, true>(),
+    instance<TileKind::kFp8Tiles, 192, 128, true>(),
     instance<TileKind::kFp8Tiles, 128, 128, false>(),
 };
 

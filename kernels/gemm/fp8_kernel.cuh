@@ -1,7 +1,7 @@
 // The FP8 GEMM kernel of one kind of scales and one tiling; instantiated in fp8_*.cu.
 //
-// One warp copies, two warpgroups multiply. A persistent block computes tile after tile; in a pair
-// of blocks each loads half of their common rows of A for both.
+// Two warps copy, two or three warpgroups multiply. A persistent block computes tile after tile; in
+// a pair of blocks each loads half of their common rows of A for both.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,8 @@
 namespace orrery::kernels::fp8_kernel {
 
 template <class T>
-__global__ __launch_bounds__(kThreads, 1) void fp8_gemm_kernel(const __grid_constant__ Params p) {
+__global__ __launch_bounds__(T::kThreads,
+                             1) void fp8_gemm_kernel(const __grid_constant__ Params p) {
   extern __shared__ unsigned char raw[];
   const uint32_t address = shared_address(raw);
   const Shared<T> shared{(address + kSwizzleBytes - 1) / kSwizzleBytes * kSwizzleBytes};
@@ -22,8 +23,8 @@ __global__ __launch_bounds__(kThreads, 1) void fp8_gemm_kernel(const __grid_cons
     prefetch_tensor_map(&p.a);
     prefetch_tensor_map(&p.b);
     for (int s = 0; s < T::kStages; ++s) {
-      barrier_init(shared.full(s), 1);
-      barrier_init(shared.empty(s), T::kBlocks * kConsumers * 4);
+      barrier_init(shared.full(s), kProducerWarps);
+      barrier_init(shared.empty(s), T::kBlocks * T::kConsumers * 4);
     }
     fence_barrier_init();
   }
@@ -32,10 +33,10 @@ __global__ __launch_bounds__(kThreads, 1) void fp8_gemm_kernel(const __grid_cons
   else
     __syncthreads();
   if (threadIdx.x < kProducerThreads) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kProducerRegisters));
-    if (threadIdx.x < 32) Producer<T>(p, shared).run();
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(T::kProducerRegisters));
+    if (threadIdx.x < kProducerWarps * 32) Producer<T>(p, shared).run();
   } else {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kConsumerRegisters));
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(T::kConsumerRegisters));
     Consumer<T>(p, shared).run();
   }
   // The other block may still write here or arrive at barriers here.
@@ -59,7 +60,7 @@ Status launch(const char* name, const Params& p, int sms, cudaStream_t stream) {
   const int64_t at_once = std::max(1, sms / T::kBlocks);
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(std::min(units, at_once) * T::kBlocks));
-  config.blockDim = dim3(kThreads);
+  config.blockDim = dim3(T::kThreads);
   config.dynamicSmemBytes = T::kSharedBytes;
   config.stream = stream;
   cudaLaunchAttribute cluster{};

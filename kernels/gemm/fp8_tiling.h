@@ -15,8 +15,14 @@ struct Fp8Tiling {
 };
 
 // Those that are compiled.
-constexpr Fp8Tiling kFp8BlockTilings[] = {{256, 128, true}, {128, 128, false}};
-constexpr Fp8Tiling kFp8WgradTilings[] = {{256, 128, true}, {128, 128, false}};
+constexpr Fp8Tiling kFp8BlockTilings[] = {{256, 128, true}, {192, 128, true}, {128, 128, false}};
+constexpr Fp8Tiling kFp8WgradTilings[] = {{192, 128, true}, {128, 128, false}};
+
+// How long 128 of K of a tile takes, in the multiprocessor's cycles with all of them at work: k
+// 16384 on an H200 (NOTES.md).
+constexpr int64_t fp8_step_cycles(const Fp8Tiling& t) {
+  return t.rows == 256 ? 1172 : t.rows == 192 ? 808 : 675;
+}
 
 // Units of work, each a tile or a pair of them, of C[m, n].
 constexpr int64_t fp8_units(const Fp8Tiling& t, int64_t m, int64_t n) {
@@ -27,12 +33,10 @@ constexpr int64_t fp8_units(const Fp8Tiling& t, int64_t m, int64_t n) {
 // Multiprocessors that the kernel can use of `sms`.
 constexpr int fp8_sms(const Fp8Tiling& t, int sms) { return t.pair ? sms / 2 * 2 : sms; }
 
-// Rounds of tiles, in elements of C that one multiprocessor computes: its work if all tiles of a
-// round take equally long.
+// Rounds of tiles, in cycles for 128 of K: the work of the busiest multiprocessor.
 constexpr int64_t fp8_work(const Fp8Tiling& t, int64_t m, int64_t n, int sms) {
   const int64_t at_once = std::max(1, fp8_sms(t, sms) / (t.pair ? 2 : 1));
-  const int64_t rounds = (fp8_units(t, m, n) + at_once - 1) / at_once;
-  return rounds * t.rows * t.cols;
+  return (fp8_units(t, m, n) + at_once - 1) / at_once * fp8_step_cycles(t);
 }
 
 // The tiling of least work among `tilings`; the first of equals. The last is no pair.

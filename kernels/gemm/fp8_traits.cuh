@@ -34,6 +34,11 @@ struct Traits {
   static constexpr bool kBlockScales = kKind == TileKind::kFp8Block;
   static constexpr int kRows = kTileRows, kCols = kTileCols;
   static constexpr int kBlocks = kPair ? 2 : 1;
+  static constexpr int kConsumers = kRows % 192 == 0 ? 3 : 2;  // warpgroups
+  static constexpr int kThreads = kProducerThreads + kConsumers * 128;
+  // Of a thread, 65536 / kThreads at first; the producers give some of their own away.
+  static constexpr int kProducerRegisters = kConsumers == 3 ? 32 : 40;
+  static constexpr int kConsumerRegisters = kConsumers == 3 ? 160 : 232;
   static constexpr int kWaves = kRows / (64 * kConsumers);  // of 64 rows, of each consumer
   static_assert(kRows % (64 * kConsumers) == 0 && kCols % 8 == 0);
   static constexpr int kValues = kCols / 2;  // of a thread, of a wave
@@ -41,10 +46,10 @@ struct Traits {
 
   static constexpr int kABytes = kRows * kAtomRowBytes, kBBytes = kCols * kAtomRowBytes;
   static_assert(kABytes / kBlocks % kSwizzleBytes == 0 && kBBytes % kSwizzleBytes == 0);
-  static constexpr int kAScaleBytes = (kRows / kTile * kTile + 32) * 4;
+  static constexpr int kScaleBoxes = (kRows + kTile - 1) / kTile;  // of A
+  static constexpr int kAScaleBytes = (kScaleBoxes * kTile + 32) * 4;
   static constexpr int kBScaleBytes = kBlockScales ? 0 : (kTile + 32) * 4;
-  static constexpr int kCopiedBytes =
-      kABytes + kBBytes + (kRows / kTile + (kBlockScales ? 0 : 1)) * kScaleBox * 4;
+  static constexpr int kScaleBytes = (kScaleBoxes + (kBlockScales ? 0 : 1)) * kScaleBox * 4;
   static constexpr int kSideBytes = kAScaleBytes + kBScaleBytes + 128;
   static_assert(kAScaleBytes % 128 == 0 && kBScaleBytes % 128 == 0);
   static constexpr int kStageBytes = kABytes + kBBytes + kSideBytes;

@@ -10,8 +10,9 @@ namespace {
 // Of cuBLASLt's FP8 kernels: dimensions and pointers of 16 elements and bytes.
 constexpr int64_t kLtFp8Multiple = 16;
 
-// Up to this K the project's own kernel is faster: measured on an H200, NOTES.md.
-constexpr int64_t kOwnUpToK = 1024;
+// Where the project's own kernel is faster: measured on an H200 with 4096 rows and more of any K,
+// and with few steps of K (NOTES.md).
+bool own_is_faster(const GemmFp8Params& p) { return p.m >= 4096 || p.k <= 1024; }
 
 // cuBLASLt cannot be kept to some multiprocessors.
 bool wants_cublaslt(const GemmContext& context, bool faster, int sms) {
@@ -120,7 +121,8 @@ Status gemm_fp8(GemmContext& context, const GemmFp8Params& p, cudaStream_t strea
       !s.ok())
     return s;
   if (Status s = check_fp8_view(kName, "a", p.a, p.m, p.k, used); !s.ok() || !used) return s;
-  if (wants_cublaslt(context, p.k > kOwnUpToK, p.sms) && tile_major(p.a) && unpadded_blocks(p.b)) {
+  if (wants_cublaslt(context, !own_is_faster(p), p.sms) && tile_major(p.a) &&
+      unpadded_blocks(p.b)) {
     LtShape shape = nt_shape(p.a.data, p.k, p.b.data, p.k, p.c, p.n, p.m, p.n, p.k);
     shape.operand = CUDA_R_8F_E4M3;
     shape.a_scale_mode = CUBLASLT_MATMUL_MATRIX_SCALE_BLK128x128_32F;

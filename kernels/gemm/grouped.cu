@@ -1,4 +1,5 @@
 #include "kernels/gemm/bf16_gemm.h"
+#include "kernels/gemm/empty_groups.h"
 #include "kernels/gemm/fp8_gemm.h"
 #include "kernels/gemm/grouped.h"
 #include "kernels/quant/arguments.h"
@@ -87,18 +88,25 @@ Status grouped_gemm_fp8(const GroupedGemmFp8Params& p, cudaStream_t stream) {
 
 Status group_wgrad_bf16(const GroupWgradBf16Params& p, cudaStream_t stream) {
   constexpr const char* kName = "group_wgrad_bf16";
-  const bool used = p.groups > 0 && p.rows > 0 && p.m > 0 && p.n > 0;
-  if (Status s =
-          check(kName, {at_least("group", p.group, 0), at_most("group", p.group, 1 << 20),
-                        at_least("groups", p.groups, 0), at_most("groups", p.groups, 1 << 20),
-                        at_least("rows", p.rows, 0), at_most("rows", p.rows, 1 << 30),
-                        multiple_of("m", p.m, 8), multiple_of("n", p.n, 8),
-                        pointer("offsets", p.offsets, used), vector_pointer("a", p.a, used),
-                        vector_pointer("b", p.b, used), vector_pointer("c", p.c, used)});
+  const bool writes = p.groups > 0 && p.m > 0 && p.n > 0;
+  const bool used = writes && (p.rows > 0 || !p.accumulate);
+  if (Status s = check(
+          kName,
+          {at_least("group", p.group, 0), at_most("group", p.group, 1 << 20),
+           at_least("groups", p.groups, 0), at_most("groups", p.groups, 1 << 20),
+           at_least("rows", p.rows, 0), at_most("rows", p.rows, 1 << 30), multiple_of("m", p.m, 8),
+           multiple_of("n", p.n, 8), pointer("offsets", p.offsets, used),
+           vector_pointer("a", p.a, writes && p.rows > 0),
+           vector_pointer("b", p.b, writes && p.rows > 0), vector_pointer("c", p.c, used)});
       !s.ok() || !used)
     return s;
+  if (!p.accumulate) {
+    Status s = zero_empty_groups({p.group, p.groups, p.offsets, p.m * p.n, p.c}, stream);
+    if (!s.ok() || p.rows == 0) return s;
+  }
   TileGemmParams t = depth_params(p.group, p.groups, p.m, p.n, p.offsets, p.c);
   t.k = static_cast<int>(p.rows);
+  t.accumulate = p.accumulate;
   t.a.data = p.a, t.a.ld = p.m;
   t.b.data = p.b, t.b.ld = p.n;
   t.c_group_stride = p.m * p.n;

@@ -37,7 +37,8 @@ struct GroupedGemmFp8Params {
 Status grouped_gemm_fp8(const GroupedGemmFp8Params& p, cudaStream_t stream);
 
 // C[m, n] += A[g]ᵀ·B[g], over the rows of a group, for `groups` groups from `group` on, of each
-// into a C of its own. m, n: multiples of 8.
+// into a C of its own; without `accumulate`, C = that, zeros for empty groups. m, n: multiples
+// of 8.
 struct GroupWgradBf16Params {
   int64_t group = 0;
   const int32_t* offsets = nullptr;  // at least group + groups + 1, none past `rows`
@@ -47,10 +48,11 @@ struct GroupWgradBf16Params {
   const bf16* b = nullptr;  // [rows, n]
   float* c = nullptr;       // [groups, m, n]
   int64_t groups = 1;
+  bool accumulate = true;
 };
 Status group_wgrad_bf16(const GroupWgradBf16Params& p, cudaStream_t stream);
 
-// The same from transposes whose rows run over the tokens of all groups, for `groups` groups from
+// The sums from transposes whose rows run over the tokens of all groups, for `groups` groups from
 // `group` on, of each into a C of its own. They begin at multiples of 128. n: a multiple of 8;
 // a.cols and b.cols: of 16.
 struct GroupWgradFp8Params {

@@ -73,30 +73,53 @@ __device__ inline void add_float(const float (&d)[kCols / 2], float* c, int64_t 
   }
 }
 
-// The same without waiting for the old values: the L2 cache adds. Values below 2^-126 may count as
+// Of two chunks of 8 columns as in wgmma.cuh, even lanes get 4 columns of the first and odd ones of
+// the second: those from columns + quad_column() on.
+__device__ inline float4 quad_of_chunks(const float* d) {
+  const bool odd = threadIdx.x % 2 == 1;
+  const float x = __shfl_xor_sync(0xffffffffu, odd ? d[0] : d[4], 1);
+  const float y = __shfl_xor_sync(0xffffffffu, odd ? d[1] : d[5], 1);
+  return odd ? make_float4(x, y, d[4], d[5]) : make_float4(d[0], d[1], x, y);
+}
+__device__ inline int quad_column() {
+  const int q = threadIdx.x % 4;
+  return q % 2 * 8 + q / 2 * 4;
+}
+
+// add_float without waiting for the old values: the L2 cache adds. Values below 2^-126 may count as
 // zeros.
 template <int kCols>
 __device__ inline void reduce_float(const float (&d)[kCols / 2], float* c, int64_t ldc, int row,
                                     int row_end, int col, int col_end) {
   static_assert(kCols % 16 == 0);
-  // Of two chunks of 8 columns, even lanes get 4 columns of the first and odd ones of the second.
-  const int q = threadIdx.x % 4;
-  const bool odd = q % 2 == 1;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float* to = c + (row + 8 * half) * ldc;
 #pragma unroll
     for (int first = 0; first < kCols; first += 16) {
-      const int i = first / 2 + 2 * half;
-      const float x = __shfl_xor_sync(0xffffffffu, odd ? d[i] : d[i + 4], 1);
-      const float y = __shfl_xor_sync(0xffffffffu, odd ? d[i + 1] : d[i + 5], 1);
-      const float4 sum =
-          odd ? make_float4(x, y, d[i + 4], d[i + 5]) : make_float4(d[i], d[i + 1], x, y);
-      const int at = col + first + (odd ? 8 : 0) + q / 2 * 4;
+      const float4 sum = quad_of_chunks(d + first / 2 + 2 * half);
+      const int at = col + first + quad_column();
       if (row + 8 * half < row_end && at < col_end)
         asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to + at),
                      "f"(sum.x), "f"(sum.y), "f"(sum.z), "f"(sum.w)
                      : "memory");
+    }
+  }
+}
+
+// The values themselves.
+template <int kCols>
+__device__ inline void store_float(const float (&d)[kCols / 2], float* c, int64_t ldc, int row,
+                                   int row_end, int col, int col_end) {
+  static_assert(kCols % 16 == 0);
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float* to = c + (row + 8 * half) * ldc;
+#pragma unroll
+    for (int first = 0; first < kCols; first += 16) {
+      const float4 values = quad_of_chunks(d + first / 2 + 2 * half);
+      const int at = col + first + quad_column();
+      if (row + 8 * half < row_end && at < col_end) *reinterpret_cast<float4*>(to + at) = values;
     }
   }
 }

@@ -15,7 +15,7 @@ namespace orrery::kernels {
 enum class TileKind {
   kBf16Nt,    // A[m, k], B[n, k]; C BF16
   kBf16Nn,    // A[m, k], B[k, n]; C BF16
-  kBf16Tn,    // A[k, m], B[k, n]; C += in FP32
+  kBf16Tn,    // A[k, m], B[k, n]; C += (or =, see accumulate) in FP32
   kFp8Block,  // A[m, k] in 1x128 tiles, B[n, k] in 128x128 blocks; C BF16
   kFp8Tiles,  // A[m, k] and B[n, k] in 1x128 tiles; C += in FP32
 };
@@ -42,6 +42,7 @@ struct TileGemmParams {
   int64_t ldc = 0;
   int64_t c_group_stride = 0;  // kDepth: elements of C from one group to the next
   int sms = 0;                 // multiprocessors to run on at most; 0: all
+  bool accumulate = true;      // kBf16Tn; not for groups without rows, whose C is left alone
 };
 
 // kind: kFp8Block or kFp8Tiles. `name` is the caller's, for errors. Arguments have been checked.

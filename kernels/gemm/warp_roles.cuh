@@ -3,7 +3,7 @@
 
 namespace orrery::kernels {
 
-constexpr int kProducerThreads = 128;  // of which one warp works
+constexpr int kProducerThreads = 128;  // of which one or two warps work
 constexpr int kConsumers = 2;          // warpgroups
 constexpr int kThreads = kProducerThreads + kConsumers * 128;
 // Of a thread, 65536 / 384 at first; the producers give most of their own away.

@@ -46,6 +46,16 @@ struct AdamWParams {
 };
 Status adamw(const AdamWParams& p, cudaStream_t stream);
 
+// The same for `batch` matrices of [rows, cols], one after the other, whose new weights are written
+// in 128x128 blocks of e4m3: those of cast_block (kernels/quant/cast.h) from the master weights
+// rounded to BF16. step.n and step.weights_out are not used. cols: a multiple of 16.
+struct AdamWCastParams {
+  AdamWParams step;
+  int64_t batch = 1, rows = 0, cols = 0;
+  Fp8Block out;  // of the first matrix; data and scales of the others follow
+};
+Status adamw_cast(const AdamWCastParams& p, cudaStream_t stream);
+
 // bias[e] += rate · sign(mean load - load[e]) (DeepSeek-V3, arXiv 2412.19437, section 2.1.2).
 struct RouterBiasUpdateParams {
   int64_t experts = 0;

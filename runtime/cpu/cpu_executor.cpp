@@ -25,13 +25,14 @@ int64_t resident_bytes() {
   return resident * int64_t{::sysconf(_SC_PAGESIZE)};
 }
 
-const ExecPlan& fitting(const ExecPlan& plan) {
-  const int64_t needed = cpu_static_bytes(plan), there = physical_memory();
+const ExecPlan& fitting(const ExecPlan& plan, std::optional<int64_t> only) {
+  const int64_t needed = cpu_static_bytes(plan, only), there = physical_memory();
   if (needed <= there) return plan;
   throw Infeasible(fmt::format(
-      "the CPU backend would hold {:.1f} GiB of weights, gradients and optimizer states for the "
-      "plan's {} ranks, and this machine has {:.1f} GiB of memory",
-      static_cast<double>(needed) / kBytesPerGiB, plan.ranks(),
+      "the CPU backend would hold {:.1f} GiB of weights, gradients and optimizer "
+      "states for {}, and this machine has {:.1f} GiB of memory",
+      static_cast<double>(needed) / kBytesPerGiB,
+      only ? fmt::format("rank {}", *only) : fmt::format("the plan's {} ranks", plan.ranks()),
       static_cast<double>(there) / kBytesPerGiB));
 }
 
@@ -58,11 +59,14 @@ void copy_all(std::span<const float> from, std::span<float> to, const char* what
 
 }  // namespace
 
-int64_t cpu_static_bytes(const ExecPlan& plan) {
+int64_t cpu_static_bytes(const ExecPlan& plan, std::optional<int64_t> only) {
   int64_t floats = 0;
-  for (const RankClass& c : plan.classes)
-    for (const OptimizerShare& s : c.shares)
-      floats += c.multiplicity * (3 * s.elements + (s.muon() ? 3 : 4) * s.owned());
+  for (std::size_t i = 0; i < plan.classes.size(); ++i) {
+    if (only && plan.place(*only).rank_class != i) continue;
+    const int64_t ranks = only ? 1 : plan.classes[i].multiplicity;
+    for (const OptimizerShare& s : plan.classes[i].shares)
+      floats += ranks * (3 * s.elements + (s.muon() ? 3 : 4) * s.owned());
+  }
   return floats * kFloatBytes;
 }
 
@@ -74,8 +78,7 @@ class CpuExecutor::Rank : public RankState {
   const RankLayout& layout() const override { return rank_.layout(); }
 
   void read_weights(int share, std::span<float> out) const override {
-    if (all_.gathered_late_)
-      all_.gather_weights(rank_.layout().rank(), static_cast<std::size_t>(share));
+    if (all_.gathered_late_) all_.gather_weights(rank_.state(), static_cast<std::size_t>(share));
     copy_all(rank_.state().weights[static_cast<std::size_t>(share)], out, "reading weights");
   }
   void write_weights(int share, std::span<const float> values) override {
@@ -124,8 +127,9 @@ class CpuExecutor::Rank : public RankState {
 
 CpuExecutor::CpuExecutor(const ExecPlan& plan, const GraphConfig& config, const Numerics& numerics,
                          const ExecutorOptions& options, CpuNumerics mode)
-    : plan_(fitting(plan)),
-      job_(plan, config, numerics, {mode, options.seed, options.record}),
+    : plan_(fitting(plan, options.fake_group_rank)),
+      fake_group_(options.fake_group_rank.has_value()),
+      job_(plan, config, numerics, {mode, options.seed, options.record}, options.fake_group_rank),
       gathered_late_(config.plan.dp.overlap_param_gather) {
   for (int64_t r = 0; r < job_.ranks(); ++r)
     ranks_.push_back(std::make_unique<Rank>(*this, job_.rank(r), options.keep_gradients));
@@ -150,12 +154,16 @@ StepResult CpuExecutor::step(const StepTokens& tokens, const OptimizerStep& opti
 }
 
 // Shards of the owners one after the other, as the step's all-gather leaves them.
-void CpuExecutor::gather_weights(int64_t rank, std::size_t share) {
-  CpuState<float>& to = job_.rank(rank).state();
+void CpuExecutor::gather_weights(CpuState<float>& to, std::size_t share) {
   const RankClass& mine = to.layout.rank_class();
   const OptimizerShare& s = mine.shares[share];
   if (s.shards == 1) {
     to.weights[share] = to.master[share];
+    return;
+  }
+  if (fake_group_) {  // the peers' parts stay what they are
+    std::copy(to.master[share].begin(), to.master[share].end(),
+              to.weights[share].begin() + to.layout.shard_begin(static_cast<int>(share)));
     return;
   }
   const auto same_weights = [&](const auto& x) { return x.stage == s.stage && x.group == s.group; };
@@ -176,7 +184,7 @@ void CpuExecutor::gather_weights(int64_t rank, std::size_t share) {
 void CpuExecutor::restore() {
   for (int64_t r = 0; r < job_.ranks(); ++r) {
     const std::size_t shares = job_.rank(r).layout().rank_class().shares.size();
-    for (std::size_t i = 0; i < shares; ++i) gather_weights(r, i);
+    for (std::size_t i = 0; i < shares; ++i) gather_weights(job_.rank(r).state(), i);
     job_.rank(r).cast_kernel_weights();
   }
 }

@@ -9,8 +9,9 @@
 
 namespace orrery {
 
-// What all ranks hold all the time: weights, gradients and optimizer states, in FP32 throughout.
-int64_t cpu_static_bytes(const ExecPlan& plan);
+// What all ranks, or only one, hold all the time: weights, gradients and optimizer states, in FP32
+// throughout.
+int64_t cpu_static_bytes(const ExecPlan& plan, std::optional<int64_t> only = std::nullopt);
 
 class CpuExecutor : public Executor {
  public:
@@ -30,9 +31,10 @@ class CpuExecutor : public Executor {
 
  private:
   class Rank;
-  void gather_weights(int64_t rank, std::size_t share);
+  void gather_weights(CpuState<float>& to, std::size_t share);
 
   const ExecPlan& plan_;
+  const bool fake_group_;
   CpuJob<float> job_;
   // Weights are gathered when the next step needs them, so reading them gathers them first.
   bool gathered_late_;

@@ -7,8 +7,10 @@ namespace orrery {
 
 template <class T>
 CpuJob<T>::CpuJob(const ExecPlan& plan, const GraphConfig& config, const Numerics& numerics,
-                  const CpuOptions& options) {
-  for (int64_t r = 0; r < plan.ranks(); ++r)
+                  CpuOptions options, std::optional<int64_t> only) {
+  options.fake_group = only.has_value();
+  const int64_t first = only.value_or(0), count = only ? 1 : plan.ranks();
+  for (int64_t r = first; r < first + count; ++r)
     ranks_.push_back(
         std::make_unique<CpuRank<T>>(plan, config, numerics, r, communicator_, options));
 }

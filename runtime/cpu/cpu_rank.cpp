@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "runtime/cpu/collectives.h"
+#include "runtime/cpu/fake_group.h"
 #include "runtime/cpu/optimizer_ops.h"
 #include "runtime/cpu/recipe_numerics.h"
 #include "runtime/io/counter_random.h"
@@ -303,6 +304,12 @@ class CpuRank<T>::Impl {
     s.collective.plan_op = plan_op;
     s.in_collective = true;
     const auto k = static_cast<std::size_t>(p.communicator);
+    const auto members = static_cast<int64_t>(groups_[k].ranks.size());
+    if (options_.fake_group && members > 1) {
+      fake_collective(c.op, members, groups_[k].position, s.collective);
+      s.ticket.done = true;
+      return;
+    }
     // A transfer may be between two chunks of this rank, which then takes both positions.
     const int64_t position =
         is_p2p(c.op.comm) ? (c.op.kind == OpKind::kSend ? 0 : 1) : groups_[k].position;
@@ -348,6 +355,9 @@ class CpuRank<T>::Impl {
       throw Error(ExitCode::kInternal,
                   fmt::format("the CPU backend has no {}", op_kind_name(c.op.kind)));
     if (c.op.kind == OpKind::kCastWeights) refresh_kernel_weights();
+    if (c.op.kind != OpKind::kAdamW) return;
+    const auto share = static_cast<std::size_t>(c.op.shape.index);
+    if (rank_class().shares[share].cast_in_optimizer) refresh_share(share);
   }
 
   // Of the micro-batch of a call, in the data.

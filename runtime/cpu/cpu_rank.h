@@ -18,6 +18,7 @@ struct CpuOptions {
   CpuNumerics numerics = CpuNumerics::kExact;
   uint64_t seed = 0;  // of the initial weights
   bool record = false;
+  bool fake_group = false;  // the rank runs without the others (fake_group.h)
 };
 
 // A weight of one rank, or its part of an expert-parallel one.

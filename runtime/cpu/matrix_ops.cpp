@@ -46,6 +46,7 @@ void add_weight_gradient(const OpCall<T>& c, const HostTensor<T>& a, const HostT
 template <class T>
 void weight_gradient(OpCall<T>& c) {
   const OpShape& s = c.shape();
+  if (c.op.writes_gradient) std::fill_n(c.grad, c.param->count(), T(0));
   if (c.in.size() != 3) {
     const HostTensor<T>& dy = *c.in[1];
     const int64_t rows = c.op.kind == OpKind::kGemmFp8Wgrad ? dy.cols : dy.rows;

@@ -6,6 +6,7 @@
 #include "kernels/optimizer/adamw_reference.h"
 #include "kernels/optimizer/sgd_reference.h"
 #include "runtime/model/decay.h"
+#include "runtime/model/zeroed_gradients.h"
 
 namespace orrery {
 
@@ -103,6 +104,21 @@ void update(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
 }
 
 template <class T>
+void zero_gradients(CpuState<T>& state) {
+  const std::vector<OptimizerShare>& shares = state.layout.rank_class().shares;
+  for (std::size_t i = 0; i < shares.size(); ++i) {
+    std::vector<T>& grads = state.grads[i];
+    if (shares[i].gradients_sharded) {
+      std::fill(grads.begin(), grads.end(), T(0));
+      continue;
+    }
+    for (const ElementRange& r :
+         zeroed_gradients(*state.layout.stage_graph(shares[i].stage), shares[i]))
+      std::fill_n(grads.begin() + r.begin, r.elements, T(0));
+  }
+}
+
+template <class T>
 void router_bias(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
   const int64_t experts = c.config.model.experts;
   const int chunk = c.op.unit;
@@ -166,8 +182,7 @@ bool run_optimizer_op(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& ste
     case OpKind::kMuonUpdate:
       return run_muon_op(c, state, step), true;
     case OpKind::kZeroGrad:
-      for (auto& g : state.grads) std::fill(g.begin(), g.end(), T(0));
-      return true;
+      return zero_gradients(state), true;
     case OpKind::kUnscale:      // there is no loss scale in FP32
     case OpKind::kCastWeights:  // the caller copies them
       return true;

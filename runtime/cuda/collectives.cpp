@@ -7,50 +7,55 @@
 namespace orrery {
 namespace {
 
-// Rows to and experts' rows at every rank, as each member's dispatch layout has them at its start.
-int64_t count_words(const CudaOpCall& c) { return c.ranks + 1 + c.ranks * c.local_experts; }
+// What every member has for this rank, on the host. Waits for the stream.
+struct ArrivingCounts {
+  std::vector<int32_t> send_rows;    // [ranks + 1] this rank's own, as its dispatch layout has them
+  std::vector<int32_t> begin, end;   // [ranks] its rows among each member's
+  std::vector<int32_t> expert_rows;  // [ranks * local experts] those of its experts
+};
 
-// All members' counts on the host: waits for the stream.
-std::vector<int32_t> exchange_counts(CudaOpCall& c, Collectives& group) {
-  const int64_t words = count_words(c), n = group.size();
-  char* all = c.scratch.get(4 * words * n);
-  std::vector<int64_t> every, one;
-  for (int64_t r = 0; r <= n; ++r) every.push_back(r);
-  // Everybody gets the same rows, so they are sent n times from one place.
-  char* copies = c.scratch.get(4 * words * n);
-  for (int64_t r = 0; r < n; ++r)
-    cuda_check(
-        cudaMemcpyAsync(copies + 4 * words * r, c.in.back()->data,
-                        static_cast<std::size_t>(4 * words), cudaMemcpyDeviceToDevice, c.stream),
-        "copying counts");
-  group.exchange({{copies, all, 4 * words}}, every, every, c.stream);
-  std::vector<int32_t> host(static_cast<std::size_t>(words * n));
-  cuda_check(cudaMemcpyAsync(host.data(), all, host.size() * 4, cudaMemcpyDeviceToHost, c.stream),
-             "copying counts");
+// Each member tells every other where its rows begin and end and how many its experts get.
+ArrivingCounts exchange_counts(CudaOpCall& c, Collectives& group) {
+  const int64_t n = c.ranks, local = c.local_experts;
+  const kernels::DispatchLayout layout = c.dispatch_layout(*c.in.back());
+  std::vector<int64_t> one_each;
+  for (int64_t r = 0; r <= n; ++r) one_each.push_back(r);
+  auto* arrived = reinterpret_cast<int32_t*>(c.scratch.get(4 * n * (2 + local)));
+  group.exchange({{layout.send_rows, arrived, 4},
+                  {layout.send_rows + 1, arrived + n, 4},
+                  {layout.send_expert_rows, arrived + 2 * n, 4 * local}},
+                 one_each, one_each, c.stream);
+  ArrivingCounts host;
+  const auto copy = [&](std::vector<int32_t>& to, const int32_t* from, int64_t count) {
+    to.resize(static_cast<std::size_t>(count));
+    cuda_check(cudaMemcpyAsync(to.data(), from, to.size() * 4, cudaMemcpyDeviceToHost, c.stream),
+               "copying counts");
+  };
+  copy(host.send_rows, layout.send_rows, n + 1);
+  copy(host.begin, arrived, n);
+  copy(host.end, arrived + n, n);
+  copy(host.expert_rows, arrived + 2 * n, n * local);
   cuda_check(cudaStreamSynchronize(c.stream), "waiting for the counts of an all-to-all");
   return host;
 }
 
-// From everybody's counts, this rank's rows out and in, and those of its experts.
+// This rank's rows out and in, and those of its experts.
 void take_counts(CudaOpCall& c, Collectives& group) {
-  const std::vector<int32_t> counts = exchange_counts(c, group);
-  const auto words = static_cast<std::size_t>(count_words(c));
-  const auto self = static_cast<std::size_t>(group.position());
+  const ArrivingCounts counts = exchange_counts(c, group);
   CudaRouting& r = *c.routing;
-  r.send_rows.assign(counts.begin() + static_cast<std::ptrdiff_t>(self * words),
-                     counts.begin() + static_cast<std::ptrdiff_t>(self * words) + c.ranks + 1);
+  r.send_rows.assign(counts.send_rows.begin(), counts.send_rows.end());
   r.recv_rows.assign(1, 0);
-  std::vector<int64_t> experts(static_cast<std::size_t>(c.local_experts), 0);
-  for (int64_t s = 0; s < c.ranks; ++s) {
-    const int32_t* of = counts.data() + static_cast<std::size_t>(s) * words;
-    r.recv_rows.push_back(r.recv_rows.back() + of[self + 1] - of[self]);
-    const int32_t* to_mine = of + c.ranks + 1 + static_cast<int64_t>(self) * c.local_experts;
-    for (std::size_t e = 0; e < experts.size(); ++e) experts[e] += to_mine[e];
-  }
+  for (std::size_t s = 0; s < counts.begin.size(); ++s)
+    r.recv_rows.push_back(r.recv_rows.back() + counts.end[s] - counts.begin[s]);
   r.arrived = r.recv_rows.back();
   r.expanded = 0;
-  for (int64_t n : experts)
-    r.expanded += (n + kExpertRowAlignment - 1) / kExpertRowAlignment * kExpertRowAlignment;
+  const auto local = static_cast<std::size_t>(c.local_experts);
+  for (std::size_t e = 0; e < local; ++e) {
+    int64_t rows = 0;
+    for (std::size_t i = e; i < counts.expert_rows.size(); i += local)
+      rows += counts.expert_rows[i];
+    r.expanded += (rows + kExpertRowAlignment - 1) / kExpertRowAlignment * kExpertRowAlignment;
+  }
 }
 
 void notify(CudaOpCall& c, Collectives& group) {

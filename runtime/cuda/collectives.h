@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "runtime/cuda/op_call.h"
@@ -40,6 +41,9 @@ class Collectives {
 
 // The parts of a share that its owners split.
 std::vector<ShardRange> shards_of(const OptimizerShare& share);
+
+// Those of a rank's class, in the order of RankClass::communicators; nullptr: a group of one rank.
+using CollectiveGroups = std::vector<std::unique_ptr<Collectives>>;
 
 // Puts a collective of the plan on the stream. `group` may be nullptr: one rank.
 void launch_collective(CudaOpCall& c, Collectives* group);

@@ -3,6 +3,7 @@
 
 #include "runtime/cuda/cuda_rank.h"
 #include "runtime/cuda/factory.h"
+#include "runtime/cuda/fake_groups.h"
 #include "runtime/nccl/plan_groups.h"
 
 namespace orrery {
@@ -59,13 +60,21 @@ class CudaRankState : public RankState {
   CudaRank& rank_;
 };
 
+std::vector<Collectives*> pointers(const CollectiveGroups& groups) {
+  std::vector<Collectives*> all;
+  for (const auto& g : groups) all.push_back(g.get());
+  return all;
+}
+
 class CudaExecutor : public Executor {
  public:
   CudaExecutor(const ExecPlan& plan, const GraphConfig& config, const Numerics& numerics,
                const ExecutorOptions& options, Bootstrap& bootstrap, CudaFlight* flight)
       : bootstrap_(bootstrap),
-        groups_(plan, bootstrap),
-        rank_(plan, config, numerics, bootstrap.rank(), options, groups_.of_class(), flight),
+        groups_(options.fake_group_rank ? fake_groups(plan, *options.fake_group_rank)
+                                        : connect_groups(plan, bootstrap)),
+        rank_(plan, config, numerics, options.fake_group_rank.value_or(bootstrap.rank()), options,
+              pointers(groups_), flight),
         state_(rank_) {}
 
   std::vector<RankState*> local_ranks() override { return {&state_}; }
@@ -80,7 +89,7 @@ class CudaExecutor : public Executor {
 
  private:
   Bootstrap& bootstrap_;
-  PlanGroups groups_;
+  CollectiveGroups groups_;
   CudaRank rank_;
   CudaRankState state_;
 };

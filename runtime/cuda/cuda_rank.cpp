@@ -5,12 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
-#include <thread>
 #include <tuple>
 
 #include "kernels/quant/cast.h"
 #include "runtime/cuda/event_overhead.h"
-#include "runtime/model/param_init.h"
 
 namespace orrery {
 namespace {
@@ -115,6 +113,7 @@ CudaRank::CudaRank(const ExecPlan& plan, const GraphConfig& config, const Numeri
           return p.communicator >= 0 || plan.graph_op(p).phase == Phase::kOptimizer;
         }));
   names_.resize(plan.ops.size());
+  weights_.initialise(options.seed, config.model.initializer_range);
   pool_.reserve(std::min(planned_bytes(), free_bytes()));
   initialise();
 }
@@ -129,22 +128,6 @@ void CudaRank::initialise() {
   tokens_ = DeviceArray(host_tokens_.size() * sizeof(int32_t));
   batch_tokens_ = DeviceArray(
       static_cast<std::size_t>(4 * config_.plan.micro_batch * tokens_per_sequence(config_)));
-  for (std::size_t i = 0; i < weights_.shares().size(); ++i) {
-    const OptimizerShare& s = *weights_.shares()[i].spec;
-    const StageGraph& g = plan_.stages[static_cast<std::size_t>(s.stage)];
-    std::vector<float> values(static_cast<std::size_t>(s.elements), 0.0F);
-    std::vector<std::jthread> threads;
-    for (std::size_t p = 0; p < s.params.size(); ++p) {
-      const Param& param = g.params[s.params[p].v];
-      const int64_t first = param.expert ? weights_.layout().first_expert(param.groups) : 0;
-      float* to = values.data() + s.offsets[p];
-      threads.emplace_back([&, first, to] {
-        initial_weights(param, options_.seed, first, 0, config_.model.initializer_range, to);
-      });
-    }
-    threads.clear();
-    weights_.set(static_cast<int>(i), values);
-  }
   rehearse();
 }
 

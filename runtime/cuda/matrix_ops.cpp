@@ -92,7 +92,7 @@ void grouped_gemm(CudaOpCall& c) {
                                           c.stream));
 }
 
-// dyᵀ·x of a linear layer, into its gradient [out, in].
+// dyᵀ·x of a linear layer, added to its gradient [out, in], or that gradient.
 void dense_wgrad(CudaOpCall& c) {
   const OpShape& s = c.shape();
   if (c.op.kind == OpKind::kGemmFp8Wgrad) {
@@ -118,11 +118,11 @@ void dense_wgrad(CudaOpCall& c) {
                                    .c = c.grad,
                                    .ldc = s.n,
                                    .c_type = kernels::GemmOutput::kFp32,
-                                   .accumulate = true},
+                                   .accumulate = !c.op.writes_gradient},
                                   c.stream));
 }
 
-// xᵀ·dy over each expert's rows, into its gradient [in, out].
+// xᵀ·dy over each expert's rows, added to its gradient [in, out], or that gradient.
 void expert_wgrad(CudaOpCall& c) {
   const OpShape& s = c.shape();
   const int32_t* offsets = c.expert_layout(*c.in[2]).offsets;
@@ -147,7 +147,8 @@ void expert_wgrad(CudaOpCall& c) {
                                           .a = c.in[0]->bf16(),
                                           .b = c.in[1]->bf16(),
                                           .c = grad,
-                                          .groups = s.groups},
+                                          .groups = s.groups,
+                                          .accumulate = !c.op.writes_gradient},
                                          c.stream));
 }
 

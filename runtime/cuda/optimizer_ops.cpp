@@ -2,6 +2,7 @@
 #include "kernels/optimizer/adamw.h"
 #include "runtime/cuda/op_call.h"
 #include "runtime/model/decay.h"
+#include "runtime/model/zeroed_gradients.h"
 
 namespace orrery {
 namespace {
@@ -55,9 +56,9 @@ void grad_norm(CudaOpCall& c) {
         c.stream));
 }
 
-void adamw(CudaOpCall& c, const OptimizerStep& step) {
-  CudaWeights::Share& s = share_of(c);
-  kernels::bf16* weights = c.fp8() ? c.out[0]->bf16() : s.weights.as<kernels::bf16>();
+// Of the owned shard, without what it writes for the kernels.
+kernels::AdamWParams update_of(CudaOpCall& c, const OptimizerStep& step) {
+  const CudaWeights::Share& s = share_of(c);
   kernels::AdamWParams p;
   const ShardRange part = owned_part(c.shape(), c.weights.layout());
   const DeviceStates states = states_of(c, s, part.begin, part.elements);
@@ -67,22 +68,71 @@ void adamw(CudaOpCall& c, const OptimizerStep& step) {
   p.v = states.v;
   p.moments = c.weights.bf16_moments() ? kernels::MomentType::kBf16 : kernels::MomentType::kFp32;
   p.grads = s.grads.as<float>() + s.begin + part.begin;
-  p.weights_out = weights + s.begin + part.begin;
   p.decay = s.decay.as<uint8_t>() + (s.begin + part.begin) / kShareAlignment;
   p.lr = step.lr, p.beta1 = step.beta1, p.beta2 = step.beta2, p.eps = step.eps;
   p.weight_decay = step.weight_decay;
   p.step = step.step;
   p.norm_squared = c.in[0]->f32();
   p.max_norm = step.max_grad_norm;
-  launch_check(kernels::adamw(p, c.stream));
+  return p;
+}
+
+// The part of `all` that is one parameter, which begins at `offset`.
+kernels::AdamWParams part_of(const kernels::AdamWParams& all, int64_t offset, int64_t elements) {
+  const int64_t moment = all.moments == kernels::MomentType::kBf16 ? 2 : 4;
+  kernels::AdamWParams p = all;
+  p.n = elements;
+  p.master += offset;
+  p.m = static_cast<char*>(all.m) + offset * moment;
+  p.v = static_cast<char*>(all.v) + offset * moment;
+  p.grads += offset;
+  p.decay += offset / kShareAlignment;
+  return p;
+}
+
+// Parameter by parameter, each into what kernels read of it.
+void update_and_cast(CudaOpCall& c, const kernels::AdamWParams& all) {
+  const OptimizerShare& spec = *share_of(c).spec;
+  const StageGraph& g = stage_graph(c, spec.stage);
+  for (std::size_t i = 0; i < spec.params.size(); ++i) {
+    const Param& param = g.params[spec.params[i].v];
+    const KernelWeight& to = c.weights.copy(c.shape().index, i);
+    kernels::AdamWParams p = part_of(all, spec.offsets[i], param.count());
+    if (to.fp8 == nullptr) {
+      p.weights_out = to.bf16;
+      launch_check(kernels::adamw(p, c.stream));
+      continue;
+    }
+    const int64_t rows = param.rows / param.groups;
+    launch_check(kernels::adamw_cast({.step = p,
+                                      .batch = param.groups,
+                                      .rows = rows,
+                                      .cols = param.cols,
+                                      .out = {to.fp8, to.scales, rows, param.cols}},
+                                     c.stream));
+  }
+}
+
+void adamw(CudaOpCall& c, const OptimizerStep& step) {
+  CudaWeights::Share& s = share_of(c);
+  kernels::AdamWParams p = update_of(c, step);
+  if (s.spec->cast_in_optimizer) {
+    update_and_cast(c, p);
+  } else {
+    p.weights_out = (c.fp8() ? c.out[0]->bf16() : s.weights.as<kernels::bf16>()) + s.begin +
+                    owned_part(c.shape(), c.weights.layout()).begin;
+    launch_check(kernels::adamw(p, c.stream));
+  }
   take_statistics(c);
 }
 
-// Inputs: for each share its updated weights, then, when they were gathered, a token.
+// Inputs: for each share that the optimizer has not cast its updated weights, then, when they were
+// gathered, a token.
 void cast_weights(CudaOpCall& c) {
   if (!c.fp8()) return;
   std::size_t at = 0;
   for (std::size_t i = 0; i < c.weights.shares().size(); ++i) {
+    if (c.weights.shares()[i].spec->cast_in_optimizer) continue;
     const bool gathered = c.weights.shares()[i].spec->shards > 1;
     c.weights.cast(static_cast<int>(i), c.in[at]->bf16(), c.stream);
     at += gathered ? 2 : 1;
@@ -90,9 +140,11 @@ void cast_weights(CudaOpCall& c) {
 }
 
 void zero_gradients(CudaOpCall& c) {
-  for (CudaWeights::Share& s : c.weights.shares())
-    cuda_check(cudaMemsetAsync(s.grads.as<void>(), 0, s.grads.bytes(), c.stream),
-               "clearing gradients");
+  for (const CudaWeights::Share& s : c.weights.shares())
+    for (const ElementRange& r : zeroed_gradients(stage_graph(c, s.spec->stage), *s.spec))
+      cuda_check(cudaMemsetAsync(s.grads.as<float>() + r.begin, 0,
+                                 static_cast<std::size_t>(r.elements) * sizeof(float), c.stream),
+                 "clearing gradients");
 }
 
 void router_bias(CudaOpCall& c, const OptimizerStep& step) {

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "kernels/init/initial_weights.h"
 #include "kernels/quant/cast.h"
 #include "runtime/model/decay.h"
+#include "runtime/model/param_init.h"
 
 namespace orrery {
 namespace {
@@ -105,26 +107,61 @@ int64_t CudaWeights::static_bytes() const {
 
 void CudaWeights::cast(int share, const kernels::bf16* gathered, cudaStream_t stream) {
   if (!fp8_) return;
-  const Share& s = shares_[static_cast<std::size_t>(share)];
-  const StageGraph& g = plan_.stages[static_cast<std::size_t>(s.spec->stage)];
-  for (std::size_t i = 0; i < s.spec->params.size(); ++i) {
-    const Param& p = g.params[s.spec->params[i].v];
-    const KernelWeight& w = copies_[static_cast<std::size_t>(share)][i];
-    const kernels::bf16* from = gathered + s.spec->offsets[i];
-    if (w.fp8 == nullptr) {
-      cuda_check(
-          cudaMemcpyAsync(w.bf16, from, bytes(2 * p.count()), cudaMemcpyDeviceToDevice, stream),
-          "copying weights");
-      continue;
-    }
-    const int64_t rows = p.rows / p.groups;
-    launch_check(kernels::cast_block({.batch = p.groups,
-                                      .rows = rows,
-                                      .cols = p.cols,
-                                      .x = from,
-                                      .out = {w.fp8, w.scales, rows, p.cols}},
-                                     stream));
+  const auto at = static_cast<std::size_t>(share);
+  const std::vector<int64_t>& offsets = shares_[at].spec->offsets;
+  for (std::size_t i = 0; i < offsets.size(); ++i) cast_param(at, i, gathered + offsets[i], stream);
+}
+
+void CudaWeights::cast_param(std::size_t share, std::size_t param, const kernels::bf16* from,
+                             cudaStream_t stream) {
+  const OptimizerShare& s = *shares_[share].spec;
+  const Param& p = plan_.stages[static_cast<std::size_t>(s.stage)].params[s.params[param].v];
+  const KernelWeight& w = copies_[share][param];
+  if (w.fp8 == nullptr) {
+    cuda_check(
+        cudaMemcpyAsync(w.bf16, from, bytes(2 * p.count()), cudaMemcpyDeviceToDevice, stream),
+        "copying weights");
+    return;
   }
+  const int64_t rows = p.rows / p.groups;
+  launch_check(kernels::cast_block({.batch = p.groups,
+                                    .rows = rows,
+                                    .cols = p.cols,
+                                    .x = from,
+                                    .out = {w.fp8, w.scales, rows, p.cols}},
+                                   stream));
+}
+
+void CudaWeights::initialise(uint64_t seed, double sigma) {
+  for (std::size_t i = 0; i < shares_.size(); ++i) initialise_share(shares_[i], i, seed, sigma);
+}
+
+// With FP8 weights, BF16 ones exist for one parameter at a time.
+void CudaWeights::initialise_share(Share& s, std::size_t share, uint64_t seed, double sigma) {
+  const OptimizerShare& spec = *s.spec;
+  const StageGraph& g = plan_.stages[static_cast<std::size_t>(spec.stage)];
+  int64_t largest = 0;
+  for (ParamId id : spec.params) largest = std::max(largest, g.params[id.v].count());
+  const DeviceArray one(fp8_ ? bytes(2 * largest) : 0, DeviceArray::Clear::kNo);
+  for (std::size_t i = 0; i < spec.params.size(); ++i) {
+    const Param& p = g.params[spec.params[i].v];
+    const int64_t offset = spec.offsets[i];
+    kernels::InitialWeightsParams init;
+    init.groups = p.groups, init.each = p.count() / p.groups;
+    init.key = weight_key(p, seed);
+    init.first_expert = p.expert ? layout_.first_expert(p.groups) : 0;
+    init.random = p.init == ParamInit::kNormal;
+    init.sigma = sigma;
+    init.constant = p.init == ParamInit::kOnes ? 1.0F : 0.0F;
+    init.out = fp8_ ? one.as<kernels::bf16>() : s.weights.as<kernels::bf16>() + offset;
+    init.master_begin = std::clamp<int64_t>(s.begin - offset, 0, p.count());
+    init.master_end = std::clamp<int64_t>(s.begin + s.owned - offset, 0, p.count());
+    // In host memory too: page-locked memory has its address on the device.
+    init.master = reinterpret_cast<float*>(s.master.data()) + offset + init.master_begin - s.begin;
+    launch_check(kernels::initial_weights(init, nullptr));
+    if (fp8_) cast_param(share, i, one.as<kernels::bf16>(), nullptr);
+  }
+  cuda_check(cudaDeviceSynchronize(), "making initial weights");
 }
 
 void CudaWeights::set(int share, std::span<const float> values) {

@@ -27,6 +27,10 @@ class CudaWeights {
   const RankLayout& layout() const { return layout_; }
   KernelWeight kernel_weight(int stage, ParamId id) const;
   float* gradient(int stage, ParamId id) const;
+  // Of parameter number `param` of a share.
+  const KernelWeight& copy(int64_t share, std::size_t param) const {
+    return copies_[static_cast<std::size_t>(share)][param];
+  }
   float* buffers() const { return buffers_.as<float>(); }
 
   struct Share {
@@ -44,6 +48,9 @@ class CudaWeights {
 
   // From a share's gathered BF16 weights to the copies that kernels read, on `stream`.
   void cast(int share, const kernels::bf16* gathered, cudaStream_t stream);
+  // Every share's first weights, master weights and kernel copies, made on the device: those of
+  // runtime/model/param_init.h. Waits for them.
+  void initialise(uint64_t seed, double sigma);
   // Fills weights, master weights and kernel copies of a share from host values.
   void set(int share, std::span<const float> values);
   // The owned master weights, rounded.
@@ -55,6 +62,9 @@ class CudaWeights {
 
  private:
   void place_copies(std::size_t share);
+  void initialise_share(Share& s, std::size_t share, uint64_t seed, double sigma);
+  void cast_param(std::size_t share, std::size_t param, const kernels::bf16* from,
+                  cudaStream_t stream);
 
   const ExecPlan& plan_;
   RankLayout layout_;

@@ -47,11 +47,11 @@ std::map<std::string, ncclUniqueId> exchange_ids(const std::vector<OpGroup>& gro
 
 }  // namespace
 
-PlanGroups::PlanGroups(const ExecPlan& plan, Bootstrap& bootstrap) {
+CollectiveGroups connect_groups(const ExecPlan& plan, Bootstrap& bootstrap) {
   const int64_t rank = bootstrap.rank();
   const RankClass& c = plan.classes[plan.place(rank).rank_class];
-  groups_.resize(c.communicators.size());
-  if (bootstrap.size() == 1) return;
+  CollectiveGroups all(c.communicators.size());
+  if (bootstrap.size() == 1) return all;
   check_nccl_version();
   const Deadline deadline = after(kSetUpTime);
   const std::vector<OpGroup> groups = all_groups(plan);
@@ -66,16 +66,9 @@ PlanGroups::PlanGroups(const ExecPlan& plan, Bootstrap& bootstrap) {
         std::make_unique<NcclGroup>(g.name, ids.at(g.name), static_cast<int>(g.ranks.size()),
                                     static_cast<int>(at - g.ranks.begin()), deadline);
     group->warm_up(deadline);
-    groups_[communicator.at(g.name)] = std::move(group);
+    all[communicator.at(g.name)] = std::move(group);
   }
   bootstrap.barrier(deadline);
-}
-
-PlanGroups::~PlanGroups() = default;
-
-std::vector<Collectives*> PlanGroups::of_class() const {
-  std::vector<Collectives*> all;
-  for (const auto& g : groups_) all.push_back(g.get());
   return all;
 }
 

@@ -129,7 +129,7 @@ Checkpoints::Checkpoints(const TrainingTask& task, Executor& executor, const Job
       executor_(executor),
       channel_(channel),
       warn_(std::move(warn)),
-      leader_(executor.local_ranks().front()->layout().rank() == 0),
+      leader_(channel.leader),
       world_size_(static_cast<int>(task.config.plan.world_size())) {}
 
 void Checkpoints::refuse_others() const {

@@ -9,6 +9,8 @@ namespace orrery {
 
 // As constructed, that of a job of one process.
 struct JobChannel {
+  // Whether this process is the one that speaks and writes for all: that with rank 0.
+  bool leader = true;
   // The text of the process that has rank 0; the others' is ignored.
   std::function<std::string(const std::string&)> broadcast = [](const std::string& text) {
     return text;

@@ -158,7 +158,7 @@ TrainResult Trainer::run() {
     result.end = why_stop();
     const bool last = s == options_.last_step || result.end != TrainEnd::kFinished;
     if (checkpoints_.leader()) report(r, last);
-    check_finite(r);
+    if (options_.require_finite) check_finite(r);
     result.last_step = s;
     result.last = r.result;
     if (last || (saves() && s % task_.training.checkpoint.every == 0)) save(s);

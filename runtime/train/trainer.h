@@ -18,8 +18,9 @@ struct TrainerOptions {
   // Stops after this step; the learning rate follows TrainingSpec::steps all the same.
   int64_t last_step = 0;
   bool resume = false;
-  std::string metrics_path;  // "": no metrics are written
-  double peak_flops = 0;     // per second, of all devices of the job together; 0: not known
+  std::string metrics_path;    // "": no metrics are written
+  double peak_flops = 0;       // per second, of all devices of the job together; 0: not known
+  bool require_finite = true;  // false where numbers mean nothing: a fake process group
   std::optional<std::chrono::steady_clock::time_point> stop_at;  // after the step that is running
 
   // Called by the process that has rank 0, but for `interrupted`, which every process asks itself.
@@ -40,8 +41,8 @@ struct TrainResult {
 };
 
 // Trains to options.last_step, with a checkpoint every CheckpointSpec::every steps and after the
-// last one. A loss or gradient norm that is not finite ends it with Error (kFailure) that names the
-// step, before anything is saved.
+// last one. A loss or gradient norm that is not finite ends it, where that is required, with Error
+// (kFailure) that names the step, before anything is saved.
 TrainResult train(const TrainingTask& task, Executor& executor, const TrainingData& data,
                   const JobChannel& channel, const TrainerOptions& options);
 

@@ -16,6 +16,18 @@ namespace {
 
 [[noreturn]] void usage(const std::string& message) { throw Error(ExitCode::kUsage, message); }
 
+// One rank has neither the others' weights nor losses that mean anything.
+void check_fake_process_group(const RunArguments& a, const StudySpec& study) {
+  const int64_t ranks = study.plan.world_size();
+  if (a.rank < 0 || a.rank >= ranks)
+    usage(fmt::format("--rank {}: the plan has {} {}, 0 to {}", a.rank, ranks,
+                      ranks == 1 ? "rank" : "ranks", ranks - 1));
+  if (study.training.checkpoint.every > 0)
+    usage(
+        "--fake-process-group trains nothing that is worth a checkpoint: add --set "
+        "/training/checkpoint/every=0");
+}
+
 void check_arguments(const RunArguments& a, const StudySpec& study) {
   if (a.resume && !a.load.empty())
     usage("--resume takes the weights from a checkpoint and --load from a model: give one of them");
@@ -27,6 +39,7 @@ void check_arguments(const RunArguments& a, const StudySpec& study) {
     usage("--device cuda has no optimizer but adamw and muon; --device cpu runs the plan's");
   if (a.device == "cuda" && study.plan.dp.gradient_dtype != ReduceDtype::kFp32)
     usage("--device cuda reduces gradients in FP32 only: add --set /plan/gradient_dtype=fp32");
+  if (a.fake_process_group) check_fake_process_group(a, study);
   if (a.device != "cpu") return;
   if (a.ranks > 0)
     check_world_size(study.plan, a.ranks, fmt::format("--ranks asks for {}", a.ranks));
@@ -92,6 +105,7 @@ void run_verb(const RunArguments& a) {
   options.seed = static_cast<uint64_t>(study.training.seed);
   options.keep_gradients = !a.gradients.empty();
   options.record = !a.trace_path().empty();
+  if (a.fake_process_group) options.fake_group_rank = a.rank;
   RunDevice device = a.device == "cpu" ? open_cpu(plan, config, constants, options)
                                        : open_cuda(a, study, plan, config, constants, options);
   TrainResult result;
@@ -150,6 +164,19 @@ void add_run(CLI::App& app) {
                    "file for the times of the last step's ops, for `orrery compare --run`");
   verb->add_option("--dump-gradients", a->gradients,
                    "folder for the last step's gradients, before clipping, as safetensors");
+  CLI::Option* fake =
+      verb->add_flag("--fake-process-group", a->fake_process_group,
+                     "run one rank of the plan without the others: collectives are local copies, "
+                     "losses mean nothing, times and memory are those of its compute")
+          ->excludes("--ranks")
+          ->excludes("--ranks-per-gpu")
+          ->excludes("--load")
+          ->excludes("--save")
+          ->excludes("--resume")
+          ->excludes("--dump-gradients");
+  verb->add_option("--rank", a->rank, "with --fake-process-group: the rank that runs")
+      ->needs(fake)
+      ->capture_default_str();
   verb->add_option("--timeout", a->timeout_s, "stop after the step in which so many seconds end")
       ->check(positive());
   verb->add_option("--comm-timeout", a->comm_timeout_s,
@@ -162,7 +189,8 @@ void add_run(CLI::App& app) {
   verb->footer(
       "Examples:\n"
       "  orrery run experiments/tiny_moe --device cpu --steps 20 --out results\n"
-      "  orrery run experiments/tiny_moe --set /training/checkpoint/every=100 --resume");
+      "  orrery run experiments/tiny_moe --set /training/checkpoint/every=100 --resume\n"
+      "  orrery run experiments/tiny_moe_4_ranks --fake-process-group --rank 2 --trace rank2.json");
   verb->callback([a] { run_verb(*a); });
 }
 

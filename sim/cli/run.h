@@ -25,6 +25,8 @@ struct RunArguments {
   std::string out, trace, load, save, gradients;
   std::string progress = "auto";
   bool resume = false, quiet = false;
+  bool fake_process_group = false;
+  int64_t rank = 0;  // the one that runs with a fake process group
 
   std::string in_out(const char* file) const;  // "" without --out
   std::string trace_path() const;              // "": no trace

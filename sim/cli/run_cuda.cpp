@@ -168,6 +168,7 @@ class WatchedExecutor : public Executor {
 JobChannel channel_of(Connection& c) {
   JobChannel channel;
   if (c.bootstrap.size() == 1) return channel;
+  channel.leader = c.bootstrap.rank() == 0;
   channel.broadcast = [&c](const std::string& text) {
     return c.bootstrap.broadcast(text, c.deadline());
   };
@@ -184,6 +185,7 @@ JobChannel channel_of(Connection& c) {
 }  // namespace
 
 int start_cuda_ranks(const RunArguments& a, const StudySpec& study) {
+  if (a.fake_process_group) return -1;
   const RankInfo info = rank_info(process_environment());
   if (a.ranks > 0)
     check_world_size(study.plan, a.ranks, fmt::format("--ranks asks for {}", a.ranks));
@@ -198,7 +200,7 @@ int start_cuda_ranks(const RunArguments& a, const StudySpec& study) {
 RunDevice open_cuda(const RunArguments& a, const StudySpec& study, const ExecPlan& plan,
                     const GraphConfig& config, const Numerics& numerics,
                     const ExecutorOptions& options) {
-  const RankInfo info = rank_info(process_environment());
+  const RankInfo info = a.fake_process_group ? RankInfo{} : rank_info(process_environment());
   choose_gpu(info, a.ranks_per_gpu);
   share_gpu(info, a.ranks_per_gpu);
   let_streams_overtake();

@@ -67,7 +67,7 @@ class Run {
         plan_(plan),
         config_(config),
         device_(device),
-        leader_(device.executor->local_ranks().front()->layout().rank() == 0),
+        leader_(device.channel.leader),
         console_(a, leader_),
         data_(study.training, config) {}
 
@@ -119,6 +119,11 @@ class Run {
     console_.line(fmt::format("{} on {}: {} {}, {} tokens a step{}", study_.name, device_.name,
                               p.world_size(), p.world_size() == 1 ? "rank" : "ranks",
                               with_commas(p.global_batch * p.sequence_length), entropy));
+    if (a_.fake_process_group)
+      console_.line(
+          fmt::format("fake process group: only rank {} runs and nothing is sent; times and memory "
+                      "are those of its compute, losses and gradients mean nothing",
+                      a_.rank));
   }
 
   TrainerOptions trainer_options(const StopSignals& signals) {
@@ -127,6 +132,7 @@ class Run {
     o.resume = a_.resume;
     o.metrics_path = a_.in_out("metrics.jsonl");
     o.peak_flops = device_.peak_flops;
+    o.require_finite = !a_.fake_process_group;
     if (a_.timeout_s > 0)
       o.stop_at = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                      std::chrono::duration<double>(a_.timeout_s));
@@ -138,14 +144,20 @@ class Run {
     return o;
   }
 
+  void write_step_trace() {
+    Executor& executor = *device_.executor;
+    RunTrace trace = take_trace(plan_, executor, study_.name, device_.name);
+    trace.fake_process_group = a_.fake_process_group;
+    if (a_.fake_process_group) return write_file_atomically(a_.trace_path(), run_trace_json(trace));
+    write_trace(a_.trace_path(), std::move(trace), plan_, executor);
+  }
+
   void write_results(const TrainResult& r) {
     Executor& executor = *device_.executor;
     if (r.last_step < r.first_step) {
       console_.note(fmt::format("nothing to do: the checkpoint is of step {}", r.last_step));
     } else {
-      if (!a_.trace_path().empty())
-        write_trace(a_.trace_path(), take_trace(plan_, executor, study_.name, device_.name), plan_,
-                    executor);
+      if (!a_.trace_path().empty()) write_step_trace();
       if (!a_.gradients.empty())
         for (const RankState* rank : executor.local_ranks())
           save_hf_gradients(a_.gradients, plan_, study_.model, *rank);

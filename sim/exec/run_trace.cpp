@@ -61,9 +61,9 @@ RunTraceOp read_op(json::Reader& r, int classes, std::span<const std::string_vie
 std::string run_trace_json(const RunTrace& t) {
   std::string out = fmt::format(
       "{{\"schema_version\":{},\"kind\":\"{}\",\"experiment\":{},\"device\":{},\"classes\":{},"
-      "\"ops\":[",
+      "{}\"ops\":[",
       kRunTraceVersion, kKind, nlohmann::json(t.experiment).dump(), nlohmann::json(t.device).dump(),
-      t.classes);
+      t.classes, t.fake_process_group ? "\"fake_process_group\":true," : "");
   for (const RunTraceOp& o : t.ops) out += (&o == &t.ops.front() ? "\n" : ",\n") + op_json(o);
   return out + "\n]}\n";
 }
@@ -87,6 +87,7 @@ RunTrace read_run_trace(const std::string& path) {
   t.experiment = r.string("experiment");
   t.device = r.string("device");
   t.classes = static_cast<int>(r.integer("classes", {1, 1e6}));
+  if (r.has("fake_process_group")) t.fake_process_group = r.boolean("fake_process_group");
   const KindNames names = kind_names();
   const std::span<const std::string_view> kinds(names.data(), version > 1 ? names.size() : 0);
   r.objects("ops", [&](json::Reader& op) { t.ops.push_back(read_op(op, t.classes, kinds)); });

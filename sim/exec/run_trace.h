@@ -5,6 +5,7 @@
 //             "kind": "gemm_fp8", "stream": "compute", "start_us": x, "end_us": y,
 //             "memory_bytes": b}, ..]}
 // where class, call and op are those of OpRecord. Version 1 has no "kind" and no "memory_bytes".
+// With `--fake-process-group` also "fake_process_group": true; collectives are local copies then.
 #pragma once
 
 #include <string>
@@ -34,6 +35,7 @@ struct RunTrace {
   std::string device;
   int classes = 0;
   std::vector<RunTraceOp> ops;
+  bool fake_process_group = false;
 };
 
 std::string run_trace_json(const RunTrace& trace);

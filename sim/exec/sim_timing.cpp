@@ -66,6 +66,10 @@ double gemm_op_seconds(const Op& op, const TimingInput& in, const GpuShare& shar
     s.size_spread = expert_rows_spread(d(s.grouped == GroupedDim::kK ? s.k : s.m) / d(s.groups),
                                        in.graph.stack.expert_load_cv.value);
   // A gradient of one micro-batch (op.grad) is written in BF16.
+  if (op.writes_gradient) {
+    s.output = GemmOutput::kFp32;
+    return gemm_seconds(in.cluster.node.gpu, s, share);
+  }
   if ((op.kind == OpKind::kGemm || op.kind == OpKind::kGemmFp8Wgrad) &&
       op.phase == Phase::kWeight && !op.grad.valid())
     return weight_gradient_seconds(s, in, share);

@@ -168,14 +168,14 @@ class OptimizerBuilder {
     for (std::size_t i = 0; i < input_.shares.size(); ++i) {
       const OptimizerShare& s = input_.shares[i];
       // With FP8 weights the BF16 ones are temporary; else they are what the kernels read.
-      const bool temporary = b_.fp8() && !s.weights_sharded;
+      const bool temporary = b_.fp8() && !s.weights_sharded && !s.cast_in_optimizer;
       const TensorId updated = temporary ? b_.tensor("updated weights", Dtype::kBf16, 1, s.elements,
                                                      BufferKind::kWorkspace)
                                          : token("updated weights");
       const auto index = static_cast<int64_t>(i);
       update_share(i, statistics, updated);
-      gradients += s.held_gradients();
-      if (s.weights_sharded) continue;
+      gradients += s.held_gradients() - s.written_gradients;
+      if (s.weights_sharded || s.cast_in_optimizer) continue;
       weights += s.elements;
       TensorId whole = updated;
       if (s.shards > 1 && !dp.overlap_param_gather) {
@@ -209,6 +209,8 @@ class OptimizerBuilder {
             {.m = c.elements, .n = update_bytes(config_.plan), .first = c.first, .index = index},
             in, out);
       b_.last_op().unit = static_cast<int16_t>(s.chunk);
+      if (s.cast_in_optimizer)
+        b_.last_op().work.hbm += s.kernel_weights - Bytes(kWeightBytes * s.owned());
       if (copies_.on()) copies_.store(out.back());
     }
   }

@@ -33,7 +33,10 @@ struct OptimizerShare {
   // no weights but the master weights.
   bool gradients_sharded = false;
   bool weights_sharded = false;
-  bool shared_embedding = false;  // the embedding alone, which another stage has too
+  bool shared_embedding = false;   // the embedding alone, which another stage has too
+  int64_t written_gradients = 0;   // elements of Param::gradient_written
+  bool cast_in_optimizer = false;  // StackSpec::casts_in_optimizer
+  Bytes kernel_weights{0};         // what kernels read
 
   bool muon() const { return !matrices.empty(); }
   ShardRange shard(int64_t i) const { return shard_range(elements, matrices, shards, i); }

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "sim/graph/head.h"
+#include "sim/graph/written_gradients.h"
 
 namespace orrery {
 namespace {
@@ -342,7 +343,9 @@ class StageAssembler {
 }  // namespace
 
 StageGraph build_stage(const GraphConfig& config, int64_t stage) {
-  return StageAssembler(config, stage).build();
+  StageGraph g = StageAssembler(config, stage).build();
+  mark_written_gradients(config, g);
+  return g;
 }
 
 }  // namespace orrery

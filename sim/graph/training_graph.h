@@ -118,6 +118,9 @@ struct Param {
   // The same on all ranks of the tensor-parallel group, each of which has the gradient of its own
   // rows or heads only: they are summed before the optimizer.
   bool tensor_summed = false;
+  // One product of the stage makes the gradient and writes it, in a step of one micro-batch:
+  // nothing is added to, and so nothing zeroed (StackSpec::writes_gradients).
+  bool gradient_written = false;
   int64_t count() const { return rows * cols; }
 };
 
@@ -190,9 +193,10 @@ struct Op {
   // Work grows with the rows that this rank's experts receive, so it varies between ranks.
   bool row_proportional = false;
   bool again = false;  // an op of the forward that the backward runs again; counts nothing twice
-  int16_t unit = 0;    // position of the layer or head in its stage
-  int32_t layer = -1;  // of the model; MTP modules follow the last layer; -1: none
-  std::string name;    // "q_down fwd"
+  bool writes_gradient = false;  // Param::gradient_written: of the product that makes it
+  int16_t unit = 0;              // position of the layer or head in its stage
+  int32_t layer = -1;            // of the model; MTP modules follow the last layer; -1: none
+  std::string name;              // "q_down fwd"
   OpShape shape;
   OpWork work;
   ParamId param;

@@ -48,6 +48,11 @@ std::string run_comparison_text(const std::string& title, const RunComparison& c
                        c.untraced_steps == 1 ? "1 step" : fmt::format("{} steps", c.untraced_steps),
                        sides.second, c.untraced->measured_us / 1000, sides.difference,
                        difference_text(sides, c.untraced->predicted_us, c.untraced->measured_us));
+  if (c.not_run)
+    out += fmt::format(
+        "one rank with a fake process group: its compute ops; the {} that communicate, {} {:.3f} "
+        "ms, did not run\n",
+        with_commas(c.not_run->predicted_count), sides.first, c.not_run->predicted_us / 1000);
   if (!c.complete()) {
     out += fmt::format("{} ops matched one to one, {} {} and {} {} ones did not\n",
                        with_commas(c.matched), count_text(c.only_simulated.size()), sides.first,
@@ -82,6 +87,9 @@ std::string run_comparison_json(const RunComparison& c, const Sides& sides) {
     j["untraced_step"] = row_json(*c.untraced, sides);
     j["untraced_step"]["steps"] = c.untraced_steps;
   }
+  if (c.not_run)
+    j["not_run"] = {{"ops", c.not_run->predicted_count},
+                    {sides.first + "_us", c.not_run->predicted_us}};
   j["matched"] = c.matched;
   if (!sides.relative_to_first) {
     j["only_simulated"] = c.only_simulated;

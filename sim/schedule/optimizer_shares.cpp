@@ -32,6 +32,15 @@ OptimizerShare share(const PlanContext& p, const RankClass& c, int chunk, int gr
   s.shards = g.shards;
   s.gradients_sharded = dp.shards_gradients();
   s.weights_sharded = dp.shards_weights();
+  s.cast_in_optimizer = p.config.stack.casts_in_optimizer &&
+                        dp.optimizer == OptimizerKind::kAdamW &&
+                        p.config.plan.precision == Precision::kFp8 && s.shards == 1 &&
+                        !s.weights_sharded && !dp.offload_optimizer;
+  for (ParamId i : g.params) {
+    const Param& param = graph.params[i.v];
+    if (param.gradient_written) s.written_gradients += param.count();
+    s.kernel_weights += tensor_bytes(param.dtype, param.rows, param.cols);
+  }
   for (ParamId i : g.params)
     if (s.stage != 0 && graph.params[i.v].name == kEmbeddingParam) s.repeated = i;
   return s;

@@ -85,6 +85,8 @@ StackSpec read_stack(Reader r) {
   s.separate_projections = r.boolean_or("separate_projections", false);
   s.grouped_wgrad = r.boolean_or("grouped_wgrad", false);
   s.barrier_all_reduces = r.boolean_or("barrier_all_reduces", false);
+  s.writes_gradients = r.boolean_or("writes_gradients", false);
+  s.casts_in_optimizer = r.boolean_or("casts_in_optimizer", false);
   s.scale_attention_out = r.boolean_or("scale_attention_out", false);
   s.reserved_GiB = read_sourced(r, "reserved_GiB", {0, 1024});
   s.separate_gradient_add = r.boolean_or("separate_gradient_add", false);

@@ -89,6 +89,12 @@ struct StackSpec {
   bool cast_per_linear = false;  // each Linear casts its own input, even when two share it
   // Weight gradients of a rank's experts are one grouped product; else one each, on two streams.
   bool grouped_wgrad = false;
+  // With one micro-batch a step, the one BF16 product that makes a weight's gradient writes it;
+  // else gradients start from zeros that are added to.
+  bool writes_gradients = false;
+  // The optimizer writes the FP8 weights of a rank that has the whole master weights; else BF16
+  // ones, which are cast.
+  bool casts_in_optimizer = false;
   bool scale_attention_out = false;  // multiplies the attention block's output, as a kernel
   Sourced reserved_GiB;              // CUDA context, NCCL and allocator reserve on every GPU
   // CPU time to issue one kernel of an eager framework; 0: CUDA graphs, or a host that never lags.

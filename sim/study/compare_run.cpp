@@ -133,9 +133,38 @@ double longest_window(const Timeline& t) {
   return longest;
 }
 
+// Takes the ops that communicate out of a timeline: what they are together.
+ComparedRow take_communication(Timeline& t) {
+  ComparedRow taken{"communication", 0, 0};
+  for (RankTimeline& r : t.ranks)
+    std::erase_if(r.ops, [&](const TimelineOp& o) {
+      if (!t.oper(o).communication) return false;
+      taken.predicted_us += o.end_us - o.start_us;
+      ++taken.predicted_count;
+      return true;
+    });
+  return taken;
+}
+
+double total_us(const Timeline& t) {
+  double sum = 0;
+  for (const RankTimeline& r : t.ranks)
+    for (const TimelineOp& o : r.ops) sum += o.end_us - o.start_us;
+  return sum;
+}
+
+// A rank with a fake process group: only what it computes can be compared, and only with its class.
+void keep_compute_of_rank(RunComparison& c) {
+  std::erase_if(c.predicted.ranks, [&](const RankTimeline& p) {
+    return std::none_of(c.measured.ranks.begin(), c.measured.ranks.end(),
+                        [&](const RankTimeline& m) { return m.rank_class == p.rank_class; });
+  });
+  c.not_run = take_communication(c.predicted);
+  take_communication(c.measured);
+  c.step = {"compute", total_us(c.predicted), total_us(c.measured)};
+}
+
 void compare(RunComparison& c) {
-  c.step.name = "step";
-  c.step.measured_us = longest_window(c.measured);
   Joiner(c.predicted, c.measured, c).join();
   c.sides = put_side_by_side(c.predicted, c.measured, true);
 }
@@ -184,13 +213,14 @@ RunComparison compare_run(const StudySpec& study, const RunTrace& trace) {
   c.device = trace.device;
   c.predicted = predicted_timeline(compiled.plan, step, options.reserved);
   c.measured = run_timeline(trace, &compiled.plan);
-  c.step.predicted_us = micros(step.step);
+  c.step = {"step", micros(step.step), longest_window(c.measured)};
+  if (trace.fake_process_group) keep_compute_of_rank(c);
   compare(c);
   return c;
 }
 
 void add_metrics(RunComparison& c, const RunMetrics& metrics) {
-  if (metrics.step_us) {
+  if (metrics.step_us && !c.not_run) {
     c.untraced = ComparedRow{"step", c.step.predicted_us, *metrics.step_us};
     c.untraced_steps = metrics.steps;
   }
@@ -206,7 +236,7 @@ RunComparison compare_runs(const NamedRun& a, const NamedRun& b) {
   c.second_device = b.trace.device;
   c.predicted = run_timeline(a.trace, nullptr);
   c.measured = run_timeline(b.trace, nullptr);
-  c.step.predicted_us = longest_window(c.predicted);
+  c.step = {"step", longest_window(c.predicted), longest_window(c.measured)};
   compare(c);
   require_one_plan(a, b, c);
   return c;

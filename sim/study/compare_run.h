@@ -27,7 +27,11 @@ struct ComparedOp {
 struct RunComparison {
   std::string experiment, device;                // of the trace; of two runs, of the first
   std::string second_experiment, second_device;  // of two runs
-  ComparedRow step;  // of a run: of the slowest rank, first start to last end
+  // Of a run: of the slowest rank, first start to last end. Of a rank with a fake process group:
+  // the sum over its ops but those that communicate.
+  ComparedRow step;
+  // With a fake process group: the predicted communication ops, which did not run.
+  std::optional<ComparedRow> not_run;
   // Against the other steps of the run: the traced one has two more events an op.
   std::optional<ComparedRow> untraced;
   int untraced_steps = 0;

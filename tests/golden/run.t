@@ -90,3 +90,27 @@ $ orrery compare experiments/tiny_moe --run experiments/tiny_moe/config.json
 $ orrery compare experiments/tiny_moe --run experiments/deepseek_v3/profile/train.json
 ? 65
 ! orrery: experiments/deepseek_v3/profile/train.json: found a Chrome/Kineto trace, expected the trace of `orrery run --trace`; compare this one without --run
+
+$ orrery run experiments/tiny_moe_4_ranks --device cpu --steps 1 --fake-process-group --rank 2
+> tiny_moe_4_ranks on cpu: 4 ranks, 1,024 tokens a step; entropy of the data 1.3863
+> fake process group: only rank 2 runs and nothing is sent; times and memory are those of its compute, losses and gradients mean nothing
+>     step      loss  mtp loss  grad norm         lr     tokens/s expert load  memory GiB
+>        1    3.4793    3.4994     0.3720  1.500e-04 <*>        1.28 <*>
+
+$ orrery run experiments/tiny_moe_4_ranks --device cpu --fake-process-group --rank 4
+? 64
+! orrery: --rank 4: the plan has 4 ranks, 0 to 3
+
+$ orrery run experiments/tiny_moe_4_ranks --device cpu --rank 1
+? 64
+! --rank requires --fake-process-group
+! Run with --help for more information.
+
+$ orrery run experiments/tiny_moe_4_ranks --device cpu --fake-process-group --resume
+? 64
+! --resume excludes --fake-process-group
+! Run with --help for more information.
+
+$ orrery run experiments/tiny_moe_4_ranks --device cpu --fake-process-group --set /training/checkpoint/every=5
+? 64
+! orrery: --fake-process-group trains nothing that is worth a checkpoint: add --set /training/checkpoint/every=0

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "runtime/cuda/fake_groups.h"
 #include "tests/catch.h"
 #include "tests/unit/runtime/tiny.h"
 
@@ -47,9 +48,7 @@ std::vector<Difference> differences(const ExecPlan& plan, const OptimizerShare& 
   return out;
 }
 
-void same_as_cpu(const Layout& l, CpuNumerics mode, double tolerance) {
-  INFO(l.name());
-  TinyJob<float> cpu(l, mode);
+void same_as_cpu(TinyJob<float> cpu, double tolerance) {
   CudaRank gpu(cpu.plan, cpu.graph, cpu.constants, 0,
                {.seed = 1234, .keep_gradients = true, .record = false},
                std::vector<Collectives*>(cpu.plan.classes[0].communicators.size()));
@@ -81,6 +80,11 @@ void same_as_cpu(const Layout& l, CpuNumerics mode, double tolerance) {
       }
     }
   }
+}
+
+void same_as_cpu(const Layout& l, CpuNumerics mode, double tolerance) {
+  INFO(l.name());
+  same_as_cpu(TinyJob<float>(l, mode), tolerance);
 }
 
 TEST_CASE("cuda rank: BF16 gradients are the CPU backend's", "[gpu]") {
@@ -165,6 +169,41 @@ TEST_CASE("cuda rank: two runs are the same bit for bit", "[gpu]") {
   for (std::size_t i = 0; i < runs[0].size(); ++i) {
     CHECK(runs[0][i].losses == runs[1][i].losses);
     CHECK(runs[0][i].grad_norm == runs[1][i].grad_norm);
+  }
+}
+
+TEST_CASE("cuda rank: alone with a fake process group, as on the CPU", "[gpu]") {
+  // Every token goes to every expert, so that rounding moves no rows.
+  for (const Layout& l :
+       {Layout{.data = 4, .expert = 4}, Layout{.pipeline = 2, .data = 2, .expert = 2}}) {
+    Layout alone = l;
+    alone.more = aligned({}).more;
+    INFO(alone.name());
+    TinyJob<float> cpu(alone);
+    const int64_t rank = cpu.plan.ranks() - 1;
+    CpuJob<float> job(cpu.plan, cpu.graph, cpu.constants, {CpuNumerics::kExact, 1234, false}, rank);
+    const CollectiveGroups groups = fake_groups(cpu.plan, rank);
+    std::vector<Collectives*> pointers;
+    for (const auto& g : groups) pointers.push_back(g.get());
+    CudaRank gpu(cpu.plan, cpu.graph, cpu.constants, rank, {.seed = 1234}, pointers);
+    const HashTokens tokens(cpu.study.model.vocab);
+    const StepResult a = gpu.run_step({&tokens, 0}, {});
+    const StepResult b = job.step({&tokens, 0}, {});
+    REQUIRE(a.losses.size() == b.losses.size());
+    for (std::size_t d = 0; d < a.losses.size(); ++d)
+      CHECK(a.losses[d] == Approx(b.losses[d]).epsilon(0.01));
+    CHECK(a.grad_norm == Approx(b.grad_norm).epsilon(0.05));
+  }
+}
+
+TEST_CASE("cuda rank: one micro-batch a step, whose gradients are written", "[gpu]") {
+  for (const char* precision : {"/plan/precision=bf16", "/plan/precision=fp8"}) {
+    StudySpec study = tiny_study(aligned({"/plan/micro_batch=8", precision}));
+    study.stack.grouped_wgrad = study.stack.writes_gradients = study.stack.casts_in_optimizer =
+        true;
+    const bool fp8 = study.plan.precision == Precision::kFp8;
+    same_as_cpu(TinyJob<float>(study, fp8 ? CpuNumerics::kFakeQuant : CpuNumerics::kExact),
+                fp8 ? 0.2 : 0.05);
   }
 }
 

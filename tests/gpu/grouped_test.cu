@@ -147,6 +147,11 @@ TEST_CASE("group_wgrad_bf16 adds the product over each group's rows", "[gpu][gro
           expected.add(Layout::kTN, (g - first) * m, m, n, groups[static_cast<std::size_t>(g)],
                        a.data() + offsets[static_cast<std::size_t>(g)] * m, m,
                        b.data() + offsets[static_cast<std::size_t>(g)] * n, n, n);
+        GroupWgradBf16Params written = p;
+        written.accumulate = false;
+        expected.require_close(run_twice(dc, std::vector<float>(at_first.begin(), at_first.end()),
+                                         [&] { return group_wgrad_bf16(written, nullptr); }),
+                               kFp32Output, kBf16Terms);
         for (std::size_t i = 0; i < at_first.size(); ++i) expected.c[i] += at_first[i];
         expected.require_close(actual, kFp32Output, kBf16Terms);
       }

@@ -1,5 +1,6 @@
 #include "kernels/optimizer/adamw.h"
 #include "kernels/optimizer/adamw_reference.h"
+#include "kernels/quant/cast.h"
 #include "tests/gpu/gpu.h"
 #include "tests/gpu/same_bits.h"
 
@@ -116,6 +117,72 @@ TEST_CASE("adamw", "[gpu][optimizer]") {
     test_adamw<float>(s);
     test_adamw<bf16>(s);
   }
+}
+
+// Bit for bit what the update and then cast_block give.
+template <class Moment>
+void test_adamw_cast(int64_t batch, int64_t rows, int64_t cols) {
+  Random random;
+  const int64_t n = batch * rows * cols;
+  INFO("seed " << random.seed << ", " << batch << " of " << rows << " x " << cols);
+  const auto values = [&](double scale) {
+    return random.normal_bf16(static_cast<std::size_t>(n), scale);
+  };
+  std::vector<double> v = values(0.1);
+  for (double& x : v) x = 0.01 + std::abs(x);
+  const std::vector<float> master = to_float(values(1));
+  const DeviceBuffer<float> grads(to_float(values(1))), norm(std::vector<float>{100});
+  const auto moments = [](const std::vector<double>& x) {
+    if constexpr (std::is_same_v<Moment, bf16>)
+      return to_bf16(x);
+    else
+      return to_float(x);
+  };
+  const std::vector<Moment> m_start = moments(values(0.1)), v_start = moments(v);
+  const DeviceBuffer<uint8_t> decay(std::vector<uint8_t>(static_cast<std::size_t>(tiles(n)), 1));
+  struct Result {
+    std::vector<float> master, scales;
+    std::vector<Moment> m, v;
+    std::vector<fp8> data;
+  };
+  const auto run = [&](bool at_once) {
+    const DeviceBuffer<float> master_d(master);
+    const DeviceBuffer<Moment> m(m_start), v_d(v_start);
+    const DeviceBuffer<bf16> weights(static_cast<std::size_t>(n));
+    const DeviceBuffer<fp8> data(static_cast<std::size_t>(n));
+    const DeviceBuffer<float> scales(static_cast<std::size_t>(batch * tiles(rows) * tiles(cols)));
+    AdamWParams p{.n = n, .master = master_d.get(), .m = m.get(), .v = v_d.get()};
+    p.moments = std::is_same_v<Moment, bf16> ? MomentType::kBf16 : MomentType::kFp32;
+    p.grads = grads.get(), p.weights_out = weights.get(), p.decay = decay.get();
+    p.lr = 0.01, p.weight_decay = 0.1, p.step = 3;
+    p.norm_squared = norm.get(), p.max_norm = 1;
+    const Fp8Block out{data.get(), scales.get(), rows, cols};
+    if (at_once) {
+      launched(adamw_cast({p, batch, rows, cols, out}, nullptr));
+    } else {
+      launched(adamw(p, nullptr));
+      launched(cast_block({batch, rows, cols, weights.get(), out}, nullptr));
+    }
+    master_d.check_canaries();
+    data.check_canaries();
+    scales.check_canaries();
+    return Result{master_d.download(), scales.download(), m.download(), v_d.download(),
+                  data.download()};
+  };
+  const Result one = run(true), two = run(false);
+  REQUIRE(same_bits(one.master, two.master));
+  REQUIRE(same_bits(one.m, two.m));
+  REQUIRE(same_bits(one.v, two.v));
+  REQUIRE(same_bits(one.scales, two.scales));
+  REQUIRE(same_bits(one.data, two.data));
+}
+
+TEST_CASE("adamw_cast", "[gpu][optimizer]") {
+  test_adamw_cast<bf16>(3, 256, 384);
+  test_adamw_cast<float>(1, 576, 1040);  // ragged blocks
+  test_adamw_cast<bf16>(2, 8, 16);
+  CHECK(adamw_cast({.rows = 4, .cols = 16, .out = {nullptr, nullptr, 4, 16}}, nullptr).error ==
+        "adamw_cast: out.data is null");
 }
 
 TEST_CASE("router_bias_update", "[gpu][optimizer]") {

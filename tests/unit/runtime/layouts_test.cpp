@@ -152,6 +152,23 @@ TEST_CASE("layouts: gradients of experts in one launch are those of one each", "
   }
 }
 
+// Two steps: what is not zeroed has the first step's gradient when the second writes it.
+TEST_CASE("layouts: one micro-batch a step may write gradients instead of adding", "[runtime]") {
+  const auto run = [](Layout l, bool writes) {
+    l.more.push_back("/plan/micro_batch=" + std::to_string(8 / l.data));
+    StudySpec s = tiny_study(l);
+    s.stack.grouped_wgrad = true;
+    s.stack.writes_gradients = s.stack.casts_in_optimizer = writes;
+    return TinyJob<float>(std::move(s), CpuNumerics::kFakeQuant).run(2);
+  };
+  for (const char* precision : {"bf16", "fp8"}) {
+    const std::vector<std::string> more = {fmt::format("/plan/precision={}", precision)};
+    check_same(run({.more = more}, true), run({.more = more}, false));
+    const Layout two{.data = 2, .expert = 2, .more = more};
+    check_same(run(two, true), run(two, false));
+  }
+}
+
 TEST_CASE("layouts: HSDP", "[runtime]") {
   const auto halves = [](DataParallelSpec& d) { d.shard_group = 2; };
   for (int stage : {1, 2, 3}) {

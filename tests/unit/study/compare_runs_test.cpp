@@ -208,5 +208,49 @@ TEST_CASE("two runs: one Perfetto trace has both, each op with the other's time"
   CHECK(processes == std::vector<std::string>{"a rank 0", "b rank 0"});
 }
 
+// What the simulator says of one rank, as if that rank had run alone.
+RunTrace simulated_trace(const StudySpec& study, std::size_t rank_class) {
+  const CompiledStudy compiled = compile_study(study);
+  SimOptions options = sim_options(study);
+  options.record = true;
+  RunTrace t;
+  t.classes = static_cast<int>(compiled.plan.classes.size());
+  t.fake_process_group = true;
+  for (const OpRecord& r : simulate(compiled.plan, compiled.timing, options).records)
+    if (r.rank_class == rank_class)
+      t.ops.push_back({r.rank_class, compiled.plan.classes[rank_class].first_rank + 1, r.call, r.op,
+                       compiled.plan.op_name(r.op), r.stream, micros(r.start), micros(r.end)});
+  return t;
+}
+
+TEST_CASE("a rank with a fake process group: its compute beside that of its class", "[study]") {
+  const StudySpec study = small_cluster();
+  RunTrace trace = simulated_trace(study, 1);
+  const RunComparison c = compare_run(study, trace);
+  CHECK(c.complete());
+  CHECK(c.predicted.ranks.size() == 1);
+  CHECK(c.predicted.ranks[0].rank_class == 1);
+  CHECK(c.step.predicted_us == Approx(c.step.measured_us));
+  REQUIRE(c.not_run.has_value());
+  CHECK(c.not_run->predicted_count > 0);
+  CHECK(c.matched + c.not_run->predicted_count == static_cast<int64_t>(trace.ops.size()));
+  for (const ComparedRow& kind : c.kinds) {
+    CHECK(kind.name != "dispatch");
+    CHECK(kind.name != "send");
+  }
+  const std::string text = run_comparison_text("a rank", c, predicted_and_measured(), 3);
+  CHECK(text.find("one rank with a fake process group") != std::string::npos);
+  trace.fake_process_group = false;  // then the other classes' ops are missed
+  CHECK_FALSE(compare_run(study, trace).complete());
+}
+
+TEST_CASE("a trace says when its process group was fake", "[study]") {
+  RunTrace t;
+  t.experiment = "x", t.device = "y", t.classes = 1;
+  CHECK(run_trace_json(t).find("fake") == std::string::npos);
+  t.fake_process_group = true;
+  CHECK(run_trace_json(t).find("\"fake_process_group\":true") != std::string::npos);
+}
+
 }  // namespace
 }  // namespace orrery

@@ -1,0 +1,42 @@
+#include "kernels/init/initial_weights.h"
+#include "kernels/init/normal.h"
+#include "tests/gpu/gpu.h"
+#include "tests/gpu/same_bits.h"
+
+using namespace orrery::gpu_test;
+using namespace orrery::kernels;
+
+TEST_CASE("initial_weights: the host's bits, and the owned part of the master weights",
+          "[gpu][init]") {
+  constexpr int64_t kGroups = 3, kEach = 5000, kBegin = 4000, kEnd = 11000;
+  const DeviceBuffer<bf16> out_d(kGroups * kEach);
+  const DeviceBuffer<float> master_d(kEnd - kBegin);
+  for (const bool random : {true, false}) {
+    launched(initial_weights({.groups = kGroups,
+                              .each = kEach,
+                              .key = 42,
+                              .first_expert = 7,
+                              .random = random,
+                              .sigma = 0.02,
+                              .constant = 1,
+                              .out = out_d.get(),
+                              .master = master_d.get(),
+                              .master_begin = kBegin,
+                              .master_end = kEnd},
+                             nullptr));
+    std::vector<bf16> want;
+    std::vector<float> want_master;
+    for (int64_t i = 0; i < kGroups * kEach; ++i) {
+      const uint64_t key = expert_key(42, 7 + i / kEach);
+      const float x =
+          random ? round_to_bf16(0.02 * normal(key, static_cast<uint64_t>(i % kEach))) : 1.0f;
+      want.push_back(bf16(x));
+      if (i >= kBegin && i < kEnd) want_master.push_back(x);
+    }
+    REQUIRE(same_bits(out_d.download(), want));
+    REQUIRE(same_bits(master_d.download(), want_master));
+    out_d.check_canaries();
+    master_d.check_canaries();
+  }
+  CHECK(initial_weights({.groups = 1, .each = 1}, nullptr).error == "initial_weights: out is null");
+}
