@@ -28,7 +28,8 @@ class RankState {
   // Replaces weights, the owned master weights and what kernels read; moments stay.
   virtual void write_weights(int share, std::span<const float> values) = 0;
 
-  // The owned shard as stored, OptimizerShare::owned() values of FP32 or of the plan's moment type.
+  // The owned shard as stored, RankLayout::owned() values of FP32 or of the plan's moment type; of
+  // Muon's shares there is no second moment.
   virtual std::size_t state_bytes(int share, StateKind kind) const = 0;
   virtual void read_state(int share, StateKind kind, std::span<std::byte> out) const = 0;
   // After all states of all shares: restore() makes weights of the master weights of all owners.

@@ -30,6 +30,10 @@ cublasStatus_t set(LtDescriptor& d, cublasLtMatmulDescAttributes_t attribute, co
   return cublasLtMatmulDescSetAttribute(d.handle, attribute, &value, sizeof(value));
 }
 template <class T>
+cublasStatus_t set(LtLayout& l, cublasLtMatrixLayoutAttribute_t attribute, const T& value) {
+  return cublasLtMatrixLayoutSetAttribute(l.handle, attribute, &value, sizeof(value));
+}
+template <class T>
 cublasStatus_t set(LtPreference& p, cublasLtMatmulPreferenceAttributes_t attribute,
                    const T& value) {
   return cublasLtMatmulPreferenceSetAttribute(p.handle, attribute, &value, sizeof(value));
@@ -62,11 +66,16 @@ LtPlans::~LtPlans() {
 Status LtPlans::make(const LtShape& shape, const LtOperands& operands, Plan& plan) {
   const cublasOperation_t op_a = shape.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
   const cublasOperation_t op_b = shape.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
-  const auto layout = [](LtLayout& l, cudaDataType_t type, bool transposed, int64_t rows,
-                         int64_t cols, int64_t ld) {
+  const auto layout = [&](LtLayout& l, cudaDataType_t type, bool transposed, int64_t rows,
+                          int64_t cols, int64_t ld) {
     if (transposed) std::swap(rows, cols);
-    return cublasLtMatrixLayoutCreate(&l.handle, type, static_cast<uint64_t>(rows),
-                                      static_cast<uint64_t>(cols), ld);
+    const cublasStatus_t made = cublasLtMatrixLayoutCreate(
+        &l.handle, type, static_cast<uint64_t>(rows), static_cast<uint64_t>(cols), ld);
+    if (made != CUBLAS_STATUS_SUCCESS || shape.batch == 1) return made;
+    const int64_t stride = rows * cols;
+    const cublasStatus_t counted = set(l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, shape.batch);
+    if (counted != CUBLAS_STATUS_SUCCESS) return counted;
+    return set(l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, stride);
   };
   LtPreference preference;
   // A split of K is added up in FP32, never in C's type.
@@ -131,10 +140,11 @@ Status LtPlans::run(const char* name, const LtShape& shape, const LtOperands& op
       s = set(plan->descriptor, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, operands.b_scales);
     if (s != CUBLAS_STATUS_SUCCESS) return error(lt_status("scale pointers", s));
   }
-  const float one = 1, beta = shape.accumulate ? 1.0F : 0.0F;
-  s = cublasLtMatmul(handle_, plan->descriptor.handle, &one, operands.a, plan->a.handle, operands.b,
-                     plan->b.handle, &beta, operands.d, plan->d.handle, operands.d, plan->d.handle,
-                     &plan->algorithm, workspace_, workspace_bytes_, stream);
+  const float alpha = operands.alpha, beta = shape.accumulate ? 1.0F : operands.beta;
+  const void* c = operands.c != nullptr ? operands.c : operands.d;
+  s = cublasLtMatmul(handle_, plan->descriptor.handle, &alpha, operands.a, plan->a.handle,
+                     operands.b, plan->b.handle, &beta, c, plan->d.handle, operands.d,
+                     plan->d.handle, &plan->algorithm, workspace_, workspace_bytes_, stream);
   if (s == CUBLAS_STATUS_NOT_SUPPORTED) {
     plan->taken = false;
     return {};

@@ -13,12 +13,14 @@
 
 namespace orrery::kernels {
 
-// D = op(A)·op(B) (+ D) in cuBLASLt's own terms: column-major, D[m, n].
+// D = alpha op(A)·op(B) + beta C in cuBLASLt's own terms: column-major, D[m, n]. A batch is of
+// matrices that follow each other.
 struct LtShape {
   bool transpose_a = false, transpose_b = false;
   int64_t m = 0, n = 0, k = 0, lda = 0, ldb = 0, ldd = 0;
   cudaDataType_t operand = CUDA_R_16BF, result = CUDA_R_16BF;
-  bool accumulate = false;
+  bool accumulate = false;  // beta is 1
+  int32_t batch = 1;
   int32_t a_scale_mode = kNoScales, b_scale_mode = kNoScales;  // cublasLtMatmulMatrixScale_t
   uint32_t a_alignment = 0, b_alignment = 0, d_alignment = 0;  // of the pointers, bytes
 
@@ -35,6 +37,8 @@ struct LtOperands {
   void* d = nullptr;
   const float* a_scales = nullptr;
   const float* b_scales = nullptr;
+  const void* c = nullptr;  // laid out as D is; nullptr: D itself
+  float alpha = 1, beta = 0;
 };
 
 class LtPlans {

@@ -19,31 +19,49 @@ std::vector<Collective<T>*> members(std::span<void* const> arguments) {
   return all;
 }
 
-// Element by element in the order of the members, in double.
+// Of an array that a collective divides, the part of each member.
 template <class T>
-void reduce(std::span<void* const> arguments, bool scatter) {
+ShardRange part_of(const std::vector<Collective<T>*>& all, std::size_t member) {
+  return shard_range(all[0]->elements, all[0]->matrices, static_cast<int64_t>(all.size()),
+                     static_cast<int64_t>(member));
+}
+
+// In the order of the members, in double.
+template <class T>
+T sum_of(const std::vector<Collective<T>*>& all, int64_t i) {
+  double sum = 0;
+  for (const Collective<T>* m : all) sum += static_cast<double>(m->data[i]);
+  return static_cast<T>(sum);
+}
+
+template <class T>
+void all_reduce(std::span<void* const> arguments) {
   const auto all = members<T>(arguments);
-  const int64_t n = all[0]->elements;
-  const int64_t part = n / static_cast<int64_t>(all.size());
-  for (int64_t i = 0; i < n; ++i) {
-    double sum = 0;
-    for (const Collective<T>* m : all) sum += static_cast<double>(m->data[i]);
-    if (scatter)
-      all[static_cast<std::size_t>(i / part)]->data[i] = static_cast<T>(sum);
-    else
-      for (Collective<T>* m : all) m->data[i] = static_cast<T>(sum);
+  for (int64_t i = 0; i < all[0]->elements; ++i) {
+    const T sum = sum_of(all, i);
+    for (Collective<T>* m : all) m->data[i] = sum;
+  }
+}
+
+template <class T>
+void reduce_scatter(std::span<void* const> arguments) {
+  const auto all = members<T>(arguments);
+  for (std::size_t to = 0; to < all.size(); ++to) {
+    const ShardRange part = part_of(all, to);
+    for (int64_t i = part.begin; i < part.begin + part.elements; ++i)
+      all[to]->data[i] = sum_of(all, i);
   }
 }
 
 template <class T>
 void gather(std::span<void* const> arguments) {
   const auto all = members<T>(arguments);
-  const int64_t part = all[0]->elements / static_cast<int64_t>(all.size());
-  for (std::size_t from = 0; from < all.size(); ++from)
+  for (std::size_t from = 0; from < all.size(); ++from) {
+    const ShardRange part = part_of(all, from);
     for (Collective<T>* to : all)
       if (to != all[from])
-        std::copy_n(all[from]->data + static_cast<int64_t>(from) * part, part,
-                    to->data + static_cast<int64_t>(from) * part);
+        std::copy_n(all[from]->data + part.begin, part.elements, to->data + part.begin);
+  }
 }
 
 template <class T>
@@ -149,6 +167,7 @@ template <class T>
 void bind_share(OpCall<T>& c, CpuState<T>& state, Collective<T>& x) {
   const auto i = static_cast<std::size_t>(c.share);
   const OptimizerShare& s = state.layout.rank_class().shares[i];
+  x.matrices = s.matrices;
   if (c.op.kind == OpKind::kAllGather) {
     x.data = state.weights[i].data();
     if (!s.weights_sharded) return;
@@ -274,9 +293,9 @@ ThreadCommunicator::Work collective_work(const Op& op) {
     case OpKind::kRecv:
       return transfer<T>;
     case OpKind::kReduceScatter:
-      return [](std::span<void* const> a) { reduce<T>(a, true); };
+      return reduce_scatter<T>;
     case OpKind::kAllReduce:
-      return [](std::span<void* const> a) { reduce<T>(a, false); };
+      return all_reduce<T>;
     case OpKind::kAllGather:
       return gather<T>;
     default:

@@ -26,6 +26,7 @@ struct Collective {
   uint32_t plan_op = 0;
   T* data = nullptr;  // reductions, gathers
   int64_t elements = 0;
+  MatrixStack matrices;            // of a share that is split by whole matrices
   std::vector<T>* send = nullptr;  // P2P: from its element `first` on
   int64_t first = 0;
   HostTensor<T>* receive = nullptr;

@@ -65,7 +65,7 @@ int64_t cpu_static_bytes(const ExecPlan& plan, std::optional<int64_t> only) {
     if (only && plan.place(*only).rank_class != i) continue;
     const int64_t ranks = only ? 1 : plan.classes[i].multiplicity;
     for (const OptimizerShare& s : plan.classes[i].shares)
-      floats += ranks * (3 * s.elements + 4 * s.owned());
+      floats += ranks * (3 * s.elements + (s.muon() ? 3 : 4) * s.owned());
   }
   return floats * kFloatBytes;
 }
@@ -166,7 +166,7 @@ void CpuExecutor::gather_weights(CpuState<float>& to, std::size_t share) {
               to.weights[share].begin() + to.layout.shard_begin(static_cast<int>(share)));
     return;
   }
-  const auto same_weights = [&](const auto& x) { return x.comm == s.comm && x.stage == s.stage; };
+  const auto same_weights = [&](const auto& x) { return x.stage == s.stage && x.group == s.group; };
   const auto comm = std::find_if(
       mine.communicators.begin(), mine.communicators.end(), [&](const Communicator& c) {
         return c.kind == s.comm && c.key == static_cast<uint32_t>(s.stage);

@@ -14,13 +14,14 @@ template <class T>
 CpuState<T>::CpuState(const ExecPlan& plan, int64_t rank) : layout(plan, rank) {
   for (const OptimizerShare& s : layout.rank_class().shares) {
     const auto all = static_cast<std::size_t>(s.elements);
-    const auto owned = static_cast<std::size_t>(s.owned());
+    const auto owned =
+        static_cast<std::size_t>(layout.owned(static_cast<int>(weights.size())).elements);
     weights.emplace_back(all);
     kernel.emplace_back(all);
     grads.emplace_back(static_cast<std::size_t>(s.held_gradients()));
     master.emplace_back(owned);
     m.emplace_back(owned);
-    v.emplace_back(owned);
+    v.emplace_back(s.muon() ? 0 : owned);
     reduced.emplace_back(owned);
     decay.push_back(decay_chunks(plan.stages[static_cast<std::size_t>(s.stage)], s));
   }
@@ -46,24 +47,26 @@ void grad_norm(OpCall<T>& c, CpuState<T>& state) {
   else
     for (const RankLayout::Loss& l : state.layout.losses())
       out[1 + l.depth] = std::exchange(state.buffers[static_cast<std::size_t>(l.offset)], T(0));
-  const std::size_t begin = shard_begin(state, i);
+  const ShardRange owned = state.layout.owned(static_cast<int>(i));
   T* grads = state.owned_gradients(i);
-  state.reduced[i].assign(grads, grads + s.owned());
+  state.reduced[i].assign(grads, grads + owned.elements);
   const double scale = static_cast<double>(s.shards) / static_cast<double>(s.owners);
-  for (const NormRange& r : norm_ranges(g, s, static_cast<int64_t>(begin), c.at.tensor))
+  for (const NormRange& r : norm_ranges(g, s, owned, c.at.tensor))
     out[0] += kernels::sum_squares_reference<T>(r.elements, grads + r.begin, static_cast<T>(scale));
 }
 
 template <class T>
 void moments(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
   const auto i = static_cast<std::size_t>(c.shape().index);
-  const std::size_t begin = shard_begin(state, i);
+  const ShardRange part = owned_part(c.shape(), state.layout);
+  const std::size_t begin = shard_begin(state, i) + static_cast<std::size_t>(part.begin);
+  const StateView<T> states = states_of(c, state, part.begin, part.elements);
   kernels::AdamWReference<T> a;
-  a.n = static_cast<int64_t>(state.master[i].size());
-  a.master = state.master[i].data();
-  a.m = state.m[i].data();
-  a.v = state.v[i].data();
-  a.grads = state.owned_gradients(i);
+  a.n = part.elements;
+  a.master = states.master;
+  a.m = states.m;
+  a.v = states.v;
+  a.grads = state.owned_gradients(i) + part.begin;
   a.weights_out = state.weights[i].data() + begin;
   a.decay = state.decay[i].data() + begin / kShareAlignment;
   a.lr = step.lr, a.beta1 = step.beta1, a.beta2 = step.beta2, a.eps = step.eps;
@@ -92,19 +95,12 @@ void sgd(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
 
 template <class T>
 void update(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
-  const auto i = static_cast<std::size_t>(c.shape().index);
   if (c.config.plan.dp.optimizer == OptimizerKind::kSgd)
     sgd(c, state, step);
   else
     moments(c, state, step);
-  c.out[0]->resize(0, 0);
-  const auto tokens =
-      static_cast<double>(c.config.plan.global_batch * c.config.plan.sequence_length);
-  if (i == 0) state.result.expert_load = 0;
-  state.result.grad_norm = std::sqrt(static_cast<double>(c.input(0)[0]));
-  state.result.losses.clear();
-  for (std::size_t d = 1; d < c.in[0]->values.size(); ++d)
-    state.result.losses.push_back(static_cast<double>(c.input(0)[d]) / tokens);
+  for (HostTensor<T>* token : c.out) token->resize(0, 0);
+  take_results(c, state);
 }
 
 template <class T>
@@ -147,6 +143,17 @@ void router_bias(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
 }  // namespace
 
 template <class T>
+void take_results(OpCall<T>& c, CpuState<T>& state) {
+  const auto tokens =
+      static_cast<double>(c.config.plan.global_batch * c.config.plan.sequence_length);
+  if (c.shape().index == 0) state.result.expert_load = 0;
+  state.result.grad_norm = std::sqrt(static_cast<double>(c.input(0)[0]));
+  state.result.losses.clear();
+  for (std::size_t d = 1; d < c.in[0]->values.size(); ++d)
+    state.result.losses.push_back(static_cast<double>(c.input(0)[d]) / tokens);
+}
+
+template <class T>
 T* CpuState<T>::owned_gradients(std::size_t share) {
   const bool sharded = layout.rank_class().shares[share].gradients_sharded;
   return grads[share].data() + (sharded ? 0 : shard_begin(*this, share));
@@ -166,6 +173,14 @@ bool run_optimizer_op(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& ste
       return grad_norm(c, state), true;
     case OpKind::kAdamW:
       return update(c, state, step), true;
+    case OpKind::kLoadStates:
+    case OpKind::kStoreStates:
+      return copy_states(c, state), true;
+    case OpKind::kMuonMomentum:
+    case OpKind::kMuonNormalise:
+    case OpKind::kNewtonSchulz:
+    case OpKind::kMuonUpdate:
+      return run_muon_op(c, state, step), true;
     case OpKind::kZeroGrad:
       return zero_gradients(state), true;
     case OpKind::kUnscale:      // there is no loss scale in FP32
@@ -180,6 +195,8 @@ bool run_optimizer_op(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& ste
 
 template struct CpuState<float>;
 template struct CpuState<double>;
+template void take_results(OpCall<float>&, CpuState<float>&);
+template void take_results(OpCall<double>&, CpuState<double>&);
 template bool run_optimizer_op(OpCall<float>&, CpuState<float>&, const OptimizerStep&);
 template bool run_optimizer_op(OpCall<double>&, CpuState<double>&, const OptimizerStep&);
 

@@ -165,25 +165,33 @@ float* reduced_array(CudaOpCall& c) {
   return c.weights.gradient(stage, layout.stage_graph(stage)->find_param(kEmbeddingParam, -1));
 }
 
+CudaWeights::Share& share_of(CudaOpCall& c) {
+  return c.weights.shares()[static_cast<std::size_t>(c.shape().index)];
+}
+
 void reduce(CudaOpCall& c, Collectives* group) {
   const bool of_share = c.shape().index != kNoShare;
-  float* data =
-      of_share ? c.weights.shares()[static_cast<std::size_t>(c.shape().index)].grads.as<float>()
-               : reduced_array(c);
+  float* data = of_share ? share_of(c).grads.as<float>() : reduced_array(c);
   if (group == nullptr) return;
   if (c.op.kind == OpKind::kReduceScatter)
-    group->reduce_scatter(data, c.shape().m, c.stream);
+    group->reduce_scatter(data, shards_of(*share_of(c).spec), c.stream);
   else
     group->all_reduce(data, c.shape().m, c.stream);
 }
 
 void gather(CudaOpCall& c, Collectives& group) {
-  CudaWeights::Share& s = c.weights.shares()[static_cast<std::size_t>(c.shape().index)];
+  CudaWeights::Share& s = share_of(c);
   kernels::bf16* data = c.fp8() ? c.in[0]->bf16() : s.weights.as<kernels::bf16>();
-  group.all_gather(data, c.shape().m, c.stream);
+  group.all_gather(data, shards_of(*s.spec), c.stream);
 }
 
 }  // namespace
+
+std::vector<ShardRange> shards_of(const OptimizerShare& share) {
+  std::vector<ShardRange> parts;
+  for (int64_t i = 0; i < share.shards; ++i) parts.push_back(share.shard(i));
+  return parts;
+}
 
 void launch_collective(CudaOpCall& c, Collectives* group) {
   const OpKind kind = c.op.kind;

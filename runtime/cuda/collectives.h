@@ -19,10 +19,12 @@ class Collectives {
   virtual int64_t position() const = 0;
 
   virtual void all_reduce(float* data, int64_t n, cudaStream_t stream) = 0;  // sum, in place
-  // In place: afterwards this rank's n / size() elements hold the sum.
-  virtual void reduce_scatter(float* data, int64_t n, cudaStream_t stream) = 0;
-  // In place, of n BF16 elements of which this rank's n / size() are there.
-  virtual void all_gather(kernels::bf16* data, int64_t n, cudaStream_t stream) = 0;
+  // In place: afterwards this rank's part, one of size(), holds the sum.
+  virtual void reduce_scatter(float* data, const std::vector<ShardRange>& parts,
+                              cudaStream_t stream) = 0;
+  // In place, of BF16 elements of which this rank's part is there.
+  virtual void all_gather(kernels::bf16* data, const std::vector<ShardRange>& parts,
+                          cudaStream_t stream) = 0;
   virtual void send(const void* data, int64_t bytes, int64_t to, cudaStream_t stream) = 0;
   virtual void receive(void* data, int64_t bytes, int64_t from, cudaStream_t stream) = 0;
 
@@ -36,6 +38,9 @@ class Collectives {
   virtual void exchange(const std::vector<Rows>& arrays, const std::vector<int64_t>& to,
                         const std::vector<int64_t>& from, cudaStream_t stream) = 0;
 };
+
+// The parts of a share that its owners split.
+std::vector<ShardRange> shards_of(const OptimizerShare& share);
 
 // Those of a rank's class, in the order of RankClass::communicators; nullptr: a group of one rank.
 using CollectiveGroups = std::vector<std::unique_ptr<Collectives>>;

@@ -26,13 +26,10 @@ class CudaRankState : public RankState {
     return state(share, kind).bytes();
   }
   void read_state(int share, StateKind kind, std::span<std::byte> out) const override {
-    const DeviceArray& a = state(share, kind);
-    cuda_check(cudaMemcpy(out.data(), a.as<void>(), out.size(), cudaMemcpyDeviceToHost),
-               "reading optimizer states");
+    if (!out.empty()) state(share, kind).read(out.data(), "reading optimizer states");
   }
   void write_state(int share, StateKind kind, std::span<const std::byte> bytes) override {
-    const DeviceArray& a = state(share, kind);
-    copy_to_device(a.as<void>(), bytes.data(), bytes.size(), "writing optimizer states");
+    if (!bytes.empty()) state(share, kind).write(bytes.data(), "writing optimizer states");
   }
 
   void read_buffers(std::span<float> out) const override {
@@ -54,7 +51,7 @@ class CudaRankState : public RankState {
   }
 
  private:
-  const DeviceArray& state(int share, StateKind kind) const {
+  const StateArray& state(int share, StateKind kind) const {
     const CudaWeights::Share& s = rank_.weights().shares()[static_cast<std::size_t>(share)];
     if (kind == StateKind::kMaster) return s.master;
     return s.moments[kind == StateKind::kFirstMoment ? 0 : 1];

@@ -142,7 +142,7 @@ void CudaRank::rehearse() {
       if (i.kind != Instr::Kind::kLaunch) continue;
       const Op& op = plan_.graph_op(plan_.ops[i.arg]);
       const bool gemm = op.kind == OpKind::kGemm || op.kind == OpKind::kGemmFp8 ||
-                        op.kind == OpKind::kGemmFp8Wgrad;
+                        op.kind == OpKind::kGemmFp8Wgrad || op.kind == OpKind::kNewtonSchulz;
       if (!gemm || op.row_proportional) continue;
       const OpShape& s = op.shape;
       if (done.emplace(op.kind, op.layout, s.m, s.n, s.k, i.stream).second)
@@ -176,7 +176,7 @@ void CudaRank::rehearse_op(const PlanOp& p, uint32_t plan_op, StreamKind s, Devi
   FixedScratch scratch(nullptr);
   CudaOpCall c = resolve(x, scratch);
   if (c.grad != nullptr) c.grad = reinterpret_cast<float*>(memory.as<char>() + half);
-  launch_matrix_op(c);
+  if (!launch_matrix_op(c)) launch_muon_op(c, optimizer_);
   stream(s).cuda.synchronise();
 }
 
@@ -234,7 +234,7 @@ void CudaRank::gather_weights() {
     copy_to_device(all + s.begin, owned.data(), owned.size() * sizeof(kernels::bf16),
                    "copying weights");
     Collectives* group = group_of(*s.spec);
-    if (s.spec->shards > 1) group->all_gather(all, s.spec->elements, on);
+    if (s.spec->shards > 1) group->all_gather(all, shards_of(*s.spec), on);
     weights_.cast(static_cast<int>(i), all, on);
     cuda_check(cudaStreamSynchronize(on), "gathering weights");
   }

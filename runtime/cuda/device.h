@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 
 #include <cstdint>
+#include <cstring>
+#include <memory>
 #include <utility>
 
 #include "kernels/base/status.h"
@@ -145,6 +147,38 @@ class DeviceArray {
  private:
   void* data_ = nullptr;
   std::size_t bytes_ = 0;
+};
+
+// Optimizer states: on the device, or page-locked in host memory. Zero at first.
+class StateArray {
+ public:
+  StateArray() = default;
+  StateArray(std::size_t bytes, bool on_host) : bytes_(bytes) {
+    if (bytes == 0) return;
+    if (!on_host) {
+      device_ = DeviceArray(bytes);
+      return;
+    }
+    host_ = std::make_unique<PinnedArray<char>>(bytes);
+    std::memset(host_->data(), 0, bytes);
+  }
+  // Null when there are no bytes. Of the host or the device, which cudaMemcpyDefault tells apart.
+  char* data() const { return host_ != nullptr ? host_->data() : device_.as<char>(); }
+  std::size_t bytes() const { return bytes_; }
+  std::size_t device_bytes() const { return device_.bytes(); }
+  // Both wait for the copy.
+  void write(const void* from, const char* what) const { copy(data(), from, what); }
+  void read(void* to, const char* what) const { copy(to, data(), what); }
+
+ private:
+  void copy(void* to, const void* from, const char* what) const {
+    cuda_check(cudaMemcpy(to, from, bytes_, cudaMemcpyDefault), what);
+    cuda_check(cudaDeviceSynchronize(), what);
+  }
+
+  std::size_t bytes_ = 0;
+  DeviceArray device_;
+  std::unique_ptr<PinnedArray<char>> host_;
 };
 
 }  // namespace orrery

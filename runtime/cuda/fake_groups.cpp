@@ -36,11 +36,16 @@ class FakeGroup : public Collectives {
   int64_t size() const override { return size_; }
   int64_t position() const override { return position_; }
   void all_reduce(float*, int64_t, cudaStream_t) override {}
-  void reduce_scatter(float*, int64_t, cudaStream_t) override {}
-  void all_gather(kernels::bf16* data, int64_t n, cudaStream_t stream) override {
-    const int64_t part = n / size_;
-    for (int64_t r = 0; r < size_; ++r)
-      if (r != position_) copy(data + r * part, data + position_ * part, 2 * part, stream);
+  void reduce_scatter(float*, const std::vector<ShardRange>&, cudaStream_t) override {}
+  void all_gather(kernels::bf16* data, const std::vector<ShardRange>& parts,
+                  cudaStream_t stream) override {
+    const ShardRange& mine = parts[static_cast<std::size_t>(position_)];
+    for (int64_t r = 0; r < size_; ++r) {
+      const ShardRange& part = parts[static_cast<std::size_t>(r)];
+      if (r != position_)
+        copy(data + part.begin, data + mine.begin, 2 * std::min(part.elements, mine.elements),
+             stream);
+    }
   }
   void send(const void*, int64_t, int64_t, cudaStream_t) override {}
   void receive(void* data, int64_t bytes, int64_t, cudaStream_t stream) override {

@@ -70,5 +70,18 @@ bool launch_matrix_op(CudaOpCall& c);
 bool launch_moe_op(CudaOpCall& c);
 bool launch_block_op(CudaOpCall& c);
 bool launch_optimizer_op(CudaOpCall& c, const OptimizerStep& step);
+void launch_muon_op(CudaOpCall& c, const OptimizerStep& step);
+
+// Where an op that updates weights finds the states of `n` parameters, from the `first` that the
+// rank owns on: in its last input when they come from host memory, else where they are held.
+struct DeviceStates {
+  float* master;
+  char *m, *v;  // in the type that moments are kept in; of Muon's shares v is null
+};
+DeviceStates states_of(CudaOpCall& c, const CudaWeights::Share& share, int64_t first, int64_t n);
+void copy_states(CudaOpCall& c);  // kLoadStates, kStoreStates
+
+// The step's statistics, the first input of ops that update weights, to the host, once a step.
+void take_statistics(CudaOpCall& c);
 
 }  // namespace orrery

@@ -46,7 +46,7 @@ void grad_norm(CudaOpCall& c) {
                "keeping gradients");
   auto* workspace = reinterpret_cast<float*>(
       c.scratch.get(kernels::kSumSquaresWorkspace * static_cast<int64_t>(sizeof(float))));
-  for (const NormRange& r : norm_ranges(stage_graph(c, spec.stage), spec, s.begin, 0))
+  for (const NormRange& r : norm_ranges(stage_graph(c, spec.stage), spec, {s.begin, s.owned}, 0))
     launch_check(kernels::sum_squares(
         {.n = r.elements,
          .x = grads + r.begin,
@@ -60,13 +60,15 @@ void grad_norm(CudaOpCall& c) {
 kernels::AdamWParams update_of(CudaOpCall& c, const OptimizerStep& step) {
   const CudaWeights::Share& s = share_of(c);
   kernels::AdamWParams p;
-  p.n = s.spec->owned();
-  p.master = s.master.as<float>();
-  p.m = s.moments[0].as<void>();
-  p.v = s.moments[1].as<void>();
+  const ShardRange part = owned_part(c.shape(), c.weights.layout());
+  const DeviceStates states = states_of(c, s, part.begin, part.elements);
+  p.n = part.elements;
+  p.master = states.master;
+  p.m = states.m;
+  p.v = states.v;
   p.moments = c.weights.bf16_moments() ? kernels::MomentType::kBf16 : kernels::MomentType::kFp32;
-  p.grads = s.grads.as<float>() + s.begin;
-  p.decay = s.decay.as<uint8_t>() + s.begin / kShareAlignment;
+  p.grads = s.grads.as<float>() + s.begin + part.begin;
+  p.decay = s.decay.as<uint8_t>() + (s.begin + part.begin) / kShareAlignment;
   p.lr = step.lr, p.beta1 = step.beta1, p.beta2 = step.beta2, p.eps = step.eps;
   p.weight_decay = step.weight_decay;
   p.step = step.step;
@@ -117,14 +119,11 @@ void adamw(CudaOpCall& c, const OptimizerStep& step) {
   if (s.spec->cast_in_optimizer) {
     update_and_cast(c, p);
   } else {
-    p.weights_out = (c.fp8() ? c.out[0]->bf16() : s.weights.as<kernels::bf16>()) + s.begin;
+    p.weights_out = (c.fp8() ? c.out[0]->bf16() : s.weights.as<kernels::bf16>()) + s.begin +
+                    owned_part(c.shape(), c.weights.layout()).begin;
     launch_check(kernels::adamw(p, c.stream));
   }
-  if (c.shape().index == 0)
-    cuda_check(cudaMemcpyAsync(c.weights.host_statistics(), c.in[0]->data,
-                               static_cast<std::size_t>(4 * c.in[0]->cols), cudaMemcpyDeviceToHost,
-                               c.stream),
-               "copying statistics");
+  take_statistics(c);
 }
 
 // Inputs: for each share that the optimizer has not cast its updated weights, then, when they were
@@ -176,12 +175,28 @@ void router_bias(CudaOpCall& c, const OptimizerStep& step) {
 
 }  // namespace
 
+void take_statistics(CudaOpCall& c) {
+  if (c.shape().index != 0 || c.shape().first != 0) return;
+  cuda_check(cudaMemcpyAsync(c.weights.host_statistics(), c.in[0]->data,
+                             static_cast<std::size_t>(4 * c.in[0]->cols), cudaMemcpyDeviceToHost,
+                             c.stream),
+             "copying statistics");
+}
+
 bool launch_optimizer_op(CudaOpCall& c, const OptimizerStep& step) {
   switch (c.op.kind) {
     case OpKind::kGradNorm:
       return grad_norm(c), true;
     case OpKind::kAdamW:
       return adamw(c, step), true;
+    case OpKind::kLoadStates:
+    case OpKind::kStoreStates:
+      return copy_states(c), true;
+    case OpKind::kMuonMomentum:
+    case OpKind::kMuonNormalise:
+    case OpKind::kNewtonSchulz:
+    case OpKind::kMuonUpdate:
+      return launch_muon_op(c, step), true;
     case OpKind::kCastWeights:
       return cast_weights(c), true;
     case OpKind::kZeroGrad:

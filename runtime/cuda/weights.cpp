@@ -35,13 +35,15 @@ CudaWeights::CudaWeights(const ExecPlan& plan, const PlanSpec& spec, int64_t ran
     const int i = static_cast<int>(shares_.size());
     Share share;
     share.spec = &s;
-    share.begin = s.shards == 1 ? 0 : layout_.owner(i) * s.owned();
+    share.begin = layout_.owned(i).begin;
+    share.owned = layout_.owned(i).elements;
     if (!fp8_) share.weights = DeviceArray(bytes(2 * s.elements));
     share.grads = DeviceArray(bytes(4 * s.elements));
-    share.master = DeviceArray(bytes(4 * s.owned()));
-    for (DeviceArray& m : share.moments)
-      m = DeviceArray(bytes((bf16_moments_ ? 2 : 4) * s.owned()));
-    if (keep_gradients) share.kept_gradients = DeviceArray(bytes(4 * s.owned()));
+    const bool on_host = spec.dp.offload_optimizer;
+    share.master = StateArray(bytes(4 * share.owned), on_host);
+    for (int m = 0; m < (s.muon() ? 1 : 2); ++m)
+      share.moments[m] = StateArray(bytes((bf16_moments_ ? 2 : 4) * share.owned), on_host);
+    if (keep_gradients) share.kept_gradients = DeviceArray(bytes(4 * share.owned));
     const auto flags = decay_chunks(plan.stages[static_cast<std::size_t>(s.stage)], s);
     share.decay = DeviceArray(flags.size());
     upload(share.decay, flags);
@@ -96,8 +98,9 @@ float* CudaWeights::gradient(int stage, ParamId id) const {
 int64_t CudaWeights::static_bytes() const {
   std::size_t n = buffers_.bytes();
   for (const Share& s : shares_)
-    n += s.weights.bytes() + s.grads.bytes() + s.master.bytes() + s.moments[0].bytes() +
-         s.moments[1].bytes() + s.decay.bytes() + s.kept_gradients.bytes();
+    n += s.weights.bytes() + s.grads.bytes() + s.master.device_bytes() +
+         s.moments[0].device_bytes() + s.moments[1].device_bytes() + s.decay.bytes() +
+         s.kept_gradients.bytes();
   for (const DeviceArray& a : copy_memory_) n += a.bytes();
   return static_cast<int64_t>(n);
 }
@@ -152,8 +155,9 @@ void CudaWeights::initialise_share(Share& s, std::size_t share, uint64_t seed, d
     init.constant = p.init == ParamInit::kOnes ? 1.0F : 0.0F;
     init.out = fp8_ ? one.as<kernels::bf16>() : s.weights.as<kernels::bf16>() + offset;
     init.master_begin = std::clamp<int64_t>(s.begin - offset, 0, p.count());
-    init.master_end = std::clamp<int64_t>(s.begin + spec.owned() - offset, 0, p.count());
-    init.master = s.master.as<float>() + offset + init.master_begin - s.begin;
+    init.master_end = std::clamp<int64_t>(s.begin + s.owned - offset, 0, p.count());
+    // In host memory too: page-locked memory has its address on the device.
+    init.master = reinterpret_cast<float*>(s.master.data()) + offset + init.master_begin - s.begin;
     launch_check(kernels::initial_weights(init, nullptr));
     if (fp8_) cast_param(share, i, one.as<kernels::bf16>(), nullptr);
   }
@@ -164,9 +168,8 @@ void CudaWeights::set(int share, std::span<const float> values) {
   Share& s = shares_[static_cast<std::size_t>(share)];
   std::vector<kernels::bf16> rounded(values.size());
   for (std::size_t i = 0; i < values.size(); ++i) rounded[i] = __float2bfloat16(values[i]);
-  const std::vector<float> owned(values.begin() + s.begin,
-                                 values.begin() + s.begin + s.spec->owned());
-  upload(s.master, owned);
+  const std::vector<float> owned(values.begin() + s.begin, values.begin() + s.begin + s.owned);
+  if (!owned.empty()) s.master.write(owned.data(), "copying master weights");
   if (!fp8_) {
     upload(s.weights, rounded);
     return;
@@ -178,10 +181,9 @@ void CudaWeights::set(int share, std::span<const float> values) {
 }
 
 std::vector<kernels::bf16> CudaWeights::rounded_master(int share) const {
-  const DeviceArray& master = shares_[static_cast<std::size_t>(share)].master;
+  const StateArray& master = shares_[static_cast<std::size_t>(share)].master;
   std::vector<float> values(master.bytes() / sizeof(float));
-  cuda_check(cudaMemcpy(values.data(), master.as<float>(), master.bytes(), cudaMemcpyDeviceToHost),
-             "reading master weights");
+  if (!values.empty()) master.read(values.data(), "reading master weights");
   std::vector<kernels::bf16> rounded(values.size());
   for (std::size_t i = 0; i < values.size(); ++i) rounded[i] = __float2bfloat16(values[i]);
   return rounded;

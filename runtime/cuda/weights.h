@@ -36,8 +36,10 @@ class CudaWeights {
   struct Share {
     const OptimizerShare* spec;
     int64_t begin;        // first owned element
+    int64_t owned;        // elements
     DeviceArray weights;  // BF16, what kernels read; empty with FP8 weights
-    DeviceArray grads, master, moments[2], decay, kept_gradients;
+    DeviceArray grads, decay, kept_gradients;
+    StateArray master, moments[2];
   };
   std::vector<Share>& shares() { return shares_; }
   const std::vector<Share>& shares() const { return shares_; }

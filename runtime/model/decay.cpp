@@ -17,8 +17,8 @@ std::vector<uint8_t> decay_chunks(const StageGraph& graph, const OptimizerShare&
 }
 
 std::vector<NormRange> norm_ranges(const StageGraph& graph, const OptimizerShare& share,
-                                   int64_t begin, int64_t tensor) {
-  const int64_t end = begin + share.owned();
+                                   const ShardRange& owned, int64_t tensor) {
+  const int64_t begin = owned.begin, end = begin + owned.elements;
   const int64_t first = std::max(begin, tensor == 0 ? 0 : share.tensor_replicated);
   std::vector<NormRange> ranges;
   const auto add = [&](int64_t a, int64_t b) {

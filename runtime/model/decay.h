@@ -12,13 +12,13 @@ namespace orrery {
 // not to norms.
 std::vector<uint8_t> decay_chunks(const StageGraph& graph, const OptimizerShare& share);
 
-// The parts of this owner's shard, which starts at element `begin` of the share, that enter the
+// The parts of this owner's shard of the share, `owned`, that enter the
 // gradient norm: all but an embedding that another stage counts, and on ranks other than the first
 // of their tensor-parallel group (`tensor`) what all of that group hold.
 struct NormRange {
   int64_t begin, elements;  // from the start of the shard
 };
 std::vector<NormRange> norm_ranges(const StageGraph& graph, const OptimizerShare& share,
-                                   int64_t begin, int64_t tensor);
+                                   const ShardRange& owned, int64_t tensor);
 
 }  // namespace orrery

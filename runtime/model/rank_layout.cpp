@@ -72,6 +72,12 @@ void RankLayout::place_buffers() {
   }
 }
 
+ShardRange owned_part(const OpShape& op, const RankLayout& layout) {
+  const int64_t mine = layout.owned(static_cast<int>(op.index)).elements;
+  const int64_t first = std::min(op.first, mine);
+  return {first, std::min(op.m, mine - first)};
+}
+
 OpGroup op_group(const ExecPlan& plan, int64_t rank, int communicator) {
   const ExecPlan::Place at = plan.place(rank);
   const Communicator& c =

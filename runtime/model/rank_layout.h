@@ -47,11 +47,12 @@ class RankLayout {
   int share_of(int stage, int64_t group) const;
   // Position of this rank among the owners that split the share, which is also its shard.
   int64_t owner(int share) const { return owners_[static_cast<std::size_t>(share)]; }
-  // The first owned element.
-  int64_t shard_begin(int share) const {
+  // Of the share's elements those that this rank owns.
+  ShardRange owned(int share) const {
     const OptimizerShare& s = rank_class().shares[static_cast<std::size_t>(share)];
-    return s.shards == 1 ? 0 : owner(share) * s.owned();
+    return s.shard(s.shards == 1 ? 0 : owner(share));
   }
+  int64_t shard_begin(int share) const { return owned(share).begin; }
   // First routed expert of a MoE layer that the rank holds.
   int64_t first_expert(int64_t local_experts) const { return position_.expert * local_experts; }
   const ExecPlan::Position& position() const { return position_; }
@@ -75,6 +76,10 @@ class RankLayout {
   std::vector<Loss> losses_;
   int64_t buffer_elements_ = 0;
 };
+
+// Of the m parameters from the `first` on that the share's fullest shard has, those that this
+// rank's has; counted from its start.
+ShardRange owned_part(const OpShape& op, const RankLayout& layout);
 
 // Members of the communicator that an op of the rank uses.
 struct OpGroup {

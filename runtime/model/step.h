@@ -22,10 +22,11 @@ struct StepTokens {
 // Tokens of a sequence that a step reads: a label for the last position of every head.
 int64_t tokens_per_sequence(const GraphConfig& c);
 
-// Hyper-parameters of one optimizer step (PyTorch's AdamW).
+// Hyper-parameters of one optimizer step (PyTorch's AdamW; `momentum` is Muon's).
 struct OptimizerStep {
   int64_t step = 1;  // from 1
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1;
+  double momentum = 0.95;
   double max_grad_norm = 1;  // 0: no clipping
   double router_bias_rate = 0.001;
 };

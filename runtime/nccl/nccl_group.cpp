@@ -1,5 +1,6 @@
 #include "runtime/nccl/nccl_group.h"
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -10,6 +11,12 @@ constexpr int kOldest = 21900;  // ncclConfig_t and non-blocking group calls as 
 constexpr auto kCallTime = std::chrono::minutes(2);
 
 std::size_t count(int64_t n) { return static_cast<std::size_t>(n); }
+
+bool equal(const std::vector<ShardRange>& parts) {
+  return std::all_of(parts.begin(), parts.end(), [&](const ShardRange& part) {
+    return part.elements == parts.front().elements;
+  });
+}
 
 }  // namespace
 
@@ -75,17 +82,43 @@ void NcclGroup::all_reduce(float* data, int64_t n, cudaStream_t stream) {
   check(ncclAllReduce(data, data, count(n), ncclFloat, ncclSum, comm_, stream), "all-reduce");
 }
 
-void NcclGroup::reduce_scatter(float* data, int64_t n, cudaStream_t stream) {
-  const int64_t part = n / size_;
-  check(ncclReduceScatter(data, data + part * position_, count(part), ncclFloat, ncclSum, comm_,
-                          stream),
-        "reduce-scatter");
+// Parts of different sizes are a reduction or broadcast each, as PyTorch does it.
+template <class Post>
+void NcclGroup::for_each_part(const std::vector<ShardRange>& parts, const char* name, Post post) {
+  ncclResult_t r = ncclGroupStart();
+  for (int root = 0; root < size_; ++root) {
+    const ShardRange& part = parts[count(root)];
+    if (part.elements == 0 || (r != ncclSuccess && r != ncclInProgress)) continue;
+    r = post(part, root);
+  }
+  const ncclResult_t end = ncclGroupEnd();
+  check(r == ncclSuccess || r == ncclInProgress ? end : r, name);
 }
 
-void NcclGroup::all_gather(kernels::bf16* data, int64_t n, cudaStream_t stream) {
-  const int64_t part = n / size_;
-  check(ncclAllGather(data + part * position_, data, count(part), ncclBfloat16, comm_, stream),
+void NcclGroup::reduce_scatter(float* data, const std::vector<ShardRange>& parts,
+                               cudaStream_t stream) {
+  const ShardRange& mine = parts[count(position_)];
+  if (equal(parts))
+    return check(ncclReduceScatter(data, data + mine.begin, count(mine.elements), ncclFloat,
+                                   ncclSum, comm_, stream),
+                 "reduce-scatter");
+  for_each_part(parts, "reduce-scatter", [&](const ShardRange& part, int root) {
+    return ncclReduce(data + part.begin, data + part.begin, count(part.elements), ncclFloat,
+                      ncclSum, root, comm_, stream);
+  });
+}
+
+void NcclGroup::all_gather(kernels::bf16* data, const std::vector<ShardRange>& parts,
+                           cudaStream_t stream) {
+  const ShardRange& mine = parts[count(position_)];
+  if (equal(parts))
+    return check(
+        ncclAllGather(data + mine.begin, data, count(mine.elements), ncclBfloat16, comm_, stream),
         "all-gather");
+  for_each_part(parts, "all-gather", [&](const ShardRange& part, int root) {
+    return ncclBroadcast(data + part.begin, data + part.begin, count(part.elements), ncclBfloat16,
+                         root, comm_, stream);
+  });
 }
 
 void NcclGroup::send(const void* data, int64_t bytes, int64_t to, cudaStream_t stream) {

@@ -27,14 +27,19 @@ class NcclGroup : public Collectives {
   int64_t size() const override { return size_; }
   int64_t position() const override { return position_; }
   void all_reduce(float* data, int64_t n, cudaStream_t stream) override;
-  void reduce_scatter(float* data, int64_t n, cudaStream_t stream) override;
-  void all_gather(kernels::bf16* data, int64_t n, cudaStream_t stream) override;
+  void reduce_scatter(float* data, const std::vector<ShardRange>& parts,
+                      cudaStream_t stream) override;
+  void all_gather(kernels::bf16* data, const std::vector<ShardRange>& parts,
+                  cudaStream_t stream) override;
   void send(const void* data, int64_t bytes, int64_t to, cudaStream_t stream) override;
   void receive(void* data, int64_t bytes, int64_t from, cudaStream_t stream) override;
   void exchange(const std::vector<Rows>& arrays, const std::vector<int64_t>& to,
                 const std::vector<int64_t>& from, cudaStream_t stream) override;
 
  private:
+  // Posts one call for each part that is not empty, as one launch.
+  template <class Post>
+  void for_each_part(const std::vector<ShardRange>& parts, const char* name, Post post);
   // Waits until a call that was put off is under way.
   void check(ncclResult_t result, const char* call);
 

@@ -21,6 +21,7 @@ OptimizerStep optimizer_step(const TrainingSpec& t, int64_t step) {
   o.beta1 = a.beta1;
   o.beta2 = a.beta2;
   o.eps = a.eps;
+  o.momentum = a.momentum;
   o.weight_decay = a.weight_decay;
   o.max_grad_norm = a.max_grad_norm;
   o.router_bias_rate = t.router_bias_update_rate;

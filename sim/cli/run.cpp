@@ -35,8 +35,8 @@ void check_arguments(const RunArguments& a, const StudySpec& study) {
     usage(
         "--dump-gradients writes whole gradients, which no rank has when the optimizer states "
         "are split: add --set /plan/zero_stage=0");
-  if (a.device == "cuda" && study.plan.dp.optimizer != OptimizerKind::kAdamW)
-    usage("--device cuda has no optimizer but adamw; --device cpu runs the plan's");
+  if (a.device == "cuda" && study.plan.dp.optimizer == OptimizerKind::kSgd)
+    usage("--device cuda has no optimizer but adamw and muon; --device cpu runs the plan's");
   if (a.device == "cuda" && study.plan.dp.gradient_dtype != ReduceDtype::kFp32)
     usage("--device cuda reduces gradients in FP32 only: add --set /plan/gradient_dtype=fp32");
   if (a.fake_process_group) check_fake_process_group(a, study);

@@ -48,7 +48,7 @@ class MirrorFinder {
 
   bool match(const RankClass& c, const RankClass& d) {
     if (c.multiplicity != d.multiplicity || c.slots_per_chunk != d.slots_per_chunk ||
-        c.calls.size() != d.calls.size() ||
+        c.calls.size() != d.calls.size() || c.host_bytes != d.host_bytes ||
         !std::equal(std::begin(c.static_bytes), std::end(c.static_bytes), d.static_bytes))
       return false;
     chunk_.clear();

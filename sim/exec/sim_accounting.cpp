@@ -74,7 +74,8 @@ void SimEngine::account(Actor& a, Picos start, Picos end) {
   const bool first_of_call = a.compute_call != s.call;
   const bool by_comm = a.woken_by == static_cast<int>(StreamKind::kAllToAll) ||
                        a.woken_by == static_cast<int>(StreamKind::kGradient) ||
-                       a.woken_by == static_cast<int>(StreamKind::kTensor);
+                       a.woken_by == static_cast<int>(StreamKind::kTensor) ||
+                       a.woken_by == static_cast<int>(StreamKind::kHostToDevice);
   if (gap > Picos(0) && first_of_call) {
     const bool own =
         a.woken_by == static_cast<int>(StreamKind::kGradient) || (by_comm && a.comm_call == s.call);

@@ -114,7 +114,8 @@ double attention_op_seconds(const Op& op, const TimingInput& in, const GpuShare&
 }
 
 bool is_gemm(OpKind k) {
-  return k == OpKind::kGemm || k == OpKind::kGemmFp8 || k == OpKind::kGemmFp8Wgrad;
+  return k == OpKind::kGemm || k == OpKind::kGemmFp8 || k == OpKind::kGemmFp8Wgrad ||
+         k == OpKind::kNewtonSchulz;
 }
 
 bool is_matrix(OpKind k) {
@@ -161,6 +162,7 @@ double fused_op_seconds(const Op& op, const TimingInput& in, const GpuShare& sha
     case OpKind::kGemm:
     case OpKind::kGemmFp8:
     case OpKind::kGemmFp8Wgrad:
+    case OpKind::kNewtonSchulz:
       return gemm_op_seconds(op, in, share);
     case OpKind::kAttention:
     case OpKind::kAttentionBackward:
@@ -247,6 +249,10 @@ class Timer {
       std::fill(std::begin(t.duration), std::end(t.duration), Picos(1));
       return t;
     }
+    if (t.resource == Resource::kHostLink) {
+      std::fill(std::begin(t.duration), std::end(t.duration), picos(host_seconds(op)));
+      return t;
+    }
     if (t.resource != Resource::kCompute) {
       const CommCost cost = comm_.cost(c, p);
       t.demand = cost.demand;
@@ -257,6 +263,10 @@ class Timer {
     for (unsigned beside = 0; beside < kBesideStates; ++beside)
       t.duration[beside] = picos(compute(op, beside) * (op.row_proportional ? row_load_ : 1));
     return t;
+  }
+
+  double host_seconds(const Op& op) const {
+    return transfer_seconds(op.work.host, in_.cluster.node.host_copy_per_rank());
   }
 
   Picos picos(double seconds) const { return std::max(Picos(1), from_seconds(seconds + gap_)); }
@@ -293,6 +303,7 @@ int rate_family(const Op& op, const GraphConfig& graph) {
     case OpKind::kGemm:
     case OpKind::kGemmFp8:
     case OpKind::kGemmFp8Wgrad:
+    case OpKind::kNewtonSchulz:
       return gemm(gemm_kernel(op, graph.plan.precision));
     case OpKind::kAttention:
     case OpKind::kAttentionBackward:

@@ -97,6 +97,7 @@ struct RankClass {
   std::vector<Communicator> communicators;
   std::vector<OptimizerShare> shares;
   Bytes static_bytes[kBufferKinds];  // weights, gradients, optimizer states held all the time
+  Bytes host_bytes{0};               // optimizer states in host memory
 
   int slots() const { return slots_per_chunk * static_cast<int>(stage_of_chunk.size()); }
   int stage_of_slot(int slot) const {

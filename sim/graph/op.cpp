@@ -74,11 +74,17 @@ constexpr std::array<KindInfo, kOpKinds> kKinds = {{
     {"dispatch_layout", R::kCompute, C::kCommLayout},
     {"grad_norm", R::kCompute, C::kOptimizer},
     {"adamw", R::kCompute, C::kOptimizer},
+    {"muon_momentum", R::kCompute, C::kOptimizer},
+    {"muon_normalise", R::kCompute, C::kOptimizer},
+    {"newton_schulz", R::kCompute, C::kGemmBf16},
+    {"muon_update", R::kCompute, C::kOptimizer},
     {"unscale", R::kCompute, C::kOptimizer},
     {"unshard", R::kCompute, C::kQuantCast},
     {"cast_weights", R::kCompute, C::kOptimizer},
     {"router_bias", R::kCompute, C::kOptimizer},
     {"zero_grad", R::kCompute, C::kOptimizer},
+    {"load_states", R::kHostLink, C::kHostCopy},
+    {"store_states", R::kHostLink, C::kHostCopy},
     {"notify", R::kAllToAll, C::kCommNotify},
     {"dispatch", R::kAllToAll, C::kCommDispatch},
     {"combine", R::kAllToAll, C::kCommCombine},
@@ -99,7 +105,7 @@ const std::string_view kKernelClassNames[kKernelClasses] = {
     "attn_core_bwd", "quant_cast",   "transpose",   "rmsnorm",   "rope_copy",
     "swiglu",        "moe_permute",  "elementwise", "optimizer", "comm_dispatch",
     "comm_combine",  "comm_notify",  "comm_layout", "comm_p2p",  "comm_gradient",
-    "comm_tensor",   "comm_context"};
+    "comm_tensor",   "comm_context", "host_copy"};
 
 const std::string_view kPhaseNames[kPhases] = {"forward", "backward", "weight", "optimizer"};
 

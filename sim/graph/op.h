@@ -78,11 +78,17 @@ enum class OpKind : uint8_t {
   // Optimizer.
   kGradNorm,
   kAdamW,
-  kUnscale,      // FP16: loss scale out of the gradients, and a look for overflow
-  kUnshard,      // gathered weights to the copies that kernels read
-  kCastWeights,  // updated BF16 weights to the copies that kernels read
-  kRouterBias,   // auxiliary-loss-free balancing
+  kMuonMomentum,   // of clipped gradients; the update in BF16 and its squares, summed in parts
+  kMuonNormalise,  // the update over its norm
+  kNewtonSchulz,   // a product of the iteration; muon.h has which
+  kMuonUpdate,     // weight decay, and the orthogonalised update taken off
+  kUnscale,        // FP16: loss scale out of the gradients, and a look for overflow
+  kUnshard,        // gathered weights to the copies that kernels read
+  kCastWeights,    // updated BF16 weights to the copies that kernels read
+  kRouterBias,     // auxiliary-loss-free balancing
   kZeroGrad,
+  kLoadStates,   // optimizer states from host memory
+  kStoreStates,  // and back
   // Communication.
   kNotify,    // entry barrier of an all-to-all, with the exchange of counts
   kDispatch,  // tokens to the ranks of their experts
@@ -123,8 +129,9 @@ enum class KernelClass : uint8_t {
   kCommGradient,
   kCommTensor,   // of tensor and expert-tensor parallelism
   kCommContext,  // of context parallelism
+  kHostCopy,
 };
-constexpr int kKernelClasses = static_cast<int>(KernelClass::kCommContext) + 1;
+constexpr int kKernelClasses = static_cast<int>(KernelClass::kHostCopy) + 1;
 extern const std::string_view kKernelClassNames[kKernelClasses];
 
 enum class Phase : uint8_t { kForward, kBackward, kWeight, kOptimizer };
@@ -136,6 +143,7 @@ enum class Resource : uint8_t {
   kCompute,   // SMs and HBM
   kAllToAll,  // the communication SMs, NVLink and the NIC
   kNetwork,   // the NIC (P2P, gradient collectives)
+  kHostLink,  // a copy engine and the link to the host, which slow nothing else
 };
 Resource op_resource(OpKind k);
 bool modifies_first_input(OpKind k);  // in place
@@ -175,6 +183,7 @@ struct OpWork {
   Flops flops{0};
   Bytes hbm{0};      // fewest bytes the kernel must move to and from HBM
   Bytes network{0};  // collectives and P2P: payload of one rank
+  Bytes host{0};     // copies between GPU and host
   AccessPattern pattern = AccessPattern::kStream;
 };
 

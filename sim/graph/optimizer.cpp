@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "sim/graph/muon.h"
 #include "sim/graph/param_groups.h"
+#include "sim/graph/state_copies.h"
 
 namespace orrery {
 namespace {
@@ -12,15 +14,15 @@ constexpr int64_t kMasterBytes = 4;  // FP32
 constexpr int64_t kWeightBytes = 2;  // BF16, as gathered
 
 // Of all moments of a parameter.
-int64_t moment_bytes(const PlanSpec& p) {
-  const int64_t moments = p.dp.optimizer == OptimizerKind::kSgd ? 0 : 2;
+int64_t moment_bytes(const PlanSpec& p, bool muon) {
+  const int64_t moments = p.dp.optimizer == OptimizerKind::kSgd ? 0 : muon ? 1 : 2;
   return moments * (p.moments == MomentDtype::kBf16 ? 2 : 4);
 }
 
-// Reads the gradient, master weight and moments; writes master and moments and, unless it is
+// AdamW reads the gradient, master weight and moments; writes master and moments and, unless it is
 // gathered from the master weights, the BF16 weight.
 int64_t update_bytes(const PlanSpec& p) {
-  return held_gradient_bytes(p) + 2 * kMasterBytes + 2 * moment_bytes(p) +
+  return held_gradient_bytes(p) + 2 * kMasterBytes + 2 * moment_bytes(p, false) +
          (p.dp.shards_weights() ? 0 : kWeightBytes);
 }
 
@@ -38,7 +40,7 @@ int64_t weight_cast_bytes(Precision p) {
 class OptimizerBuilder {
  public:
   OptimizerBuilder(const GraphConfig& config, const OptimizerInput& input)
-      : b_(config), config_(config), input_(input) {}
+      : b_(config), config_(config), input_(input), copies_(b_, config.plan, input.shares) {}
 
   StageGraph build() {
     b_.begin(SegmentKind::kOptimizer, 0, -1);
@@ -171,13 +173,7 @@ class OptimizerBuilder {
                                                      BufferKind::kWorkspace)
                                          : token("updated weights");
       const auto index = static_cast<int64_t>(i);
-      b_.op(OpKind::kAdamW, "adamw",
-            {.m = s.owned(), .n = update_bytes(config_.plan), .index = index},
-            reduced_[i].valid() ? std::vector{statistics, reduced_[i]} : std::vector{statistics},
-            {updated});
-      b_.last_op().unit = static_cast<int16_t>(s.chunk);
-      if (s.cast_in_optimizer)
-        b_.last_op().work.hbm += s.kernel_weights - Bytes(kWeightBytes * s.owned());
+      update_share(i, statistics, updated);
       gradients += s.held_gradients() - s.written_gradients;
       if (s.weights_sharded || s.cast_in_optimizer) continue;
       weights += s.elements;
@@ -195,6 +191,28 @@ class OptimizerBuilder {
     if (weights == 0) return;
     const int64_t cast_bytes = weight_cast_bytes(config_.plan.precision);
     b_.op(OpKind::kCastWeights, "cast weights", {.m = weights, .n = cast_bytes}, written, {});
+  }
+
+  void update_share(std::size_t i, TensorId statistics, TensorId updated) {
+    const OptimizerShare& s = input_.shares[i];
+    const auto index = static_cast<int64_t>(i);
+    std::vector<TensorId> after = {statistics};
+    if (reduced_[i].valid()) after.push_back(reduced_[i]);
+    if (s.muon()) return muon_update(b_, config_.plan, s, index, copies_, after, updated);
+    for (const UpdateChunk& c : update_chunks(config_.plan, s)) {
+      std::vector<TensorId> in = after, out = {updated};
+      if (copies_.on()) {
+        in.push_back(copies_.next());
+        out.push_back(copies_.changed());
+      }
+      b_.op(OpKind::kAdamW, "adamw",
+            {.m = c.elements, .n = update_bytes(config_.plan), .first = c.first, .index = index},
+            in, out);
+      b_.last_op().unit = static_cast<int16_t>(s.chunk);
+      if (s.cast_in_optimizer)
+        b_.last_op().work.hbm += s.kernel_weights - Bytes(kWeightBytes * s.owned());
+      if (copies_.on()) copies_.store(out.back());
+    }
   }
 
   void balance_routers() {
@@ -215,6 +233,7 @@ class OptimizerBuilder {
   StageBuilder b_;
   const GraphConfig& config_;
   const OptimizerInput& input_;
+  StateCopies copies_;
   std::vector<TensorId> ready_, reduced_;
 };
 
@@ -222,7 +241,9 @@ class OptimizerBuilder {
 
 int64_t step_statistics(const ModelSpec& m) { return 2 + m.mtp_layers; }
 
-int64_t optimizer_state_bytes(const PlanSpec& plan) { return kMasterBytes + moment_bytes(plan); }
+int64_t optimizer_state_bytes(const PlanSpec& plan, bool muon) {
+  return kMasterBytes + moment_bytes(plan, muon);
+}
 
 int64_t held_gradient_bytes(const PlanSpec& plan) {
   return plan.dp.shards_gradients() ? kGradBytes : plan.dp.gradient_bytes();

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "sim/graph/muon.h"
+
 namespace orrery {
 namespace {
 
@@ -43,6 +45,8 @@ class Grouping {
         units(*all);
       else if (plan_.dp.by_bucket())
         buckets(*all);
+      else if (plan_.dp.optimizer == OptimizerKind::kMuon)
+        muon(*all);
       else if (!all->empty())
         add(*all);
     }
@@ -69,7 +73,8 @@ class Grouping {
     return replicated ? TensorRole::kReplicated : TensorRole::kOwn;
   }
 
-  void add(const std::vector<ParamId>& params) {
+  // `matrices`: of Muon, one of those that the parameters are made of.
+  void add(const std::vector<ParamId>& params, MatrixStack matrices = {}) {
     ParamGroup group;
     group.expert = g_.params[params.front().v].expert;
     group.owners = group.expert ? rules_.expert_owners : rules_.owners;
@@ -80,7 +85,7 @@ class Grouping {
         if (role_of(p) != role) continue;
         group.params.push_back(p);
         group.offsets.push_back(group.elements);
-        group.elements += round_up(g_.params[p.v].count(), kShareAlignment);
+        group.elements += round_up(g_.params[p.v].count(), matrices.empty() ? kShareAlignment : 1);
         group.first_unit = std::min(group.first_unit, unit_[p.v]);
       }
       return group.elements;
@@ -88,8 +93,34 @@ class Grouping {
     group.tensor_summed = append(TensorRole::kSummed);
     group.tensor_replicated = append(TensorRole::kReplicated);
     append(TensorRole::kOwn);
-    group.elements = round_up(group.elements, group.shards * kShareAlignment);
+    if (!matrices.empty()) {
+      group.matrices = {matrices.rows, matrices.cols, group.elements / matrices.elements_of_one()};
+      group.elements = round_up(group.elements, kShareAlignment);
+    } else {
+      group.elements = round_up(group.elements, group.shards * kShareAlignment);
+    }
     g_.groups.push_back(std::move(group));
+  }
+
+  // What AdamW updates, then the matrices of each size in the order in which the sizes appear.
+  void muon(const std::vector<ParamId>& all) {
+    std::vector<ParamId> rest;
+    std::vector<std::pair<MatrixStack, std::vector<ParamId>>> sizes;
+    for (ParamId p : all) {
+      const Param& w = g_.params[p.v];
+      if (!is_muon_matrix(w)) {
+        rest.push_back(p);
+        continue;
+      }
+      const MatrixStack m = matrices_of(w);
+      auto at = std::find_if(sizes.begin(), sizes.end(), [&](const auto& s) {
+        return s.first.rows == m.rows && s.first.cols == m.cols;
+      });
+      if (at == sizes.end()) at = sizes.insert(at, {m, {}});
+      at->second.push_back(p);
+    }
+    if (!rest.empty()) add(rest);
+    for (const auto& [one, params] : sizes) add(params, one);
   }
 
   void units(const std::vector<ParamId>& all) {

@@ -22,7 +22,8 @@ bool ends_together(const PlanSpec& plan);
 
 // Fills g.groups, dense weights before experts. One group per unit (the embedding apart, or with
 // the head) with ZeRO stages 2 and 3; with overlapped reductions or gathers, buckets of
-// bucket_parameters, last weights first; else one of all dense weights and one of all experts.
+// bucket_parameters, last weights first; else one of all dense weights and one of all experts, with
+// Muon one of those that AdamW updates and one of the matrices of each size.
 void group_params(const PlanSpec& plan, const GroupRules& rules, StageGraph& g);
 
 // Adds the segments kGatherF to kReduceB that the plan asks for.

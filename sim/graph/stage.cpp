@@ -56,9 +56,9 @@ class StageAssembler {
     if (first_ || (last_ && (tied || model().mtp_layers > 0)))
       embedding_ = vocabulary_param(b_, std::string(kEmbeddingParam));
     if (first_ && model().position == PositionKind::kLearned)
-      positions_ = b_.param("positions.weight", Dtype::kBf16, model().max_position_embeddings,
-                            model().hidden);
-    if (last_) head_ = tied ? embedding_ : vocabulary_param(b_, "head.weight");
+      positions_ = b_.param(std::string(kPositionsParam), Dtype::kBf16,
+                            model().max_position_embeddings, model().hidden);
+    if (last_) head_ = tied ? embedding_ : vocabulary_param(b_, std::string(kHeadParam));
   }
 
   TensorId boundary(const char* name, int64_t rows) {

@@ -14,11 +14,21 @@ const std::string_view kSegmentNames[kSegmentKinds] = {
     "attn(R)",     "dispatch(R)", "mlp(R)",   "combine(R)", "gather(F)",  "unshard(F)",
     "gather(B)",   "unshard(B)",  "reduce(B)"};
 
-const std::string_view kStreamNames[kStreams] = {
-    "compute",           "compute (wgrad)", "expert all-to-all", "send forward 0",
-    "recv forward 0",    "send backward 0", "recv backward 0",   "send forward 1",
-    "recv forward 1",    "send backward 1", "recv backward 1",   "gradient collectives",
-    "tensor collectives"};
+const std::string_view kStreamNames[kStreams] = {"compute",
+                                                 "compute (wgrad)",
+                                                 "expert all-to-all",
+                                                 "send forward 0",
+                                                 "recv forward 0",
+                                                 "send backward 0",
+                                                 "recv backward 0",
+                                                 "send forward 1",
+                                                 "recv forward 1",
+                                                 "send backward 1",
+                                                 "recv backward 1",
+                                                 "gradient collectives",
+                                                 "tensor collectives",
+                                                 "host to device",
+                                                 "device to host"};
 
 const std::string_view kCommKindNames[kCommKinds] = {
     "none",   "pipeline forward", "pipeline backward", "expert",

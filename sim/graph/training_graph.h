@@ -15,6 +15,7 @@
 
 #include "sim/graph/ids.h"
 #include "sim/graph/op.h"
+#include "sim/graph/shard_range.h"
 #include "sim/spec/dtype.h"
 
 namespace orrery {
@@ -49,8 +50,10 @@ enum class StreamKind : uint8_t {
   kRecvBackward1,  // lane 1
   kGradient,
   kTensor,  // collectives of tensor, context and expert-tensor parallelism
+  kHostToDevice,
+  kDeviceToHost,  // copies
 };
-constexpr int kStreams = static_cast<int>(StreamKind::kTensor) + 1;
+constexpr int kStreams = static_cast<int>(StreamKind::kDeviceToHost) + 1;
 extern const std::string_view kStreamNames[kStreams];
 
 // Rows that depend on where the router sends tokens. The graph holds the rows of balanced routing;
@@ -208,12 +211,13 @@ struct Op {
 };
 
 // Weights of a stage that are reduced, gathered and updated together: a flat array, each parameter
-// padded to whole 128-element chunks.
+// padded to whole 128-element chunks; of Muon equal matrices without gaps, padded at the end.
 struct ParamGroup {
   bool expert = false;
   std::vector<ParamId> params;
   std::vector<int64_t> offsets;  // where each starts
   int64_t elements = 0;          // of all, padded to a multiple of shards x 128
+  MatrixStack matrices;          // of Muon: what the group is made of; else empty
   int64_t owners = 1;            // replicas that reduce their gradients together
   int64_t shards = 1;            // over which they split states, gradients or weights
   // Leading elements that are the same on all ranks of the tensor-parallel group, and of these the
@@ -222,12 +226,16 @@ struct ParamGroup {
   // Lowest unit that uses them: the first to need them and, in the backward, the last.
   int16_t first_unit = 0;
 
-  int64_t owned() const { return elements / shards; }
+  // Of the shard that has most.
+  int64_t owned() const { return shard_range(elements, matrices, shards, 0).elements; }
 };
 constexpr int64_t kShareAlignment = 128;
 
 // The one parameter that two stages may share: tied to the head, or read by an MTP module.
 constexpr std::string_view kEmbeddingParam = "embedding.weight";
+// The output projection that is not tied to it, and learned position vectors.
+constexpr std::string_view kHeadParam = "head.weight";
+constexpr std::string_view kPositionsParam = "positions.weight";
 
 struct Segment {
   SegmentKind kind;

@@ -83,6 +83,9 @@ int64_t op_elements(const Op& op) {
     case OpKind::kRopeBackward:
       return s.m * s.groups * s.n;
     case OpKind::kAdamW:
+    case OpKind::kMuonMomentum:
+    case OpKind::kMuonNormalise:
+    case OpKind::kMuonUpdate:
       return s.m;
     default:
       return s.m * s.n;
@@ -99,6 +102,7 @@ OpWork op_work(const StageGraph& g, const Op& op) {
   switch (op.kind) {
     case OpKind::kGemm:
     case OpKind::kGemmFp8:
+    case OpKind::kNewtonSchulz:
       w.flops = Flops(2 * d(s.m) * d(s.n) * d(s.k));
       break;
     case OpKind::kGemmFp8Wgrad:
@@ -147,8 +151,15 @@ OpWork op_work(const StageGraph& g, const Op& op) {
     case OpKind::kAllReduce:
       w.network = Bytes(s.m * s.n);  // m rows of n bytes
       break;
+    case OpKind::kLoadStates:
+    case OpKind::kStoreStates:
+      w.hbm = w.host = Bytes(s.m * s.n);  // m parameters of n bytes each
+      break;
     case OpKind::kGradNorm:
     case OpKind::kAdamW:
+    case OpKind::kMuonMomentum:
+    case OpKind::kMuonNormalise:
+    case OpKind::kMuonUpdate:
     case OpKind::kUnscale:
     case OpKind::kCastWeights:
     case OpKind::kRouterBias:

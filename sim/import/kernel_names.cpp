@@ -184,6 +184,8 @@ KernelFamily op_family(const Op& op) {
       return F::kLoss;
     case OpKind::kLoadTokens:
     case OpKind::kZeroGrad:
+    case OpKind::kLoadStates:
+    case OpKind::kStoreStates:
       return F::kCopy;
     default:
       break;

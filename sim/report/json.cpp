@@ -32,6 +32,7 @@ Json memory_json(const StageMemory& m) {
   for (int k = 0; k < kBufferKinds; ++k)
     j["by_kind_GiB"][std::string(kBufferKindNames[k])] = gib(m.memory.by_kind[k]);
   j["peak_at"] = m.peak_op;
+  if (m.host > Bytes(0)) j["host_GiB"] = gib(m.host);
   return j;
 }
 

@@ -32,6 +32,12 @@ std::string layout(const PlanSpec& p) {
   return s + fmt::format(" DP{}", p.data_parallel);
 }
 
+// What is not AdamW on the GPU.
+std::string optimizer_text(const DataParallelSpec& d) {
+  std::string s = d.optimizer == OptimizerKind::kMuon ? ", Muon" : "";
+  return s + (d.offload_optimizer ? ", optimizer states in host memory" : "");
+}
+
 std::string gpu_count(const ClusterSpec& c) {
   if (c.node.ranks_per_gpu == 1) return fmt::format("{} GPUs", c.gpus());
   return fmt::format("{} ranks, {} to a GPU,", c.gpus(), c.node.ranks_per_gpu);
@@ -45,12 +51,12 @@ std::string header(const Prediction& p) {
                   fmt::format("{:.1f}B", static_cast<double>(p.parameters.mtp) / 1e9),
                   gpu_count(s.cluster), s.cluster.name);
   out += fmt::format(
-      "plan {}: {}, schedule {}, ZeRO-{}, {} sequences of {} a step in {} "
+      "plan {}: {}, schedule {}, ZeRO-{}{}, {} sequences of {} a step in {} "
       "micro-batches "
       "per pipeline; stack {}\n",
       s.plan.name, layout(s.plan), kScheduleNames[static_cast<std::size_t>(s.plan.schedule)],
-      s.plan.dp.zero_stage, with_commas(s.plan.global_batch), s.plan.sequence_length,
-      s.plan.micro_batches(), s.stack.name);
+      s.plan.dp.zero_stage, optimizer_text(s.plan.dp), with_commas(s.plan.global_batch),
+      s.plan.sequence_length, s.plan.micro_batches(), s.stack.name);
   std::string split;
   for (int64_t n : s.plan.layers_per_stage) split += fmt::format(" {}", n);
   out += fmt::format("layers per stage:{} (embedding on the first, head and MTP on the last)\n",
@@ -127,9 +133,14 @@ std::string memory_section(const Prediction& p) {
     for (Bytes b : m.memory.by_kind) row.push_back(fmt::format("{:.1f}", gib(b)));
     t.row(row);
   }
-  return fmt::format("\nPeak memory per GPU, GiB (capacity {:g})\n",
-                     p.study.cluster.node.memory_per_rank_GiB()) +
-         t.str();
+  Bytes host{0};
+  for (const StageMemory& m : p.memory) host = std::max(host, m.host);
+  std::string out = fmt::format("\nPeak memory per GPU, GiB (capacity {:g})\n",
+                                p.study.cluster.node.memory_per_rank_GiB()) +
+                    t.str();
+  if (host > Bytes(0))
+    out += fmt::format("  in host memory: {:.1f} GiB of optimizer states per GPU\n", gib(host));
+  return out;
 }
 
 std::string verdict_section(const Prediction& p) {

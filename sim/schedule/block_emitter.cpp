@@ -135,8 +135,13 @@ void BlockEmitter::emit_item(int index) {
     if (allocates(index, p.role, g, t)) instr(Instr::Kind::kAlloc, item.stream, p.role, t.v);
   });
   instr(Instr::Kind::kLaunch, item.stream, p.role, item.plan_op);
-  if (const int e = event_of_item_[static_cast<std::size_t>(index)]; e >= 0)
-    instr(Instr::Kind::kRecord, item.stream, Role::kBlock, static_cast<uint32_t>(e));
+  const auto record = [&] {
+    if (const int e = event_of_item_[static_cast<std::size_t>(index)]; e >= 0)
+      instr(Instr::Kind::kRecord, item.stream, Role::kBlock, static_cast<uint32_t>(e));
+  };
+  // Who waits for states to be stored takes their memory.
+  const bool frees_before = o.kind == OpKind::kStoreStates;
+  if (!frees_before) record();
   if (o.kind == OpKind::kRecv)
     instr(Instr::Kind::kRecord, item.stream, p.role,
           static_cast<uint32_t>(p.role == Role::kForward ? SlotEvent::kActIn : SlotEvent::kGradIn));
@@ -149,6 +154,7 @@ void BlockEmitter::emit_item(int index) {
   };
   g.for_each_read(o, free_if_last);
   g.for_each_written(o, free_if_last);
+  if (frees_before) record();
 }
 
 // The compute stream ends the block after the second compute stream and the tensor collectives, and

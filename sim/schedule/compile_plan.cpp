@@ -279,6 +279,7 @@ class PlanCompiler {
     plan_.stages.push_back(build_optimizer(config_, in));
     BlockEmitter e(plan_, BlockKind::kOptimizer);
     e.gate(StreamKind::kGradient);
+    if (config_.plan.dp.offload_optimizer) e.gate(StreamKind::kHostToDevice);
     if (config_.plan.dp.reduces_in_backward()) e.hold(StreamKind::kCompute, StreamKind::kGradient);
     e.add(Role::kForward, {st}, SegmentKind::kOptimizer, 0);
     c.blocks.push_back(e.finish());

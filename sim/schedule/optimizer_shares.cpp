@@ -25,15 +25,17 @@ OptimizerShare share(const PlanContext& p, const RankClass& c, int chunk, int gr
   s.params = g.params;
   s.offsets = g.offsets;
   s.elements = g.elements;
+  s.matrices = g.matrices;
   s.owners = g.owners;
   s.tensor_replicated = g.tensor_replicated;
   s.tensor_summed = g.tensor_summed;
   s.shards = g.shards;
   s.gradients_sharded = dp.shards_gradients();
   s.weights_sharded = dp.shards_weights();
-  s.cast_in_optimizer =
-      p.config.stack.casts_in_optimizer && dp.optimizer == OptimizerKind::kAdamW &&
-      p.config.plan.precision == Precision::kFp8 && s.shards == 1 && !s.weights_sharded;
+  s.cast_in_optimizer = p.config.stack.casts_in_optimizer &&
+                        dp.optimizer == OptimizerKind::kAdamW &&
+                        p.config.plan.precision == Precision::kFp8 && s.shards == 1 &&
+                        !s.weights_sharded && !dp.offload_optimizer;
   for (ParamId i : g.params) {
     const Param& param = graph.params[i.v];
     if (param.gradient_written) s.written_gradients += param.count();
@@ -139,12 +141,13 @@ void place_optimizer(const PlanContext& p, const OptimizerInput& in, RankClass& 
         weights += tensor_bytes(w.dtype, w.rows, w.cols);
       }
     gradients += Bytes(held_gradient_bytes(p.config.plan) * s.held_gradients());
-    states += Bytes(optimizer_state_bytes(p.config.plan) * s.owned());
+    states += Bytes(optimizer_state_bytes(p.config.plan, s.muon()) * s.owned());
   }
   const auto at = [](BufferKind k) { return static_cast<std::size_t>(k); };
   c.static_bytes[at(BufferKind::kWeights)] = weights;
   c.static_bytes[at(BufferKind::kGradients)] = gradients;
-  c.static_bytes[at(BufferKind::kOptimizer)] = states;
+  (p.config.plan.dp.offload_optimizer ? c.host_bytes : c.static_bytes[at(BufferKind::kOptimizer)]) =
+      states;
   if (p.config.stack.dummy_weight_gradients)
     c.static_bytes[at(BufferKind::kWorkspace)] = dummy_gradients(p, c);
   c.shares = in.shares;

@@ -18,6 +18,9 @@ constexpr Range kPcieGBps{5, 128};       // Gen3 x8 to Gen6 x16
 constexpr Range kNicGBps{10, 105};       // 100 to 800 Gb/s adapters
 constexpr Range kSocketGBps{0.1, 12.5};  // what TCP makes of up to 100 Gb/s
 
+constexpr Range kHostLinkGBps{5, 500};       // PCIe Gen3 x8 to NVLink-C2C
+constexpr Range kHostMemoryGBps{10, 40000};  // of a desktop to a rack
+
 // NVLink 2 to 5: links of 25 (50 from Blackwell on) GB/s a direction, 6, 12 or 18 of them.
 Range nvlink_range(GpuArchitecture a) {
   constexpr double kMost[kGpuArchitectures] = {150, 300, 450, 900};
@@ -48,6 +51,20 @@ void explain_bandwidth(Reader& r, std::string_view key, const Sourced& s, Range 
                           s.value, per, range.min, range.max, hint));
 }
 
+// All three or none.
+void read_host(Reader& r, NodeSpec& n) {
+  if (!r.has("host_link_GBps") && !r.has("host_link_effective_GBps") && !r.has("host_memory_GBps"))
+    return;
+  n.host_link_GBps = read_sourced(r, "host_link_GBps", json::kPositive);
+  n.host_link_effective_GBps = read_sourced(r, "host_link_effective_GBps", json::kPositive);
+  n.host_memory_GBps = read_sourced(r, "host_memory_GBps", kHostMemoryGBps);
+  explain_bandwidth(r, "host_link_GBps", n.host_link_GBps, kHostLinkGBps, n.gpus, "GPU");
+  if (n.host_link_effective_GBps.value > n.host_link_GBps.value)
+    r.fail("host_link_effective_GBps",
+           fmt::format("{:g} exceeds the line rate host_link_GBps {:g}",
+                       n.host_link_effective_GBps.value, n.host_link_GBps.value));
+}
+
 }  // namespace
 
 NodeSpec read_node(Reader r) {
@@ -63,6 +80,7 @@ NodeSpec read_node(Reader r) {
   n.nvlink_GBps = read_sourced(r, line, json::kPositive);
   n.nvlink_effective_GBps = read_sourced(r, effective, json::kPositive);
   n.nvlink_latency_us = read_sourced(r, pcie ? "pcie_latency_us" : "nvlink_latency_us", {0, 1000});
+  read_host(r, n);
   n.network = static_cast<NetworkKind>(r.choice_or("network", 0, kNetworkNames));
   n.nics = r.integer("nics", {1, 576});
   n.nic_GBps = read_sourced(r, "nic_GBps", json::kPositive);

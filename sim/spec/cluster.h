@@ -1,6 +1,7 @@
 // Nodes and clusters. Bandwidths are per direction; per GPU for NVLink, per adapter for the NICs.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -35,12 +36,21 @@ struct NodeSpec {
   Sourced nvlink_GBps;            // per GPU and direction, line rate
   Sourced nvlink_effective_GBps;  // what large transfers reach
   Sourced nvlink_latency_us;
+  // Between one GPU and the host's memory, per direction: line rate, and what large copies reach;
+  // and the node's host memory, reads and writes together. 0: the profile does not say.
+  Sourced host_link_GBps, host_link_effective_GBps, host_memory_GBps;
   NetworkKind network = NetworkKind::kRdma;
   int64_t nics = 8;
   Sourced nic_GBps;  // per adapter and direction, line rate
 
   double memory_per_rank_GiB() const {
     return gpu.hbm_capacity_GiB.value / static_cast<double>(ranks_per_gpu);
+  }
+  // Of a rank, when all GPUs copy in both directions at once.
+  BytesPerSecond host_copy_per_rank() const {
+    return from_GBps(std::min(host_link_effective_GBps.value,
+                              host_memory_GBps.value / static_cast<double>(2 * gpus)) /
+                     static_cast<double>(ranks_per_gpu));
   }
 };
 

@@ -4,7 +4,7 @@ namespace orrery {
 
 const std::string_view kReduceDtypeNames[2] = {"fp32", "bf16"};
 const std::string_view kGatherDtypeNames[2] = {"bf16", "fp8"};
-const std::string_view kOptimizerNames[2] = {"adamw", "sgd"};
+const std::string_view kOptimizerNames[3] = {"adamw", "sgd", "muon"};
 
 DataParallelSpec read_data_parallel(json::Reader& r) {
   DataParallelSpec d;
@@ -19,6 +19,10 @@ DataParallelSpec read_data_parallel(json::Reader& r) {
   d.gradient_dtype = static_cast<ReduceDtype>(r.choice_or("gradient_dtype", 0, kReduceDtypeNames));
   d.gather_dtype = static_cast<GatherDtype>(r.choice_or("gather_dtype", 0, kGatherDtypeNames));
   d.optimizer = static_cast<OptimizerKind>(r.choice_or("optimizer", 0, kOptimizerNames));
+  d.offload_optimizer = r.boolean_or("offload_optimizer", false);
+  d.offload_chunk_parameters =
+      r.integer_or("offload_chunk_parameters", d.offload_chunk_parameters, {128, 1e12});
+  d.newton_schulz_steps = r.integer_or("newton_schulz_steps", kNewtonSchulzSteps, {1, 100});
   return d;
 }
 

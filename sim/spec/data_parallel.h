@@ -5,6 +5,8 @@
 //   zero_stage 0, 1   weights 2, gradients 4 (2 with gradient_dtype bf16), states 12 (1: 12/N)
 //   zero_stage 2      weights 2, gradients 4/N, states 12/N
 //   zero_stage 3      gradients 4/N, states 12/N: the FP32 master weights are the sharded weights
+// Muon has one moment: 8 where AdamW has 12, for the matrices that it updates (sim/graph/muon.h),
+// each of which is whole on one of the N shards.
 // In flight with stages 2 and 3: the BF16 gradients of the units in the backward; with 3 also the
 // gathered weights of a unit and of the one prefetched.
 #pragma once
@@ -24,8 +26,10 @@ extern const std::string_view kReduceDtypeNames[2];  // "fp32", "bf16"
 enum class GatherDtype : uint8_t { kBf16, kFp8 };
 extern const std::string_view kGatherDtypeNames[2];  // "bf16", "fp8"
 
-enum class OptimizerKind : uint8_t { kAdamW, kSgd };
-extern const std::string_view kOptimizerNames[2];  // "adamw", "sgd" (no momentum)
+// kSgd: no momentum. kMuon: of the hidden layers' matrices, AdamW of everything else.
+enum class OptimizerKind : uint8_t { kAdamW, kSgd, kMuon };
+extern const std::string_view kOptimizerNames[3];  // "adamw", "sgd", "muon"
+constexpr int64_t kNewtonSchulzSteps = 5;          // Keller Jordan's
 
 struct DataParallelSpec {
   // 0: all replicas hold everything. 1: optimizer states are split (Megatron's distributed
@@ -54,6 +58,11 @@ struct DataParallelSpec {
   ReduceDtype gradient_dtype = ReduceDtype::kFp32;  // of the reduction
   GatherDtype gather_dtype = GatherDtype::kBf16;    // stage 3: what travels
   OptimizerKind optimizer = OptimizerKind::kAdamW;
+  // Master weights and moments are in host memory and pass through the GPU for their update
+  // (sim/graph/state_copies.h), so many parameters at a time.
+  bool offload_optimizer = false;
+  int64_t offload_chunk_parameters = int64_t{1} << 25;
+  int64_t newton_schulz_steps = kNewtonSchulzSteps;  // kMuon (Megatron's --muon-num-ns-steps)
 
   bool shards_states() const { return zero_stage >= 1; }
   bool shards_gradients() const { return zero_stage >= 2 && reduce_every_micro_batch; }

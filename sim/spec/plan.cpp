@@ -414,6 +414,48 @@ void check_data_parallel(const PlanSpec& p, std::vector<std::string>& out) {
        "gather_dtype fp8 needs zero_stage 3 and a precision with 8-bit weights");
 }
 
+// A Newton-Schulz iteration is of a whole matrix, on one rank.
+void check_muon(const PlanSpec& p, std::vector<std::string>& out) {
+  const DataParallelSpec& d = p.dp;
+  if (d.optimizer != OptimizerKind::kMuon) {
+    if (d.newton_schulz_steps != kNewtonSchulzSteps)
+      out.push_back(fmt::format("newton_schulz_steps {} needs optimizer muon, found {}",
+                                d.newton_schulz_steps,
+                                kOptimizerNames[static_cast<std::size_t>(d.optimizer)]));
+    return;
+  }
+  if (p.tensor_parallel > 1 || p.expert_tensor_parallel > 1)
+    out.push_back(
+        fmt::format("optimizer muon needs whole matrices: tensor_parallel 1 and "
+                    "expert_tensor_parallel 1; found {} and {}",
+                    p.tensor_parallel, p.expert_tensor_parallel));
+  if (d.zero_stage > 1 || d.overlap_grad_reduce || d.overlap_param_gather)
+    out.push_back(
+        fmt::format("optimizer muon needs zero_stage 0 or 1 without overlap_grad_reduce and "
+                    "overlap_param_gather; found zero_stage {}, {} and {}",
+                    d.zero_stage, d.overlap_grad_reduce, d.overlap_param_gather));
+  if (d.shard_group > 0)
+    out.push_back(fmt::format("optimizer muon needs shard_group 0, found {}", d.shard_group));
+}
+
+void check_offload(const PlanSpec& p, const ClusterSpec& c, std::vector<std::string>& out) {
+  const DataParallelSpec& d = p.dp;
+  if (!d.offload_optimizer) return;
+  if (d.optimizer == OptimizerKind::kSgd)
+    out.push_back(
+        "offload_optimizer needs optimizer adamw or muon, found sgd, which has no moments");
+  if (d.shards_weights())
+    out.push_back(
+        fmt::format("offload_optimizer needs zero_stage 0 to 2, found {}: the master weights are "
+                    "gathered from the GPU",
+                    d.zero_stage));
+  if (c.node.host_copy_per_rank().count() <= 0)
+    out.push_back(
+        fmt::format("offload_optimizer needs the node's host_link_GBps, host_link_effective_GBps "
+                    "and host_memory_GBps, which the profile of {} does not have",
+                    c.node.name));
+}
+
 }  // namespace
 
 std::string layout_product(const PlanSpec& p) {
@@ -437,6 +479,8 @@ std::vector<std::string> check_plan(const PlanSpec& p, const ModelSpec& m, const
   check_recompute(p, out);
   check_every_second_product(p, m, out);
   check_data_parallel(p, out);
+  check_muon(p, out);
+  check_offload(p, c, out);
   return out;
 }
 

@@ -27,7 +27,7 @@ constexpr int kSchedules = 7;
 // "gpipe", "1f1b", "interleaved_1f1b", "zb_h1", "zb_v", "dualpipe", "dualpipe_v"
 extern const std::string_view kScheduleNames[kSchedules];
 
-// Of AdamW's moments; master weights and gradients are FP32.
+// Of AdamW's moments and Muon's momentum; master weights and gradients are FP32.
 enum class MomentDtype : uint8_t { kFp32, kBf16 };
 extern const std::string_view kMomentDtypeNames[2];  // "fp32", "bf16"
 

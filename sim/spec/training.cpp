@@ -82,6 +82,7 @@ void read_optimizer(Reader& r, int64_t steps, OptimizerSpec& a) {
     a.beta1 = o.number_or("beta1", a.beta1, kBeta);
     a.beta2 = o.number_or("beta2", a.beta2, kBeta);
     a.eps = o.number_or("eps", a.eps, {json::kPositive.min, 1});
+    a.momentum = o.number_or("momentum", a.momentum, kBeta);
     a.weight_decay = o.number_or("weight_decay", a.weight_decay, {0, 10});
     a.max_grad_norm = o.number_or("max_grad_norm", a.max_grad_norm, {0, 1e9});
     check_schedule(o, a, steps);

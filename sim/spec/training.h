@@ -26,7 +26,8 @@ struct DataSpec {
 enum class LrSchedule : uint8_t { kConstant, kCosine, kWsd };
 extern const std::string_view kLrScheduleNames[3];  // "constant", "cosine", "wsd"
 
-// AdamW as PyTorch has it, weight decay decoupled; the norm clipped is that of all gradients.
+// AdamW as PyTorch has it, weight decay decoupled; the norm clipped is that of all gradients. Muon
+// shares lr and weight_decay: its step is scaled to the size of AdamW's.
 struct OptimizerSpec {
   double lr = 3e-4;      // the peak
   double min_lr = 3e-5;  // by default lr / 10
@@ -38,6 +39,7 @@ struct OptimizerSpec {
   double beta1 = 0.9;
   double beta2 = 0.95;
   double eps = 1e-8;
+  double momentum = 0.95;  // Muon's
   double weight_decay = 0.1;
   double max_grad_norm = 1;  // 0: no clipping
 };

@@ -41,17 +41,32 @@ PlanSpec layer_by_layer(const StudySpec& s) {
   return p;
 }
 
-// AdamW's reading and writing of the rank's states, kernels' fixed costs left out.
+bool updates_weights(OpKind k) {
+  return k == OpKind::kAdamW || k == OpKind::kMuonMomentum || k == OpKind::kMuonNormalise ||
+         k == OpKind::kMuonUpdate;
+}
+
+// What a shard has in the mean, of what the first has: the matrices of one layer may leave more
+// shards empty than those of many.
+double mean_shard(const OptimizerShare& s) {
+  return static_cast<double>(s.matrices.count * s.matrices.elements_of_one()) /
+         static_cast<double>(s.shards * s.owned());
+}
+
+// The optimizer's reading and writing of the rank's states, kernels' fixed costs and Muon's
+// products left out.
 double optimizer_seconds(const ExecPlan& plan, const RankClass& c, const TimingInput& in) {
   double s = 0;
   const auto sms = static_cast<int64_t>(in.cluster.node.gpu.sm_count.value);
   for (const Instr& i : find_block(c, BlockKind::kOptimizer)->instrs) {
     if (i.kind != Instr::Kind::kLaunch) continue;
     Op op = plan.graph_op(plan.ops[i.arg]);
-    if (op.kind != OpKind::kAdamW) continue;
-    s += compute_op_seconds(op, in, sms, 1);
+    if (!updates_weights(op.kind)) continue;
+    const OptimizerShare& share = c.shares[static_cast<std::size_t>(op.shape.index)];
+    const double part = share.muon() ? mean_shard(share) : 1;
+    s += part * compute_op_seconds(op, in, sms, 1);
     op.work.hbm = Bytes(0);
-    s -= compute_op_seconds(op, in, sms, 1);
+    s -= part * compute_op_seconds(op, in, sms, 1);
   }
   return s;
 }

@@ -33,6 +33,7 @@ struct StageMemory {
   int rank = 0;  // pipeline rank
   std::vector<int> stages;
   ClassMemory memory;
+  Bytes host{0};  // in host memory
   std::string peak_op;
 };
 

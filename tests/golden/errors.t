@@ -25,7 +25,7 @@ $ orrery predict experiments/deepseek_v3 --set plan
 
 $ orrery predict experiments/deepseek_v3 --set /cluster/node/nic_GBps=400
 ? 65
-! orrery: hardware_profiles/node/hgx_h800.json:24:15 /cluster/node/nic_GBps: found 400, implausible per adapter and direction (expected 10 to 105 GB/s); it looks like the node's total: did you mean 50?
+! orrery: hardware_profiles/node/hgx_h800.json:42:15 /cluster/node/nic_GBps: found 400, implausible per adapter and direction (expected 10 to 105 GB/s); it looks like the node's total: did you mean 50?
 
 $ orrery predict experiments/deepseek_v3 --set /plan/expert_parallel=48
 ? 3
@@ -44,3 +44,18 @@ $ orrery predict experiments/deepseek_v3 --set /cluster/node/gpu/hbm_capacity_Gi
 $ orrery compare experiments/deepseek_v3 experiments/deepseek_v3/config.json
 ? 65
 ! orrery: experiments/deepseek_v3/config.json: found neither a trace of `orrery run` ("kind": "orrery_trace") nor a PyTorch/Kineto one ("traceEvents")
+
+$ orrery predict experiments/deepseek_v3 --set /plan/optimizer=muo
+? 65
+! orrery: --set /plan/optimizer: found "muo", expected one of "adamw", "sgd" and "muon"; did you mean "muon"?
+
+$ orrery predict experiments/deepseek_v3 --set /plan/optimizer=muon --set /plan/overlap_grad_reduce=true --set /plan/tensor_parallel=2 --set /plan/data_parallel=64 --set /plan/sequence_parallel=true
+? 3
+! orrery: experiments/deepseek_v3/experiment.json: the plan cannot run:
+!   optimizer muon needs whole matrices: tensor_parallel 1 and expert_tensor_parallel 1; found 2 and 1
+!   optimizer muon needs zero_stage 0 or 1 without overlap_grad_reduce and overlap_param_gather; found zero_stage 1, true and false
+
+$ orrery predict experiments/tiny_llama --set /plan/offload_optimizer=true --set /plan/optimizer=sgd
+? 3
+! orrery: experiments/tiny_llama/experiment.json: the plan cannot run:
+!   offload_optimizer needs optimizer adamw or muon, found sgd, which has no moments

@@ -116,6 +116,42 @@ TEST_CASE("cuda rank: FP8 gradients are those of the CPU's quantised numerics", 
               CpuNumerics::kFakeQuant, 0.2);
 }
 
+TEST_CASE("cuda rank: Muon trains as the CPU backend does", "[gpu]") {
+  same_as_cpu(aligned({"/plan/optimizer=muon"}), CpuNumerics::kExact, 0.05);
+  same_as_cpu(aligned({"/plan/optimizer=muon", "/plan/precision=fp8", "/plan/moments=bf16"}),
+              CpuNumerics::kFakeQuant, 0.2);
+}
+
+// Master weights of all shares after three steps.
+std::vector<std::vector<float>> trained(std::vector<std::string> more) {
+  TinyJob<float> tiny(aligned(std::move(more)));
+  const HashTokens tokens(tiny.study.model.vocab);
+  CudaRank gpu(tiny.plan, tiny.graph, tiny.constants, 0, {.seed = 7},
+               std::vector<Collectives*>(tiny.plan.classes[0].communicators.size()));
+  for (int step = 1; step <= 3; ++step) {
+    OptimizerStep o;
+    o.step = step;
+    gpu.run_step({&tokens, static_cast<uint64_t>(8 * step)}, o);
+  }
+  std::vector<std::vector<float>> all;
+  for (const CudaWeights::Share& s : gpu.weights().shares()) {
+    all.emplace_back(s.master.bytes() / sizeof(float));
+    s.master.read(all.back().data(), "reading master weights");
+  }
+  return all;
+}
+
+TEST_CASE("cuda rank: optimizer states in host memory change no bit", "[gpu]") {
+  for (const char* optimizer : {"/plan/optimizer=adamw", "/plan/optimizer=muon"})
+    for (const char* moments : {"/plan/moments=fp32", "/plan/moments=bf16"}) {
+      INFO(optimizer << " " << moments);
+      const auto here = trained({optimizer, moments});
+      const auto there = trained({optimizer, moments, "/plan/offload_optimizer=true",
+                                  "/plan/offload_chunk_parameters=1000"});
+      CHECK((here == there));
+    }
+}
+
 TEST_CASE("cuda rank: two runs are the same bit for bit", "[gpu]") {
   const Layout l = aligned({"/plan/precision=fp8"});
   TinyJob<float> tiny(l);

@@ -240,6 +240,51 @@ TEST_CASE("layouts: SGD", "[runtime]") {
   CHECK(adamw.steps[1].losses[0] != one.steps[1].losses[0]);
 }
 
+TEST_CASE("layouts: Muon", "[runtime]") {
+  const auto muon = [](Layout l) {
+    l.dp = with(l.dp.value_or(zero(1)),
+                [](DataParallelSpec& d) { d.optimizer = OptimizerKind::kMuon; });
+    return TinyJob<float>(l).run(2);
+  };
+  const Run one = muon({});
+  const auto check = [&](const Layout& l) {
+    INFO(l.name());
+    const Run run = muon(l);
+    check_same(run, one);
+    largest_difference(one.weights, run.weights);
+  };
+  check({.data = 2});
+  // Fewer matrices of some sizes than ranks: the last ranks own none.
+  check({.data = 8});
+  check({.data = 4, .dp = zero(0)});
+  check({.data = 4, .expert = 2});
+  check({.pipeline = 2, .data = 2, .expert = 2});
+  check({.pipeline = 2, .data = 2, .expert = 2, .schedule = "dualpipe"});
+  check({.data = 2, .context = 2});
+  // Not AdamW's step.
+  const Run adamw = TinyJob<float>({.dp = zero(1)}).run(2);
+  CHECK(adamw.steps[1].losses[0] != one.steps[1].losses[0]);
+}
+
+TEST_CASE("layouts: optimizer states in host memory change no bit", "[runtime]") {
+  const auto run = [](Layout l, bool offload) {
+    l.more.push_back(fmt::format("/plan/offload_optimizer={}", offload));
+    l.more.push_back("/plan/offload_chunk_parameters=1000");  // many chunks, of 1024
+    return TinyJob<float>(l).run(2);
+  };
+  for (const Layout& l : {Layout{.data = 2}, Layout{.data = 4, .expert = 2},
+                          Layout{.pipeline = 2, .schedule = "dualpipe"},
+                          Layout{.data = 8, .more = {"/plan/optimizer=muon"}}}) {
+    INFO(l.name());
+    const Run here = run(l, false), there = run(l, true);
+    for (std::size_t s = 0; s < here.steps.size(); ++s) {
+      CHECK(there.steps[s].losses == here.steps[s].losses);
+      CHECK(there.steps[s].grad_norm == here.steps[s].grad_norm);
+    }
+    CHECK((there.weights == here.weights));
+  }
+}
+
 TEST_CASE("layouts: expert parallel", "[runtime]") {
   same_as_single_rank({.data = 2, .expert = 2});
   same_as_single_rank({.data = 4, .expert = 2});

@@ -45,6 +45,10 @@ TEST_CASE("resume: bit for bit with split and whole optimizer states", "[runtime
   resumes_exactly({.data = 2, .more = {"/plan/zero_stage=0"}});
 }
 
+TEST_CASE("resume: bit for bit with Muon", "[runtime]") {
+  resumes_exactly({.data = 4, .expert = 2, .more = {"/plan/optimizer=muon"}});
+}
+
 TEST_CASE("resume: bit for bit under pipelines", "[runtime]") {
   resumes_exactly({.pipeline = 4});
   resumes_exactly({.pipeline = 2,

@@ -155,7 +155,8 @@ class TinyJob {
     for (std::size_t i = 0; i < c.shares.size(); ++i) {
       const OptimizerShare& s = c.shares[i];
       const int share = static_cast<int>(i);
-      const int64_t begin = s.shards == 1 ? 0 : rank.layout().owner(share) * s.owned();
+      const ShardRange owned = rank.layout().owned(share);
+      const int64_t begin = owned.begin;
       const StageGraph& g = plan.stages[static_cast<std::size_t>(s.stage)];
       for (std::size_t p = 0; p < s.params.size(); ++p) {
         const Param& param = g.params[s.params[p].v];
@@ -166,7 +167,7 @@ class TinyJob {
           const std::string key =
               fmt::format("{}@{}#{}", param.name, param.layer, first + e / each);
           const int64_t at = s.offsets[p] + e;
-          if (at < begin || at >= begin + s.owned()) continue;
+          if (at < begin || at >= begin + owned.elements) continue;
           const int64_t index = whole_index(param, rank.layout().shard(param), e % each);
           put(r.weights, key, index, whole,
               rank.state().master[i][static_cast<std::size_t>(at - begin)]);

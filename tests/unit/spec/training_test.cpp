@@ -102,7 +102,7 @@ TEST_CASE("All keys of a training file are read", "[spec]") {
   const TrainingSpec t = read(R"({"steps": 20, "seed": 3, "data": {"kind": "synthetic",
       "branching": 8, "seed": 5}, "optimizer": {"lr": 0.5, "min_lr": 0.25, "warmup_steps": 2,
       "schedule": "constant", "decay_steps": 4, "beta1": 0.8, "beta2": 0.99, "eps": 1e-6,
-      "weight_decay": 0, "max_grad_norm": 0}, "router_bias_update_rate": 0.5,
+      "momentum": 0.9, "weight_decay": 0, "max_grad_norm": 0}, "router_bias_update_rate": 0.5,
       "mtp_loss_weight": 0.1, "checkpoint": {"every": 5, "keep": 1, "folder": "c"},
       "log_every": 2})");
   CHECK(t.steps == 20);
@@ -117,6 +117,7 @@ TEST_CASE("All keys of a training file are read", "[spec]") {
   CHECK(t.optimizer.beta1 == 0.8);
   CHECK(t.optimizer.beta2 == 0.99);
   CHECK(t.optimizer.eps == 1e-6);
+  CHECK(t.optimizer.momentum == 0.9);
   CHECK(t.optimizer.weight_decay == 0);
   CHECK(t.optimizer.max_grad_norm == 0);
   CHECK(t.router_bias_update_rate == 0.5);
@@ -153,6 +154,7 @@ TEST_CASE("A setting that makes no sense is named with its place", "[spec]") {
   CHECK(contains(refusal(R"({"optimizer": {"learning_rate": 3}})"), "/training/optimizer"));
   CHECK(contains(refusal(R"({"steps": 0})"), "/training/steps"));
   CHECK(contains(refusal(R"({"optimizer": {"beta2": 1}})"), "/training/optimizer/beta2"));
+  CHECK(contains(refusal(R"({"optimizer": {"momentum": 1}})"), "/training/optimizer/momentum"));
   CHECK(contains(refusal(R"({"optimizer": {"lr": 1e-4, "min_lr": 2e-4}})"),
                  "min_lr 0.0002 is above lr 0.0001"));
   CHECK(contains(refusal(R"({"steps": 10, "optimizer": {"schedule": "wsd", "warmup_steps": 6,

@@ -77,6 +77,8 @@ RandomStudy random_study(Random& r) {
   set("/plan/sequence_length", r.of({64, 128, 200, 512}));
   set("/plan/precision", r.coin() ? "fp8" : "bf16");
   set("/plan/zero_stage", r.below(2));
+  set("/plan/optimizer", r.below(3) == 0 ? "muon" : "adamw");
+  set("/plan/offload_optimizer", r.below(3) == 0);
   set("/plan/schedule", kScheduleNames[static_cast<std::size_t>(kind)]);
   set("/plan/virtual_pipeline", chunks);
   set("/cluster/nodes", pp);
