@@ -1,10 +1,10 @@
 $ orrery sweep experiments/tiny_moe_4_ranks --vary /plan/schedule=1f1b,dualpipe --vary /plan/layers_per_stage=[2,2],[3,1],[4,1]
 > /plan/schedule  /plan/layers_per_stage  step s            90 %  tokens/s/GPU  MFU %  peak GiB
-> 1f1b                             [2,2]   0.039  0.036 to 0.052        6529.3   0.03       1.5
-> 1f1b                             [3,1]   0.033  0.031 to 0.045        7645.4   0.04       1.5
+> 1f1b                             [2,2]   0.552  0.506 to 0.736        1854.3   0.00       1.5
+> 1f1b                             [3,1]   0.442  0.405 to 0.589        2316.8   0.00       1.5
 > 1f1b                             [4,1]       -               -             -      -         -  infeasible
-> dualpipe                         [2,2]   0.037  0.034 to 0.050        6845.3   0.04       1.5
-> dualpipe                         [3,1]   0.037  0.034 to 0.050        6830.6   0.04       1.5
+> dualpipe                         [2,2]   0.389  0.356 to 0.518        2633.7   0.00       1.5
+> dualpipe                         [3,1]   0.391  0.358 to 0.521        2619.8   0.00       1.5
 > dualpipe                         [4,1]       -               -             -      -         -  infeasible
 > /plan/schedule=1f1b /plan/layers_per_stage=[4,1]: experiments/tiny_moe_4_ranks/experiment.json: the plan cannot run:
 >   layers_per_stage sums to 5, but the model has 4 layers (num_hidden_layers)
@@ -13,8 +13,8 @@ $ orrery sweep experiments/tiny_moe_4_ranks --vary /plan/schedule=1f1b,dualpipe 
 
 $ orrery sweep experiments/tiny_moe_4_ranks --vary /plan/global_batch=8,16 --fidelity analytic --csv --threads 1
 > /plan/global_batch,outcome,step_time_s,tokens_per_s_per_gpu,mfu,peak_memory_GiB,cost_usd,step_time_low_s,step_time_high_s,peak_memory_low_GiB,peak_memory_high_GiB,note
-> 8,fits,0.02958639642069664,8652.625225453943,0.00044851513649142284,0,0,,,,,
-> 16,fits,0.05590447231269665,9158.480150499838,0.00047473649530913536,0,0,,,,,
+> 8,fits,0.5144055238566966,1990.6473638204293,2.5796664330950787e-05,0,0,,,,,
+> 16,fits,0.9827104866126964,2084.031897389483,2.700682817511852e-05,0,0,,,,,
 
 $ orrery sweep experiments/tiny_moe_4_ranks --vary plan/global_batch=8
 ? 64

@@ -221,6 +221,8 @@ TEST_CASE("blocks: what has no CUDA kernel is named", "[runtime]") {
   CHECK(std::find(scores.begin(), scores.end(), "dropout of attention probabilities") !=
         scores.end());
   CHECK(missing(of(kQwen3Moe, {})).empty());
+  for (const char* key : {"/plan/optimizer=muon", "/plan/offload_optimizer=true"})
+    CHECK(missing({.more = {key}}).size() == 1);
   const std::vector<std::string> oss = missing(of(kGptOss, {}));
   for (const char* what : {"biases of experts", "biases of routers", "clipped SwiGLU",
                            "attention with a sliding window", "attention sinks"})
