@@ -36,9 +36,9 @@ bool is_product(OpKind k) { return k == OpKind::kGemm || k == OpKind::kGemmFp8; 
 std::string unproven(OpKind k) {
   switch (k) {
     case OpKind::kMuonMomentum:
-      return "Muon (they compile, but no GPU has run them yet)";
+      return "Muon, whose kernels no GPU has run yet";
     case OpKind::kLoadStates:
-      return "optimizer states in host memory (they compile, but no GPU has run them yet)";
+      return "optimizer states in host memory, which no GPU has run yet";
     default:
       return "";
   }

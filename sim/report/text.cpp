@@ -135,11 +135,13 @@ std::string memory_section(const Prediction& p) {
   }
   Bytes host{0};
   for (const StageMemory& m : p.memory) host = std::max(host, m.host);
-  std::string out = fmt::format("\nPeak memory per GPU, GiB (capacity {:g})\n",
-                                p.study.cluster.node.memory_per_rank_GiB()) +
-                    t.str();
+  const NodeSpec& node = p.study.cluster.node;
+  const char* of = node.ranks_per_gpu == 1 ? "GPU" : "rank";
+  std::string out =
+      fmt::format("\nPeak memory per {}, GiB (capacity {:g})\n", of, node.memory_per_rank_GiB()) +
+      t.str();
   if (host > Bytes(0))
-    out += fmt::format("  in host memory: {:.1f} GiB of optimizer states per GPU\n", gib(host));
+    out += fmt::format("  in host memory: {:.1f} GiB of optimizer states per {}\n", gib(host), of);
   return out;
 }
 
