@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/optimizer/clip_reference.h"
+
 namespace orrery::kernels {
 
 // scale · sum of x².
@@ -33,11 +35,7 @@ struct AdamWReference {
 // torch.optim.AdamW after torch.nn.utils.clip_grad_norm_.
 template <class T>
 void adamw_reference(const AdamWReference<T>& p) {
-  double clip = 1;
-  if (p.max_norm > 0) {
-    clip = p.max_norm / (std::sqrt(static_cast<double>(*p.norm_squared)) + 1e-6);
-    if (clip > 1) clip = 1;  // keeps a NaN
-  }
+  const double clip = clip_reference(p.norm_squared, p.max_norm);
   const double correction1 = 1 - std::pow(p.beta1, static_cast<double>(p.step));
   const double correction2 = 1 - std::pow(p.beta2, static_cast<double>(p.step));
   for (int64_t i = 0; i < p.n; ++i) {

@@ -2,12 +2,11 @@
 // (sim/graph/muon.h has the formulas and their sources).
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <vector>
 
-#include "kernels/gemm/layout.h"
+#include "kernels/gemm/gemm_reference.h"
+#include "kernels/optimizer/clip_reference.h"
 
 namespace orrery::kernels {
 
@@ -26,11 +25,7 @@ struct MuonMomentumReference {
 
 template <class T>
 void muon_momentum_reference(const MuonMomentumReference<T>& p) {
-  double clip = 1;
-  if (p.max_norm > 0) {
-    clip = p.max_norm / (std::sqrt(static_cast<double>(*p.norm_squared)) + 1e-6);
-    if (clip > 1) clip = 1;  // keeps a NaN
-  }
+  const double clip = clip_reference(p.norm_squared, p.max_norm);
   for (int64_t i = 0; i < p.n; ++i) {
     const double g = static_cast<double>(p.grads[i]) * clip;
     const double m = p.mu * static_cast<double>(p.momentum[i]) + g;
@@ -48,21 +43,16 @@ void normalise_reference(int64_t n, const T* x, double floor, T* out) {
   for (int64_t i = 0; i < n; ++i) out[i] = static_cast<T>(static_cast<double>(x[i]) * scale);
 }
 
-// D[m, n] = alpha A·B + beta C, row-major, without gaps between rows.
+// D[m, n] = alpha A·B + beta C, row-major, without gaps between rows; D is none of the operands.
 template <class T>
 void scaled_product_reference(Layout layout, int64_t m, int64_t n, int64_t k, double alpha,
                               const T* a, const T* b, double beta, const T* c, T* d) {
-  const int64_t a_row = layout == Layout::kTN ? 1 : k, a_col = layout == Layout::kTN ? m : 1;
-  const int64_t b_row = layout == Layout::kNT ? 1 : n, b_col = layout == Layout::kNT ? k : 1;
-  for (int64_t i = 0; i < m; ++i)
-    for (int64_t j = 0; j < n; ++j) {
-      double sum = 0;
-      for (int64_t l = 0; l < k; ++l)
-        sum += static_cast<double>(a[i * a_row + l * a_col]) *
-               static_cast<double>(b[l * b_row + j * b_col]);
-      const double add = beta == 0 ? 0 : beta * static_cast<double>(c[i * n + j]);
-      d[i * n + j] = static_cast<T>(alpha * sum + add);
-    }
+  gemm_reference(layout, m, n, k, a, layout == Layout::kTN ? m : k, b,
+                 layout == Layout::kNT ? k : n, d, n, false);
+  for (int64_t i = 0; i < m * n; ++i) {
+    const double add = beta == 0 ? 0 : beta * static_cast<double>(c[i]);
+    d[i] = static_cast<T>(alpha * static_cast<double>(d[i]) + add);
+  }
 }
 
 // w = w - lr weight_decay w - rate x.

@@ -1,8 +1,9 @@
 // Stochastic gradient descent without momentum, in a plain loop.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
+
+#include "kernels/optimizer/clip_reference.h"
 
 namespace orrery::kernels {
 
@@ -21,11 +22,7 @@ struct SgdReference {
 // torch.optim.SGD after torch.nn.utils.clip_grad_norm_: w -= lr (clip · grad + weight_decay · w).
 template <class T>
 void sgd_reference(const SgdReference<T>& p) {
-  double clip = 1;
-  if (p.max_norm > 0) {
-    clip = p.max_norm / (std::sqrt(static_cast<double>(*p.norm_squared)) + 1e-6);
-    if (clip > 1) clip = 1;  // keeps a NaN
-  }
+  const double clip = clip_reference(p.norm_squared, p.max_norm);
   for (int64_t i = 0; i < p.n; ++i) {
     const double weight = static_cast<double>(p.master[i]);
     double step = static_cast<double>(p.grads[i]) * clip;

@@ -29,8 +29,7 @@ void fake_gather(int64_t members, int64_t position, Collective<T>& x) {
 template <class T>
 void fake_receive(HostTensor<T>& out) {
   for (std::size_t i = 0; i < out.values.size(); ++i)
-    out.values[i] =
-        static_cast<T>(static_cast<double>(counter_random(kNoiseKey, i) >> 40) * 0x1p-23 - 1.0);
+    out.values[i] = static_cast<T>(symmetric(counter_random(kNoiseKey, i)));
 }
 
 // Copies in the peers' places, whose results nobody reads.

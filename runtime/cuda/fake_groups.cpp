@@ -21,8 +21,7 @@ void copy(void* to, const void* from, int64_t bytes, cudaStream_t stream) {
 DeviceArray noise(int64_t elements) {
   std::vector<kernels::bf16> values(size(elements));
   for (std::size_t i = 0; i < values.size(); ++i)
-    values[i] =
-        __float2bfloat16(static_cast<float>(counter_random(kNoiseKey, i) >> 40) * 0x1p-23F - 1.0F);
+    values[i] = __float2bfloat16(static_cast<float>(symmetric(counter_random(kNoiseKey, i))));
   DeviceArray on_device(values.size() * sizeof(kernels::bf16), DeviceArray::Clear::kNo);
   copy_to_device(on_device.as<void>(), values.data(), on_device.bytes(), "uploading noise");
   return on_device;

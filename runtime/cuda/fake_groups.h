@@ -7,9 +7,8 @@
 namespace orrery {
 
 // Calls do what they do on this rank were its peers copies of it, with local copies:
-//   exchange        what this rank has for a peer comes back from it, so that as many rows arrive
-//   as
-//                   leave: those of a balanced group
+//   exchange        what this rank has for a peer comes back from it, so that as many rows
+//                   arrive as leave: those of a balanced group
 //   all_gather      the peers' parts are copies of this rank's
 //   all_reduce and reduce_scatter leave this rank's addend
 //   send            nothing

@@ -28,6 +28,11 @@ constexpr uint64_t counter_random(uint64_t key, uint64_t counter) {
   return splitmix64(key + counter * kGoldenGamma);
 }
 
+// `random` as a uniform value in [-1, 1), of 24 bits.
+constexpr double symmetric(uint64_t random) {
+  return static_cast<double>(random >> 40) * 0x1p-23 - 1.0;
+}
+
 // `random` scaled to [0, n), n > 0; Lemire's multiply-and-shift without its rejection, which leaves
 // a bias of at most n / 2^64.
 constexpr uint64_t scaled_below(uint64_t random, uint64_t n) {
