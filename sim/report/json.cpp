@@ -146,7 +146,7 @@ Json result_json(const Prediction& p) {
                   {"non_causal", p.flops_per_token.non_causal / 1e9}}},
                 {"defaulted_keys", p.study.model.defaulted}};
   j["cluster"] = p.study.cluster.name;
-  j["gpus"] = p.study.cluster.gpus();
+  j["gpus"] = static_cast<int64_t>(p.study.cluster.physical_gpus());
   j["plan"] = p.study.plan.name;
   j["schedule"] = kScheduleNames[static_cast<std::size_t>(p.study.plan.schedule)];
   j["stack"] = p.study.stack.name;

@@ -100,6 +100,9 @@ ClusterSpec read_cluster(Reader r) {
   c.name = r.string("name");
   c.node = read_node(r.object("node"));
   c.nodes = r.integer("nodes", {1, 131072});
+  if (c.gpus() % c.node.ranks_per_gpu != 0)
+    r.fail("nodes", fmt::format("{} ranks do not fill GPUs that {} ranks share (ranks_per_gpu)",
+                                c.gpus(), c.node.ranks_per_gpu));
   c.nic_effective_GBps = read_sourced(r, "nic_effective_GBps", json::kPositive);
   // Processes that take turns on a GPU wait for each other's.
   c.latency_us = read_sourced(r, "latency_us", {0, c.node.ranks_per_gpu > 1 ? 100'000.0 : 1'000.0});

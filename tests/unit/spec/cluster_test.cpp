@@ -62,6 +62,11 @@ TEST_CASE("Sockets are slower than adapters and have a range of their own", "[sp
   CHECK(contains(refusal_of("sockets").message, "did you mean \"socket\"?"));
 }
 
+TEST_CASE("Ranks that share GPUs fill them", "[spec]") {
+  CHECK(contains(refusal("/cluster/node/ranks_per_gpu=3"), "2048 ranks do not fill GPUs that 3"));
+  CHECK(deepseek({"/cluster/node/ranks_per_gpu=2"}).cluster.physical_gpus() == 1024);
+}
+
 TEST_CASE("Nothing transfers faster than its line", "[spec]") {
   CHECK(contains(refusal("/cluster/nic_effective_GBps=51"), "exceeds the adapter's line rate"));
   CHECK(contains(refusal("/cluster/node/nvlink_effective_GBps=201"), "exceeds the line rate"));
