@@ -63,8 +63,12 @@ TEST_CASE("Sockets are slower than adapters and have a range of their own", "[sp
 }
 
 TEST_CASE("Ranks that share GPUs fill them", "[spec]") {
-  CHECK(contains(refusal("/cluster/node/ranks_per_gpu=3"), "2048 ranks do not fill GPUs that 3"));
-  CHECK(deepseek({"/cluster/node/ranks_per_gpu=2"}).cluster.physical_gpus() == 1024);
+  const testing::Failure f = testing::failure_of([] {
+    const std::string root = kSourceDir;
+    load_study(root + "/experiments/tiny_moe_4_ranks", {"/cluster/nodes=3"}, root);
+  });
+  CHECK(f.code == ExitCode::kBadInput);
+  CHECK(contains(f.message, "3 ranks do not fill GPUs that 4 ranks share"));
 }
 
 TEST_CASE("Nothing transfers faster than its line", "[spec]") {
