@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 #include <fstream>
 
 #include "sim/base/error.h"
@@ -92,11 +91,13 @@ class CpuExecutor::Rank : public RankState {
   }
   void read_state(int share, StateKind kind, std::span<std::byte> out) const override {
     check_bytes(share, kind, out.size());
-    std::memcpy(out.data(), shard(rank_.state(), share, kind).data(), out.size());
+    const auto held = std::as_bytes(std::span(shard(rank_.state(), share, kind)));
+    std::copy(held.begin(), held.end(), out.begin());
   }
   void write_state(int share, StateKind kind, std::span<const std::byte> bytes) override {
     check_bytes(share, kind, bytes.size());
-    std::memcpy(shard(rank_.state(), share, kind).data(), bytes.data(), bytes.size());
+    const auto held = std::as_writable_bytes(std::span(shard(rank_.state(), share, kind)));
+    std::copy(bytes.begin(), bytes.end(), held.begin());
   }
 
   void read_buffers(std::span<float> out) const override {
