@@ -32,20 +32,7 @@ bool is_attention(OpKind k) { return k == OpKind::kAttention || k == OpKind::kAt
 
 bool is_product(OpKind k) { return k == OpKind::kGemm || k == OpKind::kGemmFp8; }
 
-// Kernels that no GPU has run yet; their tests in tests/gpu have to pass on one first.
-std::string unproven(OpKind k) {
-  switch (k) {
-    case OpKind::kMuonMomentum:
-      return "Muon, whose kernels no GPU has run yet";
-    case OpKind::kLoadStates:
-      return "optimizer states in host memory, which no GPU has run yet";
-    default:
-      return "";
-  }
-}
-
 std::string missing(const StageGraph& g, const Op& op, const ModelSpec& m) {
-  if (std::string what = unproven(op.kind); !what.empty()) return what;
   if (op.comm == CommKind::kTensor || op.comm == CommKind::kContext ||
       op.comm == CommKind::kExpertTensor)
     return fmt::format("collectives of {} parallelism",
