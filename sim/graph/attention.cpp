@@ -24,6 +24,7 @@ TensorId attention_backward(StageBuilder& b, TensorId dy, AttentionTape& t) {
 
 TensorId attention_norm_backward(StageBuilder& b, TensorId dnormed, TensorId residual,
                                  TensorId normed_grad, const AttentionTape& t) {
+  if (!dnormed.valid()) dnormed = b.reduce_partial("attn input grad", t.partial_input_grad);
   if (normed_grad.valid()) dnormed = b.add("add ffn grad", dnormed, {normed_grad});
   return b.norm_backward(t.norm, dnormed, t.input, residual);
 }

@@ -128,8 +128,10 @@ TensorId gqa_backward(StageBuilder& b, TensorId dy, AttentionTape& t) {
   input_gradient(b, t, t.q_up, normed, dq, dx);
   input_gradient(b, t, t.kv_up, normed, dk, dx);
   if (separate_values(b)) input_gradient(b, t, t.v_up, normed, grads.kv[1], dx);
-  return b.reduce_partial("attn input grad", b.map(OpKind::kAdd, "add q and kv grads", dx,
-                                                   Dtype::kBf16, b.tokens(), m.hidden));
+  t.partial_input_grad =
+      b.map(OpKind::kAdd, "add q and kv grads", dx, Dtype::kBf16, b.tokens(), m.hidden);
+  if (b.config().stack.sums_after_weight_gradients) return {};
+  return b.reduce_partial("attn input grad", t.partial_input_grad);
 }
 
 }  // namespace orrery

@@ -29,7 +29,8 @@ struct AttentionTape {
   TensorId q_normed, kv_normed;          // MLA: after them
   TensorId q, k, v;                      // before the core
   CoreTape core;
-  TensorId core_stash;  // core output, 12-bit with FP8
+  TensorId core_stash;          // core output, 12-bit with FP8
+  TensorId partial_input_grad;  // GQA: of the ranks of a tensor-parallel group to be summed
   std::vector<PendingWgrad> wgrads;
 };
 
@@ -62,7 +63,8 @@ struct FfnTape {
 // into the norm. Returns the block's output; `x` becomes the summed residual stream.
 Addends attention_forward(StageBuilder& b, TensorId& x, const Addends& add, int layer,
                           AttentionTape& tape);
-// From dy, the gradient of the block's output, to that of the normed input.
+// From dy, the gradient of the block's output, to that of the normed input; invalid where ranks
+// sum it after the weight gradients: attention_norm_backward does.
 TensorId attention_backward(StageBuilder& b, TensorId dy, AttentionTape& tape);
 // From there to the gradient of both x and add. `residual` is that of the residual stream, fused
 // into the norm's backward; `normed_grad` (may be invalid) that of the norm's output through

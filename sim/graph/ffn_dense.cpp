@@ -116,9 +116,10 @@ TensorId ffn_dense_backward(StageBuilder& b, TensorId residual, TensorId mask, F
     dx = b.add("add gate and up grads", dx, {b.linear_dgrad(t.up, dfirst[1])});
     t.wgrads.push_back({t.up, b.prepare_wgrad(t.up, input, dfirst[1])});
   }
+  // The weight gradients, which come next, run while the ranks' sums travel, or before.
+  if (b.config().stack.sums_after_weight_gradients) b.begin(SegmentKind::kAttnB, unit, layer);
   const TensorId dnormed = b.reduce_partial("mlp input grad", dx);
   if (t.shares_norm) return dnormed;
-  // The weight gradients, which come next, run while the ranks' sums travel.
   if (b.tensor_parallel() > 1) b.begin(SegmentKind::kAttnB, unit, layer);
   return b.norm_backward(t.norm, dnormed, t.input, residual);
 }

@@ -43,6 +43,7 @@ class StageAssembler {
     StageGraph g = b_.finish();
     g.act_in = act_in_, g.act_out = act_out_, g.grad_in = grad_in_, g.grad_out = grad_out_;
     g.units = static_cast<int>(units_.size());
+    g.sums_after_weights = config_.stack.sums_after_weight_gradients;
     g.recompute_from = std::move(recompute_from_);
     return g;
   }
@@ -220,16 +221,6 @@ class StageAssembler {
     b_.again(false);
   }
 
-  // The last step of a layer's backward.
-  struct WaitingNorm {
-    const AttentionTape* tape = nullptr;
-    TensorId dnormed, residual, normed_grad;
-  };
-
-  TensorId norm_backward(const WaitingNorm& n) {
-    return attention_norm_backward(b_, n.dnormed, n.residual, n.normed_grad, *n.tape);
-  }
-
   TensorId layer_backward(Unit& u, int index, TensorId dy) {
     LayerTape& t = u.tape;
     TensorId dx;
@@ -242,22 +233,19 @@ class StageAssembler {
     const bool sequential = model().block == BlockForm::kSequential;
     const TensorId branch =
         b_.dropout_backward("attention dropout bwd", sequential ? dx : dy, t.attention_mask);
-    WaitingNorm norm{&t.attention, {}, dx, {}};
+    TensorId residual = dx, normed_grad;
     if (model().block == BlockForm::kParallelOneNorm) {
       t.attention.normed = t.ffn.normed;
-      norm.residual = dy, norm.normed_grad = dx;
+      residual = dy, normed_grad = dx;
     }
-    norm.dnormed = attention_backward(b_, branch, t.attention);
-    if (norm_waits(u, index)) {
-      norm_ = norm;
-      return {};
-    }
-    dy = norm_backward(norm);
+    const TensorId dnormed = attention_backward(b_, branch, t.attention);
+    if (norm_waits(u, index)) b_.begin(SegmentKind::kNormB, index, u.layer);
+    dy = attention_norm_backward(b_, dnormed, residual, normed_grad, t.attention);
     return t.has_mtp_input ? mtp_input_backward(b_, dy, embedding_, t.mtp) : dy;
   }
 
   // With tensor parallelism the sum of an attention block's input gradients travels beside its
-  // weight gradients; the norm's backward, which reads it, starts the layer below.
+  // weight gradients, or after them; the norm's backward, which reads it, comes then.
   bool norm_waits(const Unit& u, int index) const {
     return b_.tensor_parallel() > 1 && index > 0 && !u.tape.has_mtp_input &&
            !units_[static_cast<std::size_t>(index - 1)].head;
@@ -275,7 +263,7 @@ class StageAssembler {
         recompute(i);
         if (!dy.valid()) {
           b_.begin(u.tape.moe ? SegmentKind::kCombineB : SegmentKind::kMlpB, i, u.layer);
-          dy = i + 1 == next_unit() ? arrival("grad in", grad_in_) : norm_backward(norm_);
+          dy = arrival("grad in", grad_in_);
         }
         dy = layer_backward(u, i, dy);
       }
@@ -334,7 +322,6 @@ class StageAssembler {
   int64_t first_layer_ = 0, layers_ = 0;
   std::deque<Unit> units_;
   std::vector<int> recompute_from_;
-  WaitingNorm norm_;  // of the layer above
   ParamId embedding_, positions_, head_;
   TensorId embedding_mask_;
   TensorId ids_, act_in_, act_out_, grad_in_, grad_out_;

@@ -136,6 +136,7 @@ enum class SegmentKind : uint8_t {
   kMlpB,
   kDispatchB,
   kAttnB,
+  kNormB,  // the rest of kAttnB, where sums of its input gradients travel beside or after kAttnW
   kMlpW,
   kAttnW,
   kHeadF,
@@ -250,7 +251,8 @@ struct StageGraph {
   std::vector<TensorId> operands;
   std::vector<Segment> segments;
   std::vector<ParamGroup> groups;
-  int units = 0;  // layers and heads of the stage, in forward order
+  int units = 0;                    // layers and heads of the stage, in forward order
+  bool sums_after_weights = false;  // StackSpec::sums_after_weight_gradients
   // Per unit: the first of the units, up to this one, whose forward runs again before the backward
   // of this one; -1: none.
   std::vector<int> recompute_from;

@@ -66,7 +66,9 @@ void add_backward(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, Weig
   for (int u = graph(plan, at).units - 1; u >= 0; --u) {
     const auto add = [&](SegmentKind s) { add_segment(e, plan, Role::kBackward, at, s, u, how); };
     const auto add_weight = [&](SegmentKind s) {
-      if (weights == Weights::kNow) add(s);
+      if (weights == Weights::kLater) return;
+      add(s);
+      if (graph(plan, at).sums_after_weights) e.hold(StreamKind::kTensor);
     };
     groups.before(u);
     add_recompute(e, plan, at, u, how);
@@ -78,6 +80,7 @@ void add_backward(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, Weig
     add_weight(SegmentKind::kMlpW);
     add(SegmentKind::kAttnB);
     add_weight(SegmentKind::kAttnW);
+    add(SegmentKind::kNormB);
     if (weights == Weights::kNow) groups.after_weights(u);
   }
   // As autograd does: what the backward returns is sent when all of it is done.
@@ -130,6 +133,7 @@ void add_pair(BlockEmitter& e, const ExecPlan& plan, const StageAt& forward_at,
       if (f == forward_units - 1) e.add(Role::kForward, forward_at, SegmentKind::kSendF, 0);
     }
     backward(SegmentKind::kAttnW);
+    backward(SegmentKind::kNormB);
     if (b >= 0) backward_groups.after_weights(b);
   }
 }

@@ -97,6 +97,7 @@ StackSpec read_stack(Reader r) {
   s.loss_kernel = static_cast<LossKernel>(r.choice_or("loss_kernel", 0, kLossKernelNames));
   s.copies_gathered_weights = r.boolean_or("copies_gathered_weights", false);
   s.keeps_unread_products = r.boolean_or("keeps_unread_products", false);
+  s.sums_after_weight_gradients = r.boolean_or("sums_after_weight_gradients", false);
   s.repeats_kv = r.boolean_or("repeats_kv", false);
   s.fp32_ring = r.boolean_or("fp32_ring", false);
   s.dummy_weight_gradients = r.boolean_or("dummy_weight_gradients", false);

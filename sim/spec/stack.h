@@ -113,6 +113,10 @@ struct StackSpec {
   // before the core, so that a ring sends that many too (torchtitan, repeat_kv of
   // models/llama/model.py). Where keys and values are products of their own.
   bool repeats_kv = false;
+  // Tensor-parallel sums of input gradients start after the weight gradients of the same products:
+  // autograd computes both in one node, and hands on what is to be summed when it has both. Else
+  // they travel beside them (Megatron's LinearWithGradAccumulationAndAsyncCommunication).
+  bool sums_after_weight_gradients = false;
   // A ring (context parallelism) that merges each step's output into an FP32 one, and sums and
   // sends gradients of keys and values in FP32 (torch.distributed.tensor.experimental,
   // _attention.py: _SDPAMerger, convert_to_f32).

@@ -4,14 +4,14 @@ $ orrery predict experiments/deepseek_v3
 > layers per stage: 4 4 4 4 4 4 4 4 4 4 4 4 4 4 4 1 (embedding on the first, head and MTP on the last)
 >
 > Step
->   step time                                     17.123 s  (90 %: 15.776 to 22.688)
->   tokens per second per GPU                       1794.0  (90 %: 1354.0 to 1947.3)
->   tokens per day                                 317.4 B    (90 %: 239.6 to 344.6)
+>   step time                                     17.123 s  (90 %: 15.887 to 22.449)
+>   tokens per second per GPU                       1794.0  (90 %: 1368.5 to 1933.6)
+>   tokens per day                                 317.4 B    (90 %: 242.1 to 342.1)
 >   TFLOPS per GPU, causal / non-causal      449.3 / 504.4
 >   MFU, causal / non-causal             45.43 % / 51.00 %
 >   expert compute, for uneven loads               x 1.050
 >   90 % interval: errors of 56 runs of 11 stacks, none of its stack, whose step_speed is assumed to be 1
->     standard deviations: stack 5.4 %, GPU 3.3 %, run 8.8 %; centre +10.5 % of the prediction
+>     standard deviations: stack 5.0 %, GPU 3.3 %, run 8.4 %; centre +10.3 % of the prediction
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 250.4 / 281.2 GFLOP per token) over 989 TFLOPS BF16 dense
 >
 > Where the step goes (mean over pipeline ranks)
@@ -57,11 +57,11 @@ $ orrery predict experiments/deepseek_v3
 >
 > Training cost at $2 per GPU-hour
 >   phase                      tokens  GPU-hours                    90 %  days     cost                90 %    confidence
->   pre-training               14.8 T  2,291,553  2,111,173 to 3,036,247  46.6  $4.583M  $4.222M to $6.072M     simulated
->   context extension 32K   0.06291 T     18,101             over 16,676   0.4  $0.036M        over $0.033M  extrapolated
->   context extension 128K  0.06291 T     46,761             over 43,080   1.0  $0.094M        over $0.086M  extrapolated
+>   pre-training               14.8 T  2,291,553  2,126,141 to 3,004,180  46.6  $4.583M  $4.252M to $6.008M     simulated
+>   context extension 32K   0.06291 T     18,101             over 16,794   0.4  $0.036M        over $0.034M  extrapolated
+>   context extension 128K  0.06291 T     46,761             over 43,386   1.0  $0.094M        over $0.087M  extrapolated
 >   ---------------------------------------------------------------------------------------------------------------------
->   total                              2,356,414          over 2,170,929  47.9  $4.713M        over $4.342M
+>   total                              2,356,414          over 2,186,321  47.9  $4.713M        over $4.373M
 >
 > Beside the published record
 >                                  predicted  published    error
@@ -89,14 +89,14 @@ $ orrery predict experiments/deepseek_v3 --set /plan/optimizer=muon
 > layers per stage: 4 4 4 4 4 4 4 4 4 4 4 4 4 4 4 1 (embedding on the first, head and MTP on the last)
 >
 > Step
->   step time                                     17.296 s  (90 %: 15.934 to 22.916)
->   tokens per second per GPU                       1776.2  (90 %: 1340.5 to 1927.9)
->   tokens per day                                 314.3 B    (90 %: 237.2 to 341.1)
+>   step time                                     17.296 s  (90 %: 16.047 to 22.674)
+>   tokens per second per GPU                       1776.2  (90 %: 1354.8 to 1914.3)
+>   tokens per day                                 314.3 B    (90 %: 239.7 to 338.7)
 >   TFLOPS per GPU, causal / non-causal      444.8 / 499.4
 >   MFU, causal / non-causal             44.98 % / 50.49 %
 >   expert compute, for uneven loads               x 1.050
 >   90 % interval: errors of 56 runs of 11 stacks, none of its stack, whose step_speed is assumed to be 1
->     standard deviations: stack 5.4 %, GPU 3.3 %, run 8.8 %; centre +10.5 % of the prediction
+>     standard deviations: stack 5.0 %, GPU 3.3 %, run 8.4 %; centre +10.3 % of the prediction
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 250.4 / 281.2 GFLOP per token) over 989 TFLOPS BF16 dense
 >
 > Where the step goes (mean over pipeline ranks)
@@ -142,11 +142,11 @@ $ orrery predict experiments/deepseek_v3 --set /plan/optimizer=muon
 >
 > Training cost at $2 per GPU-hour
 >   phase                      tokens  GPU-hours                    90 %  days     cost                90 %    confidence
->   pre-training               14.8 T  2,314,612  2,132,418 to 3,066,800  47.1  $4.629M  $4.265M to $6.134M     simulated
->   context extension 32K   0.06291 T     18,283             over 16,844   0.4  $0.037M        over $0.034M  extrapolated
->   context extension 128K  0.06291 T     47,231             over 43,514   1.0  $0.094M        over $0.087M  extrapolated
+>   pre-training               14.8 T  2,314,612  2,147,536 to 3,034,410  47.1  $4.629M  $4.295M to $6.069M     simulated
+>   context extension 32K   0.06291 T     18,283             over 16,963   0.4  $0.037M        over $0.034M  extrapolated
+>   context extension 128K  0.06291 T     47,231             over 43,822   1.0  $0.094M        over $0.088M  extrapolated
 >   ---------------------------------------------------------------------------------------------------------------------
->   total                              2,380,126          over 2,192,775  48.4  $4.760M        over $4.386M
+>   total                              2,380,126          over 2,208,321  48.4  $4.760M        over $4.417M
 >
 > Beside the published record
 >                                  predicted  published    error
@@ -174,14 +174,14 @@ $ orrery predict experiments/deepseek_v3 --set /plan/offload_optimizer=true
 > layers per stage: 4 4 4 4 4 4 4 4 4 4 4 4 4 4 4 1 (embedding on the first, head and MTP on the last)
 >
 > Step
->   step time                                     17.145 s  (90 %: 15.796 to 22.717)
->   tokens per second per GPU                       1791.8  (90 %: 1352.3 to 1944.8)
->   tokens per day                                 317.0 B    (90 %: 239.3 to 344.1)
+>   step time                                     17.145 s  (90 %: 15.908 to 22.477)
+>   tokens per second per GPU                       1791.8  (90 %: 1366.7 to 1931.2)
+>   tokens per day                                 317.0 B    (90 %: 241.8 to 341.7)
 >   TFLOPS per GPU, causal / non-causal      448.7 / 503.8
 >   MFU, causal / non-causal             45.37 % / 50.94 %
 >   expert compute, for uneven loads               x 1.050
 >   90 % interval: errors of 56 runs of 11 stacks, none of its stack, whose step_speed is assumed to be 1
->     standard deviations: stack 5.4 %, GPU 3.3 %, run 8.8 %; centre +10.5 % of the prediction
+>     standard deviations: stack 5.0 %, GPU 3.3 %, run 8.4 %; centre +10.3 % of the prediction
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 250.4 / 281.2 GFLOP per token) over 989 TFLOPS BF16 dense
 >
 > Where the step goes (mean over pipeline ranks)
@@ -229,11 +229,11 @@ $ orrery predict experiments/deepseek_v3 --set /plan/offload_optimizer=true
 >
 > Training cost at $2 per GPU-hour
 >   phase                      tokens  GPU-hours                    90 %  days     cost                90 %    confidence
->   pre-training               14.8 T  2,294,458  2,113,849 to 3,040,096  46.7  $4.589M  $4.228M to $6.080M     simulated
->   context extension 32K   0.06291 T     18,124             over 16,697   0.4  $0.036M        over $0.033M  extrapolated
->   context extension 128K  0.06291 T     46,820             over 43,135   1.0  $0.094M        over $0.086M  extrapolated
+>   pre-training               14.8 T  2,294,458  2,128,836 to 3,007,988  46.7  $4.589M  $4.258M to $6.016M     simulated
+>   context extension 32K   0.06291 T     18,124             over 16,815   0.4  $0.036M        over $0.034M  extrapolated
+>   context extension 128K  0.06291 T     46,820             over 43,441   1.0  $0.094M        over $0.087M  extrapolated
 >   ---------------------------------------------------------------------------------------------------------------------
->   total                              2,359,401          over 2,173,681  48.0  $4.719M        over $4.347M
+>   total                              2,359,401          over 2,189,092  48.0  $4.719M        over $4.378M
 >
 > Beside the published record
 >                                  predicted  published    error

@@ -1,10 +1,10 @@
 $ orrery sweep experiments/tiny_moe_4_ranks --vary /plan/schedule=1f1b,dualpipe --vary /plan/layers_per_stage=[2,2],[3,1],[4,1]
 > /plan/schedule  /plan/layers_per_stage  step s            90 %  tokens/s/GPU  MFU %  peak GiB
-> 1f1b                             [2,2]   0.552  0.506 to 0.736        1854.3   0.00       1.5
-> 1f1b                             [3,1]   0.442  0.405 to 0.589        2316.8   0.00       1.5
+> 1f1b                             [2,2]   0.552  0.509 to 0.729        1854.3   0.00       1.5
+> 1f1b                             [3,1]   0.442  0.407 to 0.583        2316.8   0.00       1.5
 > 1f1b                             [4,1]       -               -             -      -         -  infeasible
-> dualpipe                         [2,2]   0.389  0.356 to 0.518        2633.7   0.00       1.5
-> dualpipe                         [3,1]   0.391  0.358 to 0.521        2619.8   0.00       1.5
+> dualpipe                         [2,2]   0.389  0.358 to 0.513        2633.7   0.00       1.5
+> dualpipe                         [3,1]   0.391  0.360 to 0.516        2619.8   0.00       1.5
 > dualpipe                         [4,1]       -               -             -      -         -  infeasible
 > /plan/schedule=1f1b /plan/layers_per_stage=[4,1]: experiments/tiny_moe_4_ranks/experiment.json: the plan cannot run:
 >   layers_per_stage sums to 5, but the model has 4 layers (num_hidden_layers)
