@@ -113,18 +113,31 @@ void check_attention_kernel(Reader& r, const StudySpec& s) {
 
 // The readers of these know every key and have a default for what is left out, so that a key may be
 // new; elsewhere (a Hugging Face config) a misspelt one would go unseen.
+bool may_be_new(std::string_view pointer) {
+  const auto within = [&](std::string_view object) {
+    return pointer.size() > object.size() && pointer.starts_with(object) &&
+           pointer[object.size()] == '/';
+  };
+  return pointer == "/noise" || within("/noise") || within("/plan") || within("/stack") ||
+         within("/training");
+}
+
+// Of an experiment without noise the object is made too.
 void make_room(Node& root, std::string_view pointer) {
-  if (!pointer.starts_with("/plan/") && !pointer.starts_with("/training/")) return;
+  if (!may_be_new(pointer)) return;
   Node* at = &root;
   for (std::size_t begin = 1; at != nullptr && at->kind == Node::Kind::kObject;) {
     const std::size_t end = std::min(pointer.find('/', begin), pointer.size());
     const std::string_view key = pointer.substr(begin, end - begin);
-    Node* child = at->find(key);
-    if (end == pointer.size()) {
-      if (child == nullptr) at->members.emplace_back(key, Node{});
-      return;
+    const bool last = end == pointer.size();
+    if (at->find(key) == nullptr) {
+      if (!last && key != "noise") return;
+      Node made;
+      if (!last) made.kind = Node::Kind::kObject;
+      at->members.emplace_back(key, std::move(made));
     }
-    at = child;
+    if (last) return;
+    at = at->find(key);
     begin = end + 1;
   }
 }

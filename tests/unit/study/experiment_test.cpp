@@ -69,6 +69,14 @@ TEST_CASE("An override reaches the value and marks it assumed", "[study]") {
   CHECK(s.cluster.node.gpu.hbm_bandwidth_GBps.source == Source::kAssumed);
 }
 
+TEST_CASE("An override may add what the experiment leaves out", "[study]") {
+  CHECK(deepseek({"/noise/op_jitter=0.02"}).noise.op_jitter == 0.02);
+  CHECK(deepseek({R"(/noise={"op_jitter":0.03})"}).noise.op_jitter == 0.03);
+  CHECK(deepseek({"/stack/repeats_kv=true"}).stack.repeats_kv);
+  CHECK(has(refusal("/noise/op_jiter=0.02", ExitCode::kBadInput), "did you mean \"op_jitter\"?"));
+  CHECK(has(refusal("/noise=0.02", ExitCode::kBadInput), "an object"));
+}
+
 TEST_CASE("Memory is counted in GiB, bandwidth in GB", "[study]") {
   const GpuSpec g = deepseek().cluster.node.gpu;
   // An 80 GB H800 reports 84.9e9 bytes: 79.1 GiB, not 80 and not 84.9.
