@@ -179,6 +179,19 @@ TEST_CASE("cuda rank: tensor parallelism of GPT and Llama blocks is the CPU back
               0.2);
 }
 
+TEST_CASE("cuda rank: blocks of rows travel through four tensor-parallel ranks", "[gpu]") {
+  const std::string model =
+      R"(/model={"model_type":"orrery","hidden_size":64,"num_hidden_layers":2,"vocab_size":96,
+      "head_dim":32,"intermediate_size":256,"num_attention_heads":4,"num_key_value_heads":4,
+      "norm":"rms_norm","position":"rope","activation":"swiglu"})";
+  Layout four = tensor_parallel({.more = with({model}, kPipelined)});
+  four.tensor = 4;
+  four.more.insert(four.more.end(), {"/plan/sequence_length=64", "/plan/layers_per_stage=[2]"});
+  same_as_cpu(four, CpuNumerics::kExact, 0.05);
+  four.more.push_back("/plan/precision=fp8");
+  same_as_cpu(four, CpuNumerics::kFakeQuant, 0.2);
+}
+
 TEST_CASE("cuda rank: Muon trains as the CPU backend does", "[gpu]") {
   same_as_cpu(aligned({"/plan/optimizer=muon"}), CpuNumerics::kExact, 0.05);
   same_as_cpu(aligned({"/plan/optimizer=muon", "/plan/precision=fp8", "/plan/moments=bf16"}),
