@@ -10,6 +10,7 @@ MOE_LARGE = ["/model/hidden_size=4096", "/model/intermediate_size=8192",
              "/plan/layers_per_stage=[4]"]
 RECOMPUTE = ["/plan/recompute/norms=true", "/plan/recompute/swiglu=true"]
 SHARED = ["/plan/sequence_length=1024"]
+TP2 = ["/plan/tensor_parallel=2", "/plan/sequence_parallel=true"]
 PP2 = ["/plan/pipeline_parallel=2", "/plan/layers_per_stage=[3,3]"]
 # The kept traces are of before the optimizer wrote FP8 weights itself, and before the gradients of a
 # single micro-batch were written instead of added.
@@ -42,6 +43,7 @@ def shared():
     dualpipe = ["/plan/schedule=dualpipe", "/plan/global_batch=8"]
     yield case("dense_dp2", "dense", 2, dp2)
     yield case("dense_dp4", "dense", 4, dp4)
+    yield case("dense_tp2", "dense", 2, TP2)
     yield case("dense_pp2_1f1b", "dense", 2, PP2)
     yield case("dense_pp2_dp2_1f1b", "dense", 4, PP2, dp2, ["/plan/global_batch=8"])
     yield case("moe_ep2", "moe", 2, ep2)
@@ -63,6 +65,9 @@ def nvlink():
     fp8 = ["/plan/precision=fp8"] + CAST_AFTER
     yield case("nvlink_dense_dp2", "dense", dp2)
     yield case("nvlink_dense_dp2_fp8", "dense", dp2, fp8)
+    yield case("nvlink_dense_tp2", "dense", TP2)
+    yield case("nvlink_dense_tp2_overlap", "dense", TP2, ["/plan/overlap_tensor_parallel=true"])
+    yield case("nvlink_dense_tp2_fp8", "dense", TP2, ["/plan/precision=fp8"])
     yield case("nvlink_dense_pp2_1f1b", "dense", PP2)
     yield case("nvlink_moe_ep2", "moe", ep2)
     yield case("nvlink_moe_ep2_fp8", "moe", ep2, fp8)

@@ -4,6 +4,7 @@
 #include "kernels/bench/bench.h"
 #include "kernels/bench/measure.cuh"
 #include "kernels/loss/cross_entropy.h"
+#include "kernels/loss/cross_entropy_parts.h"
 #include "kernels/moe/permute.h"
 #include "kernels/norm/rms_norm.h"
 #include "kernels/optimizer/adamw.h"
@@ -147,6 +148,20 @@ void loss(Lines& lines) {
   p.row_loss = row_loss.get(), p.loss_sum = sum.get();
   lines.add("cross_entropy", text(kTokens, kVocab), 4.0 * kTokens * kVocab,
             [&] { return cross_entropy(p, nullptr); });
+  // A rank's half of the vocabulary.
+  constexpr int64_t kHalf = kVocab / 2;
+  const Buffer<float> parts(2 * kTokens * 3);
+  CrossEntropyPartParams part;
+  part.rows = kTokens, part.vocab = kHalf, part.logits = logits.get(), part.labels = labels.get();
+  part.parts = parts.get();
+  lines.add("cross_entropy_part", text(kTokens, kHalf), 2.0 * kTokens * kHalf,
+            [&] { return cross_entropy_part(part, nullptr); });
+  CrossEntropyMergeParams merge;
+  merge.rows = kTokens, merge.vocab = kHalf, merge.ranks = 2, merge.logits = logits.get();
+  merge.labels = labels.get(), merge.parts = parts.get(), merge.row_loss = row_loss.get();
+  merge.loss_sum = sum.get();
+  lines.add("cross_entropy_merge", text(kTokens, kHalf), 4.0 * kTokens * kHalf,
+            [&] { return cross_entropy_merge(merge, nullptr); });
 }
 
 void optimizer(Lines& lines) {

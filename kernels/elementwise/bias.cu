@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(kItemThreads) add_kernel(AddRowsParams p, uint
   const int64_t at = static_cast<int64_t>(item) * kVec;
   float x[kVec], v[kVec];
   load8(p.x + at, x);
-  load8(p.vectors + static_cast<int64_t>(row % p.period) * p.cols + chunk * kVec, v);
+  load8(p.vectors + (p.first + row) % p.period * p.cols + chunk * kVec, v);
 #pragma unroll
   for (int j = 0; j < kVec; ++j) x[j] += v[j];
   store8(p.x + at, x);
@@ -28,9 +28,10 @@ __global__ void __launch_bounds__(kChunks* kRowGroups) sum_kernel(AddRowsBackwar
   __shared__ float sums[kRowGroups][kChunks * kVec];
   const int64_t column = (static_cast<int64_t>(blockIdx.x) * kChunks + threadIdx.x) * kVec;
   const int64_t residue = blockIdx.y;
+  const int64_t first = (residue + p.period - p.first % p.period) % p.period;  // of its rows
   float sum[kVec] = {};
   if (column < p.cols)
-    for (int64_t r = residue + threadIdx.y * p.period; r < p.rows; r += kRowGroups * p.period) {
+    for (int64_t r = first + threadIdx.y * p.period; r < p.rows; r += kRowGroups * p.period) {
       float dy[kVec];
       load8(p.dy + r * p.cols + column, dy);
 #pragma unroll
@@ -54,7 +55,7 @@ Status add_rows(const AddRowsParams& p, cudaStream_t stream) {
   Status bad = check("add_rows",
                      {{p.rows >= 0 && p.cols >= 0, "rows or cols is negative"},
                       {p.cols % kVec == 0, "cols is not a multiple of 8"},
-                      {p.period >= 1, "period is not positive"},
+                      {p.period >= 1 && p.first >= 0, "period is not positive or first negative"},
                       {empty || p.cols / kVec <= kMaxItems / p.rows, "rows · cols is above 2^34"},
                       {empty || (p.vectors && p.x), "vectors or x is null"},
                       {aligned(p.vectors) && aligned(p.x), "vectors or x is not 16-byte aligned"}});
@@ -70,6 +71,7 @@ Status add_rows_backward(const AddRowsBackwardParams& p, cudaStream_t stream) {
                      {{p.rows >= 0 && p.cols >= 0, "rows or cols is negative"},
                       {p.cols % kVec == 0, "cols is not a multiple of 8"},
                       {p.period >= 1 && p.period <= 65535, "period is not within 1 to 65535"},
+                      {p.first >= 0, "first is negative"},
                       {empty || (p.dy && p.grad), "dy or grad is null"},
                       {aligned(p.dy) && aligned(p.grad), "dy or grad is not 16-byte aligned"}});
   if (!bad.ok() || empty) return bad;

@@ -9,20 +9,23 @@
 
 namespace orrery::kernels {
 
-// x[r] += vectors[r % period]: a bias has period 1, positions that of a sequence.
+// x[r] += vectors[(first + r) % period]: a bias has period 1, positions that of a sequence, of
+// whose rows a rank may have those from the `first` on.
 struct AddRowsParams {
   int64_t rows = 0, cols = 0, period = 1;
   const bf16* vectors = nullptr;  // [period, cols]
   bf16* x = nullptr;              // [rows, cols]
+  int64_t first = 0;
 };
 Status add_rows(const AddRowsParams& p, cudaStream_t stream);
 
-// grad[i] += sum of dy[r] over the rows with r % period = i, in an order that does not depend on
-// timing.
+// grad[i] += sum of dy[r] over the rows with (first + r) % period = i, in an order that does not
+// depend on timing.
 struct AddRowsBackwardParams {
   int64_t rows = 0, cols = 0, period = 1;
   const bf16* dy = nullptr;  // [rows, cols]
   float* grad = nullptr;     // [period, cols]
+  int64_t first = 0;
 };
 Status add_rows_backward(const AddRowsBackwardParams& p, cudaStream_t stream);
 

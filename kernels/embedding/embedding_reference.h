@@ -5,6 +5,11 @@
 
 namespace orrery::kernels {
 
+// A token as the rank that holds [first, first + vocab) of the vocabulary counts it, or -1.
+inline int64_t local_id(int64_t id, int64_t first, int64_t vocab) {
+  return id >= first && id < first + vocab ? id - first : -1;
+}
+
 // out[r] = table[ids[r]], zeros for a negative id. out [rows, cols], table [vocab, cols].
 template <class T>
 void embedding_forward_reference(int64_t rows, int64_t cols, const int32_t* ids, const T* table,

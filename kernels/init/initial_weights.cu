@@ -7,6 +7,14 @@ namespace {
 
 constexpr int kThreads = 256;
 
+// The element of the whole matrix that element i of the shard is.
+__device__ int64_t whole_index(const WeightShard& s, int64_t i) {
+  if (s.ways == 1) return i;
+  const int64_t at = i % s.width, row = i / s.width * s.width * s.ways;
+  if (at < s.first) return row + s.index * s.first + at;
+  return row + s.ways * s.first + s.index * (s.width - s.first) + at - s.first;
+}
+
 // A row of blocks per matrix.
 __global__ void __launch_bounds__(kThreads) initial_weights_kernel(InitialWeightsParams p) {
   const int64_t group = blockIdx.y;
@@ -14,8 +22,8 @@ __global__ void __launch_bounds__(kThreads) initial_weights_kernel(InitialWeight
   const int64_t stride = static_cast<int64_t>(gridDim.x) * kThreads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < p.each;
        i += stride) {
-    const float x =
-        p.random ? round_to_bf16(p.sigma * normal(key, static_cast<uint64_t>(i))) : p.constant;
+    const auto element = static_cast<uint64_t>(whole_index(p.shard, i));
+    const float x = p.random ? round_to_bf16(p.sigma * normal(key, element)) : p.constant;
     const int64_t at = group * p.each + i;
     p.out[at] = __float2bfloat16(x);
     if (at >= p.master_begin && at < p.master_end) p.master[at - p.master_begin] = x;
@@ -30,6 +38,7 @@ Status initial_weights(const InitialWeightsParams& p, cudaStream_t stream) {
   const Status bad =
       check("initial_weights", {{p.groups >= 0 && p.each >= 0, "groups or each is negative"},
                                 {p.groups <= 65535, "groups is above 65535"},
+                                {p.shard.ways == 1 || p.shard.width > 0, "width is not positive"},
                                 {empty || p.out != nullptr, "out is null"},
                                 {empty || no_master || p.master != nullptr, "master is null"}});
   if (!bad.ok() || empty) return bad;

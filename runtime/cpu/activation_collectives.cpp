@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "runtime/model/row_block.h"
+
 namespace orrery {
 namespace {
 
@@ -59,11 +61,6 @@ void reduce_rows(std::span<void* const> arguments, bool scatter) {
   }
 }
 
-// Rows of the sum or of the whole tensor that step `index` of a pipeline works on.
-int64_t block_of(int64_t rank, int64_t ranks, int64_t index) {
-  return (rank + ranks - index + 1) % ranks;
-}
-
 // Step `index` of gathering rows: the block that the rank before got last; the first step brings
 // the rank's own too.
 template <class T>
@@ -80,7 +77,7 @@ void gather_step(std::span<void* const> arguments) {
       std::copy(own.values.begin(), own.values.end(),
                 whole.resize(n * rows, cols) + r * rows * cols);
     }
-    const int64_t block = block_of(r - 1 + n, n, index);
+    const int64_t block = row_block(r - 1 + n, n, index);
     const T* from = of(r - 1)->in[0]->values.data() + (index == 1 ? 0 : block * rows * cols);
     std::copy_n(from, rows * cols, whole.values.data() + block * rows * cols);
   }
@@ -137,12 +134,6 @@ void move_heads(std::span<void* const> arguments, bool scatter) {
 }
 
 }  // namespace
-
-bool on_activations(const Op& op) {
-  const bool group = op.comm == CommKind::kTensor || op.comm == CommKind::kContext ||
-                     op.comm == CommKind::kExpertTensor;
-  return group && op.phase != Phase::kOptimizer;
-}
 
 template <class T>
 ThreadCommunicator::Work activation_work(OpKind kind) {

@@ -3,11 +3,9 @@
 #pragma once
 
 #include "runtime/cpu/collectives.h"
+#include "runtime/model/on_activations.h"
 
 namespace orrery {
-
-// Whether the op is one of them; those of the optimizer work on flat arrays.
-bool on_activations(const Op& op);
 
 template <class T>
 ThreadCommunicator::Work activation_work(OpKind kind);

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "kernels/embedding/embedding_reference.h"
 #include "runtime/cpu/collectives.h"
 #include "runtime/cpu/fake_group.h"
 #include "runtime/cpu/optimizer_ops.h"
@@ -383,7 +384,7 @@ class CpuRank<T>::Impl {
       for (int64_t t = 0; t < length; ++t) {
         const int64_t from = sequence_position(p, c.at.context, t) + c.shape().column;
         int64_t id = sequence[static_cast<std::size_t>(from)];
-        if (part > 0) id = id / part == c.at.tensor ? id % part : -1;
+        if (part > 0) id = kernels::local_id(id, c.at.tensor * part, part);
         out[i * length + t] = static_cast<int32_t>(id);
       }
     }

@@ -5,6 +5,7 @@
 #include "runtime/cpu/moe_views.h"
 #include "runtime/cpu/op_call.h"
 #include "runtime/io/counter_random.h"
+#include "runtime/model/row_block.h"
 
 namespace orrery {
 namespace {
@@ -86,7 +87,7 @@ void block_gemm(OpCall<T>& c) {
   const OpShape& s = c.shape();
   const int64_t n = c.config.plan.tensor_parallel;
   const bool sum = c.graph.tensors[c.graph.outputs(c.op)[0].v].rows == s.m;
-  const int64_t block = (c.at.tensor + n - s.index + (sum ? 0 : 1)) % n;
+  const int64_t block = row_block(c.at.tensor, n, s.index + (sum ? 1 : 0));
   HostTensor<T>& out = *c.out[0];
   if (sum || out.rows == 0) out.resize(sum ? s.m : s.m * n, s.n);
   const T* x = c.input(0) + (c.in[0]->rows == s.m ? 0 : block * s.m * s.k);

@@ -77,6 +77,7 @@ void activation_backward(CudaOpCall& c) {
 
 bool launch_block_op(CudaOpCall& c) {
   const OpShape& s = c.shape();
+  const int64_t first_row = token_of_row(c.config.plan, c.at, 0);
   switch (c.op.kind) {
     case OpKind::kLayerNorm:
       return layer_norm(c), true;
@@ -93,12 +94,12 @@ bool launch_block_op(CudaOpCall& c) {
           kernels::add_rows_backward({c.in[0]->rows, s.n, 1, c.in[0]->bf16(), c.grad}, c.stream));
       return true;
     case OpKind::kAddPositions:
-      launch_check(
-          kernels::add_rows({c.in[0]->rows, s.n, s.k, c.weight.bf16, c.in[0]->bf16()}, c.stream));
+      launch_check(kernels::add_rows(
+          {c.in[0]->rows, s.n, s.k, c.weight.bf16, c.in[0]->bf16(), first_row}, c.stream));
       return true;
     case OpKind::kPositionsBackward:
-      launch_check(
-          kernels::add_rows_backward({c.in[0]->rows, s.n, s.k, c.in[0]->bf16(), c.grad}, c.stream));
+      launch_check(kernels::add_rows_backward(
+          {c.in[0]->rows, s.n, s.k, c.in[0]->bf16(), c.grad, first_row}, c.stream));
       return true;
     default:
       return false;

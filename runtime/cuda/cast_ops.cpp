@@ -1,6 +1,7 @@
 // Casts to and from block-scaled formats, and the transposes that GEMMs want.
 #include "kernels/quant/cast.h"
 #include "runtime/cuda/op_call.h"
+#include "runtime/model/row_block.h"
 
 namespace orrery {
 namespace {
@@ -39,11 +40,15 @@ void transpose_weight(CudaOpCall& c) {
 
 void transpose_scales(CudaOpCall& c) {
   const kernels::Fp8View x = fp8_rows(*c.in[0]);
-  launch_check(kernels::transpose_scales({.rows = x.rows,
-                                          .tiles = kernels::tiles(x.cols),
-                                          .in = x.scales,
+  const int64_t tiles = kernels::tiles(x.cols), rows = c.out[0]->cols;
+  // Of rows that travel a block.
+  const int64_t block =
+      rows == x.rows ? 0 : row_block(c.at.tensor, c.config.plan.tensor_parallel, c.shape().index);
+  launch_check(kernels::transpose_scales({.rows = rows,
+                                          .tiles = tiles,
+                                          .in = x.scales + block * rows * tiles,
                                           .out = c.out[0]->f32(),
-                                          .ld = x.rows},
+                                          .ld = rows},
                                          c.stream));
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "kernels/moe/dispatch.h"
+#include "runtime/cuda/activation_collectives.h"
+#include "runtime/model/on_activations.h"
 
 namespace orrery {
 namespace {
@@ -195,6 +197,7 @@ std::vector<ShardRange> shards_of(const OptimizerShare& share) {
 
 void launch_collective(CudaOpCall& c, Collectives* group) {
   const OpKind kind = c.op.kind;
+  if (group != nullptr && on_activations(c.op)) return launch_activation_collective(c, *group);
   if (kind == OpKind::kReduceScatter || kind == OpKind::kAllReduce) return reduce(c, group);
   if (group == nullptr)
     throw Error(ExitCode::kInternal, fmt::format("{} has no group of ranks", op_kind_name(kind)));
@@ -208,8 +211,12 @@ void launch_collective(CudaOpCall& c, Collectives* group) {
       return combine(c, *group);
     case OpKind::kAllGather:
       return gather(c, *group);
-    case OpKind::kSend:
-      return group->send(c.in[0]->data, 2 * c.in[0]->rows * c.in[0]->cols, peer, c.stream);
+    case OpKind::kSend: {
+      const int64_t bytes = 2 * c.shape().m * c.in[0]->cols;
+      // Of rows that the whole tensor-parallel group has, each rank sends its part.
+      const int64_t first = c.shape().m < c.in[0]->rows ? c.at.tensor * bytes : 0;
+      return group->send(c.in[0]->data + first, bytes, peer, c.stream);
+    }
     case OpKind::kRecv:
       return group->receive(c.out[0]->data, 2 * c.out[0]->rows * c.out[0]->cols, peer, c.stream);
     default:

@@ -25,6 +25,30 @@ class Collectives {
   // In place, of BF16 elements of which this rank's part is there.
   virtual void all_gather(kernels::bf16* data, const std::vector<ShardRange>& parts,
                           cudaStream_t stream) = 0;
+
+  // Of activations, into other memory. Of several arrays at once, every member's, in the order of
+  // their positions.
+  struct Gathered {
+    const void* own;
+    void* all;
+    int64_t bytes;  // of one member's
+  };
+  virtual void all_gather(const std::vector<Gathered>& arrays, cudaStream_t stream) = 0;
+  // Sum of `n` elements: all of it, or this rank's part, one of size() equal ones.
+  virtual void all_reduce(const kernels::bf16* x, kernels::bf16* sum, int64_t n,
+                          cudaStream_t stream) = 0;
+  virtual void reduce_scatter(const kernels::bf16* x, kernels::bf16* part, int64_t n,
+                              cudaStream_t stream) = 0;
+
+  // To one member what another one's `receive` gets from its own.
+  struct Shifted {
+    const void* send;
+    void* receive;
+    int64_t bytes;
+  };
+  virtual void shift(const std::vector<Shifted>& arrays, int64_t to, int64_t from,
+                     cudaStream_t stream) = 0;
+
   virtual void send(const void* data, int64_t bytes, int64_t to, cudaStream_t stream) = 0;
   virtual void receive(void* data, int64_t bytes, int64_t from, cudaStream_t stream) = 0;
 

@@ -314,7 +314,7 @@ void CudaRank::upload_tokens(const StepTokens& tokens) {
   const PlanSpec& p = config_.plan;
   const auto length = static_cast<std::size_t>(tokens_per_sequence(config_));
   const int64_t n = p.micro_batches() * p.micro_batch;
-  const int64_t first = weights_.layout().place().replica * n;
+  const int64_t first = weights_.layout().position().data * n;
   for (int64_t i = 0; i < n; ++i)
     tokens.source->sample(tokens.first_sequence + static_cast<uint64_t>(first + i),
                           {host_tokens_.data() + static_cast<std::size_t>(i) * length, length});
@@ -385,7 +385,7 @@ CudaRouting& CudaRank::routing(Role role, int16_t unit) {
   CudaRouting& r = routing_[slot(role) * stride_ + static_cast<std::size_t>(unit)];
   if (config_.plan.expert_parallel == 1) {
     // All tokens are here; the host never learns how many rows each expert gets.
-    r.arrived = config_.plan.tokens_per_micro_batch();
+    r.arrived = config_.plan.rows_per_rank();
     r.expanded = kernels::expert_layout_capacity(r.arrived, config_.model.experts_per_token,
                                                  config_.model.experts, kExpertRowAlignment);
   }
@@ -543,7 +543,7 @@ void CudaRank::allocate(StreamKind s, Role role, uint32_t id) {
   if (info.packed == PackedIndex::kExpertLayout)
     bytes = 4 * kernels::expert_layout_ints(r.arrived, k, local, r.expanded);
   else if (info.packed == PackedIndex::kDispatchLayout)
-    bytes = 4 * kernels::dispatch_layout_ints(config_.plan.tokens_per_micro_batch(), k,
+    bytes = 4 * kernels::dispatch_layout_ints(config_.plan.rows_per_rank(), k,
                                               config_.plan.expert_parallel, local);
   else
     bytes = device_bytes(info.dtype, t.rows, t.cols, info.groups);
@@ -577,12 +577,17 @@ CudaOpCall CudaRank::resolve(Prepared& x, Scratch& scratch) {
   c.ranks = config_.plan.expert_parallel;
   c.local_experts = config_.model.experts / c.ranks;
   c.routing = x.routing;
+  c.at = weights_.layout().position();
   if (op.param.valid()) bind_param(c, p.stage);
-  if (op.bias.valid()) {
-    c.bias = weights_.kernel_weight(p.stage, op.bias);
-    c.bias_grad = weights_.gradient(p.stage, op.bias);
-  }
+  if (op.bias.valid()) bind_bias(c, p.stage);
   return c;
+}
+
+void CudaRank::bind_bias(CudaOpCall& c, int stage) {
+  // Once in the sum over ranks that split the inputs.
+  if (c.param != nullptr && c.param->shard.axis == ShardAxis::kCols && c.at.tensor > 0) return;
+  c.bias = weights_.kernel_weight(stage, c.op.bias);
+  c.bias_grad = weights_.gradient(stage, c.op.bias);
 }
 
 void CudaRank::bind_param(CudaOpCall& c, int stage) {

@@ -114,6 +114,7 @@ class CudaRank {
   char* take(int64_t bytes, StreamKind s, bool at_once);
   CudaOpCall resolve(Prepared& p, Scratch& scratch);
   void bind_param(CudaOpCall& c, int stage);
+  void bind_bias(CudaOpCall& c, int stage);
   void run_op(CudaOpCall& c, const PlanOp& p);
   int64_t rows_of(DynamicRows d, int64_t fixed, const CudaRouting& r) const;
 

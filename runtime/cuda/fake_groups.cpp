@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/elementwise/elementwise.h"
 #include "runtime/io/counter_random.h"
 #include "runtime/model/rank_layout.h"
 
@@ -45,6 +46,22 @@ class FakeGroup : public Collectives {
         copy(data + part.begin, data + mine.begin, 2 * std::min(part.elements, mine.elements),
              stream);
     }
+  }
+  void all_gather(const std::vector<Gathered>& arrays, cudaStream_t stream) override {
+    for (const Gathered& a : arrays)
+      for (int64_t r = 0; r < size_; ++r)
+        copy(static_cast<char*>(a.all) + r * a.bytes, a.own, a.bytes, stream);
+  }
+  void all_reduce(const kernels::bf16* x, kernels::bf16* sum, int64_t n,
+                  cudaStream_t stream) override {
+    launch_check(kernels::scale({n, static_cast<float>(size_), x, sum}, stream));
+  }
+  void reduce_scatter(const kernels::bf16* x, kernels::bf16* part, int64_t n,
+                      cudaStream_t stream) override {
+    all_reduce(x + position_ * (n / size_), part, n / size_, stream);
+  }
+  void shift(const std::vector<Shifted>& arrays, int64_t, int64_t, cudaStream_t stream) override {
+    for (const Shifted& a : arrays) copy(a.receive, a.send, a.bytes, stream);
   }
   void send(const void*, int64_t, int64_t, cudaStream_t) override {}
   void receive(void* data, int64_t bytes, int64_t, cudaStream_t stream) override {

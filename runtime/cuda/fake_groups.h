@@ -10,7 +10,9 @@ namespace orrery {
 //   exchange        what this rank has for a peer comes back from it, so that as many rows
 //                   arrive as leave: those of a balanced group
 //   all_gather      the peers' parts are copies of this rank's
-//   all_reduce and reduce_scatter leave this rank's addend
+//   all_reduce and reduce_scatter of arrays in place leave this rank's addend; of activations the
+//                   peers' addends are copies of this rank's
+//   shift           what this rank sends
 //   send            nothing
 //   receive         uniform random values in [-1, 1), the same each time
 CollectiveGroups fake_groups(const ExecPlan& plan, int64_t rank);

@@ -2,7 +2,9 @@
 #include "kernels/activation/swiglu.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/embedding/embedding.h"
+#include "kernels/embedding/local_ids.h"
 #include "kernels/loss/cross_entropy.h"
+#include "kernels/loss/cross_entropy_parts.h"
 #include "kernels/norm/rms_norm.h"
 #include "kernels/rope/rope.h"
 #include "runtime/cuda/op_call.h"
@@ -103,10 +105,17 @@ void reduce_heads(CudaOpCall& c) {
 void add(CudaOpCall& c) {
   kernels::AddParams p;
   p.n = c.in[0]->rows * c.in[0]->cols;
-  p.count = static_cast<int>(c.in.size());
-  for (std::size_t i = 0; i < c.in.size(); ++i) p.inputs[i] = c.in[i]->bf16();
   p.out = c.out[0]->bf16();
-  launch_check(kernels::add(p, c.stream));
+  constexpr int kMost = static_cast<int>(std::size(kernels::AddParams{}.inputs));
+  const auto launch = [&] {
+    launch_check(kernels::add(p, c.stream));
+    p.inputs[0] = p.out, p.count = 1;  // more are added to what is there
+  };
+  for (const CudaTensor* x : c.in) {
+    if (p.count == kMost) launch();
+    p.inputs[p.count++] = x->bf16();
+  }
+  launch();
 }
 
 void swiglu(CudaOpCall& c) {
@@ -165,6 +174,30 @@ void cross_entropy(CudaOpCall& c) {
                                       c.stream));
 }
 
+void cross_entropy_part(CudaOpCall& c) {
+  launch_check(kernels::cross_entropy_part({.rows = c.in[0]->rows,
+                                            .vocab = c.in[0]->cols,
+                                            .logits = c.in[0]->bf16(),
+                                            .labels = c.in[1]->i32(),
+                                            .parts = c.out[0]->f32()},
+                                           c.stream));
+}
+
+void cross_entropy_merge(CudaOpCall& c) {
+  const double scale = loss_scale(c.config, c.numerics, static_cast<int>(c.shape().index));
+  // The whole group has the loss; one rank counts it.
+  launch_check(kernels::cross_entropy_merge({.rows = c.in[0]->rows,
+                                             .vocab = c.in[0]->cols,
+                                             .ranks = c.in[2]->rows / c.in[0]->rows,
+                                             .logits = c.in[0]->bf16(),
+                                             .labels = c.in[1]->i32(),
+                                             .parts = c.in[2]->f32(),
+                                             .scale = static_cast<float>(scale),
+                                             .row_loss = c.out[0]->f32(),
+                                             .loss_sum = c.at.tensor == 0 ? c.weight.f32 : nullptr},
+                                            c.stream));
+}
+
 void embedding(CudaOpCall& c) {
   launch_check(kernels::embedding_forward({.rows = c.in[0]->rows,
                                            .cols = c.param->cols,
@@ -185,7 +218,22 @@ void embedding_backward(CudaOpCall& c) {
                                            c.stream));
 }
 
+// Of the rank's part of the vocabulary.
+void load_local_tokens(CudaOpCall& c) {
+  const PlanSpec& p = c.config.plan;
+  const int64_t vocab = c.shape().first;
+  launch_check(kernels::local_ids({.sequences = p.micro_batch,
+                                   .length = p.sequence_length,
+                                   .stride = tokens_per_sequence(c.config),
+                                   .first = c.at.tensor * vocab,
+                                   .vocab = vocab,
+                                   .ids = c.tokens_of_batch + c.shape().column,
+                                   .out = c.out[0]->i32()},
+                                  c.stream));
+}
+
 void load_tokens(CudaOpCall& c) {
+  if (c.shape().first > 0) return load_local_tokens(c);
   const PlanSpec& p = c.config.plan;
   const auto width = static_cast<std::size_t>(4 * p.sequence_length);
   cuda_check(cudaMemcpy2DAsync(c.out[0]->data, width, c.tokens_of_batch + c.shape().column,
@@ -238,6 +286,10 @@ bool launch_map_op(CudaOpCall& c) {
       return swiglu_weight_backward(c), true;
     case OpKind::kCrossEntropy:
       return cross_entropy(c), true;
+    case OpKind::kCrossEntropyPart:
+      return cross_entropy_part(c), true;
+    case OpKind::kCrossEntropyMerge:
+      return cross_entropy_merge(c), true;
     default:
       return false;
   }

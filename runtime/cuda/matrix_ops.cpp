@@ -4,6 +4,7 @@
 #include "kernels/gemm/grouped.h"
 #include "kernels/moe/layout.h"
 #include "runtime/cuda/op_call.h"
+#include "runtime/model/row_block.h"
 
 namespace orrery {
 namespace {
@@ -27,42 +28,54 @@ kernels::Fp8Block fp8_weight(const CudaOpCall& c, int64_t n, int64_t k) {
           k};
 }
 
+// The rows of a dense product: all, or of those that travel a block.
+struct Rows {
+  int64_t count, of_input, of_output;  // from there on
+};
+Rows rows_of(const CudaOpCall& c) {
+  const OpShape& s = c.shape();
+  if (s.index == 0) return {c.in[0]->rows, 0, 0};
+  const bool sum = c.out[0]->rows == s.m;
+  const int64_t first =
+      s.m * row_block(c.at.tensor, c.config.plan.tensor_parallel, s.index + (sum ? 1 : 0));
+  return {s.m, c.in[0]->rows == s.m ? 0 : first, sum ? 0 : first};
+}
+
 // In place, once the product is there.
-void add_bias(CudaOpCall& c) {
-  if (!c.op.bias.valid()) return;
-  launch_check(
-      kernels::add_rows({c.out[0]->rows, c.shape().n, 1, c.bias.bf16, c.out[0]->bf16()}, c.stream));
+void add_bias(CudaOpCall& c, int64_t rows, kernels::bf16* out) {
+  if (c.bias.bf16 == nullptr) return;
+  launch_check(kernels::add_rows({rows, c.shape().n, 1, c.bias.bf16, out}, c.stream));
 }
 
 void dense_gemm(CudaOpCall& c) {
   const OpShape& s = c.shape();
+  const Rows rows = rows_of(c);
+  kernels::bf16* out = c.out[0]->bf16() + rows.of_output * s.n;
   if (c.op.kind == OpKind::kGemmFp8) {
-    launch_check(kernels::gemm_fp8(c.gemm,
-                                   {.m = c.in[0]->rows,
-                                    .n = s.n,
-                                    .k = s.k,
-                                    .a = with_scales(*c.in[0], *c.in[1]),
-                                    .b = fp8_weight(c, s.n, s.k),
-                                    .c = c.out[0]->bf16()},
-                                   c.stream));
-    return add_bias(c);
+    kernels::Fp8View a = with_scales(*c.in[0], *c.in[1]);
+    a.data += rows.of_input * s.k, a.rows = a.tile_stride = rows.count;
+    launch_check(kernels::gemm_fp8(
+        c.gemm,
+        {.m = rows.count, .n = s.n, .k = s.k, .a = a, .b = fp8_weight(c, s.n, s.k), .c = out},
+        c.stream));
+    return add_bias(c, rows.count, out);
   }
   const bool fp32 = c.graph.tensors[c.graph.outputs(c.op)[0].v].dtype == Dtype::kFp32;
   launch_check(
       kernels::gemm_bf16(c.gemm,
                          {.layout = layout_of(c.op.layout),
-                          .m = c.in[0]->rows,
+                          .m = rows.count,
                           .n = s.n,
                           .k = s.k,
-                          .a = c.in[0]->bf16(),
+                          .a = c.in[0]->bf16() + rows.of_input * s.k,
                           .lda = s.k,
                           .b = c.weight.bf16,
                           .ldb = c.op.layout == GemmLayout::kNN ? s.n : s.k,
-                          .c = c.out[0]->data,
+                          .c = fp32 ? c.out[0]->as<void>() : out,
                           .ldc = s.n,
                           .c_type = fp32 ? kernels::GemmOutput::kFp32 : kernels::GemmOutput::kBf16},
                          c.stream));
-  add_bias(c);
+  add_bias(c, rows.count, out);
 }
 
 void grouped_gemm(CudaOpCall& c) {

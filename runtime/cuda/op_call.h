@@ -45,9 +45,10 @@ struct CudaOpCall {
   CudaRouting* routing = nullptr;
   const int32_t* tokens_of_batch = nullptr;  // kLoadTokens
   int64_t local_experts = 0, ranks = 1;
+  ExecPlan::Position at{};
 
   const OpShape& shape() const { return op.shape; }
-  int64_t tokens() const { return config.plan.tokens_per_micro_batch(); }
+  int64_t tokens() const { return config.plan.rows_per_rank(); }
   int64_t top_k() const { return config.model.experts_per_token; }
   bool fp8() const { return config.plan.precision == Precision::kFp8; }
   // The indices in a packed tensor of this layer.

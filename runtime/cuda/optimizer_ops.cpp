@@ -46,7 +46,8 @@ void grad_norm(CudaOpCall& c) {
                "keeping gradients");
   auto* workspace = reinterpret_cast<float*>(
       c.scratch.get(kernels::kSumSquaresWorkspace * static_cast<int64_t>(sizeof(float))));
-  for (const NormRange& r : norm_ranges(stage_graph(c, spec.stage), spec, {s.begin, s.owned}, 0))
+  const StageGraph& graph = stage_graph(c, spec.stage);
+  for (const NormRange& r : norm_ranges(graph, spec, {s.begin, s.owned}, c.at.tensor))
     launch_check(kernels::sum_squares(
         {.n = r.elements,
          .x = grads + r.begin,

@@ -16,6 +16,15 @@ int64_t blocks(const Param& p) {
   return p.groups * kernels::tiles(p.rows / p.groups) * kernels::tiles(p.cols);
 }
 
+// Shard `index` of one of the parameter's matrices.
+kernels::WeightShard shard_of(const Param& p, int64_t index) {
+  if (p.shard.axis == ShardAxis::kNone) return {};
+  const bool rows = p.shard.axis == ShardAxis::kRows;
+  const int64_t split = rows ? p.rows / p.groups : p.cols, each = rows ? p.cols : 1;
+  const int64_t first = p.shard.first == 0 ? split : p.shard.first;
+  return {p.shard.ways, index, split * each, first * each};
+}
+
 template <class T>
 void upload(const DeviceArray& to, const std::vector<T>& from) {
   if (from.empty()) return;
@@ -148,6 +157,7 @@ void CudaWeights::initialise_share(Share& s, std::size_t share, uint64_t seed, d
     const int64_t offset = spec.offsets[i];
     kernels::InitialWeightsParams init;
     init.groups = p.groups, init.each = p.count() / p.groups;
+    init.shard = shard_of(p, layout_.shard(p));
     init.key = weight_key(p, seed);
     init.first_expert = p.expert ? layout_.first_expert(p.groups) : 0;
     init.random = p.init == ParamInit::kNormal;

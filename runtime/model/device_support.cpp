@@ -17,8 +17,6 @@ bool has_no_kernel(OpKind k) {
     case OpKind::kGateBackward:
     case OpKind::kDropout:
     case OpKind::kDropoutBackward:
-    case OpKind::kCrossEntropyPart:
-    case OpKind::kCrossEntropyMerge:
     case OpKind::kAttentionMerge:
     case OpKind::kRepeatHeads:
     case OpKind::kSumHeads:
@@ -33,8 +31,7 @@ bool is_attention(OpKind k) { return k == OpKind::kAttention || k == OpKind::kAt
 bool is_product(OpKind k) { return k == OpKind::kGemm || k == OpKind::kGemmFp8; }
 
 std::string missing(const StageGraph& g, const Op& op, const ModelSpec& m) {
-  if (op.comm == CommKind::kTensor || op.comm == CommKind::kContext ||
-      op.comm == CommKind::kExpertTensor)
+  if (op.comm == CommKind::kContext || op.comm == CommKind::kExpertTensor)
     return fmt::format("collectives of {} parallelism",
                        kCommKindNames[static_cast<std::size_t>(op.comm)]);
   switch (op.comm) {

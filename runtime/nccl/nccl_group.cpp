@@ -121,6 +121,41 @@ void NcclGroup::all_gather(kernels::bf16* data, const std::vector<ShardRange>& p
   });
 }
 
+void NcclGroup::all_gather(const std::vector<Gathered>& arrays, cudaStream_t stream) {
+  ncclResult_t r = ncclGroupStart();
+  for (const Gathered& a : arrays)
+    if (r == ncclSuccess || r == ncclInProgress)
+      r = ncclAllGather(a.own, a.all, count(a.bytes), ncclInt8, comm_, stream);
+  const ncclResult_t end = ncclGroupEnd();
+  check(r == ncclSuccess || r == ncclInProgress ? end : r, "all-gather");
+}
+
+void NcclGroup::all_reduce(const kernels::bf16* x, kernels::bf16* sum, int64_t n,
+                           cudaStream_t stream) {
+  check(ncclAllReduce(x, sum, count(n), ncclBfloat16, ncclSum, comm_, stream), "all-reduce");
+}
+
+void NcclGroup::reduce_scatter(const kernels::bf16* x, kernels::bf16* part, int64_t n,
+                               cudaStream_t stream) {
+  check(ncclReduceScatter(x, part, count(n / size_), ncclBfloat16, ncclSum, comm_, stream),
+        "reduce-scatter");
+}
+
+void NcclGroup::shift(const std::vector<Shifted>& arrays, int64_t to, int64_t from,
+                      cudaStream_t stream) {
+  ncclResult_t r = ncclGroupStart();
+  const auto post = [&](auto call, auto* data, int64_t bytes, int64_t peer) {
+    if (r == ncclSuccess || r == ncclInProgress)
+      r = call(data, count(bytes), ncclInt8, static_cast<int>(peer), comm_, stream);
+  };
+  for (const Shifted& a : arrays) {
+    post(ncclSend, a.send, a.bytes, to);
+    post(ncclRecv, a.receive, a.bytes, from);
+  }
+  const ncclResult_t end = ncclGroupEnd();
+  check(r == ncclSuccess || r == ncclInProgress ? end : r, "shift");
+}
+
 void NcclGroup::send(const void* data, int64_t bytes, int64_t to, cudaStream_t stream) {
   check(ncclSend(data, count(bytes), ncclInt8, static_cast<int>(to), comm_, stream), "send");
 }

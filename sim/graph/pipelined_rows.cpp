@@ -20,6 +20,7 @@ void block_product(StageBuilder& b, const Linear& l, bool backward, TensorId x, 
   if (b.fp8()) {
     const TensorId scales = b.map(OpKind::kTransposeScales, l.name + " scales", {x}, Dtype::kFp32,
                                   (l.in + 127) / 128, rows);
+    b.last_op().shape.index = index + (info(b, y).rows == rows ? 1 : 0);  // whose rows
     b.op(OpKind::kGemmFp8, name, shape, {x, scales}, {y}, l.weight);
   } else {
     b.product(name, backward ? GemmLayout::kNN : GemmLayout::kNT, shape, {x}, {y}, l.weight);

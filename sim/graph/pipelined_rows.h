@@ -3,7 +3,8 @@
 // Engine's userbuffers, PyTorch's asynchronous tensor parallelism; arXiv 2105.05720).
 //
 // Step j of t works on the block that comes from rank r - j, for a sum on that of rank r - j - 1:
-// the same shapes on all ranks, so one graph. OpShape::index is j + 1.
+// the same shapes on all ranks, so one graph. OpShape::index is j + 1; of what transposes the
+// scales of a block, j + 2 in a sum.
 #pragma once
 
 #include "sim/graph/stage_builder.h"

@@ -128,22 +128,26 @@ void test_pointwise(Pointwise f, const Shape& s, bool weighted) {
   dx_d.check_canaries();
 }
 
-void test_rows(const Shape& s, int64_t period) {
+void test_rows(const Shape& s, int64_t period, int64_t first = 0) {
   Random random;
-  INFO("seed " << random.seed << ", rows " << s.rows << ", cols " << s.cols << ", period "
-               << period);
+  INFO("seed " << random.seed << ", rows " << s.rows << ", cols " << s.cols << ", period " << period
+               << ", first " << first);
   const std::size_t n = size(s.rows * s.cols), vectors = size(period * s.cols);
   std::vector<double> x = random.normal_bf16(n);
   const std::vector<double> table = random.normal_bf16(vectors);
   Bf16Buffer x_d(to_bf16(x)), table_d(to_bf16(table));
   const std::vector<float> ones(vectors, 1.0f);
   DeviceBuffer<float> grad_d(ones);
-  launched(add_rows_backward({s.rows, s.cols, period, x_d.get(), grad_d.get()}, nullptr));
+  launched(add_rows_backward({s.rows, s.cols, period, x_d.get(), grad_d.get(), first}, nullptr));
   std::vector<double> grad(vectors, 1);
-  positions_backward_reference<double>(s.rows, s.cols, period, x.data(), grad.data());
+  for (int64_t r = 0; r < s.rows; ++r)
+    positions_backward_reference<double>(1, s.cols, 1, x.data() + r * s.cols,
+                                         grad.data() + (first + r) % period * s.cols);
   require_close(to_double(grad_d.download()), grad, 1e-5, 1e-3);
-  launched(add_rows({s.rows, s.cols, period, table_d.get(), x_d.get()}, nullptr));
-  add_positions_reference<double>(s.rows, s.cols, period, table.data(), x.data());
+  launched(add_rows({s.rows, s.cols, period, table_d.get(), x_d.get(), first}, nullptr));
+  for (int64_t r = 0; r < s.rows; ++r)
+    add_positions_reference<double>(1, s.cols, 1, table.data() + (first + r) % period * s.cols,
+                                    x.data() + r * s.cols);
   require_close(to_double(x_d.download()), x, 1.01 * kBf16Eps, 1e-6);
   x_d.check_canaries();
   grad_d.check_canaries();
@@ -174,5 +178,6 @@ TEST_CASE("add_rows: biases and positions, and their gradients", "[gpu][elementw
   for (const Shape& s : {Shape{1, 8}, Shape{100, 72}, Shape{4096, 3072}, Shape{0, 64}}) {
     test_rows(s, 1);
     test_rows(s, 50);
+    test_rows(s, 50, 130);
   }
 }

@@ -5,6 +5,7 @@
 
 #include "runtime/cuda/fake_groups.h"
 #include "tests/catch.h"
+#include "tests/gpu/local_ranks.h"
 #include "tests/unit/runtime/tiny.h"
 
 namespace orrery {
@@ -48,17 +49,35 @@ std::vector<Difference> differences(const ExecPlan& plan, const OptimizerShare& 
   return out;
 }
 
+// The gradients of a rank's shares before clipping.
+void same_gradients(const ExecPlan& plan, CudaRank& gpu, CpuRank<float>& cpu, double tolerance) {
+  const auto& shares = cpu.layout().rank_class().shares;
+  for (std::size_t i = 0; i < shares.size(); ++i) {
+    const CudaWeights::Share& s = gpu.weights().shares()[i];
+    // Whole arrays, of which other owners' shards mean nothing.
+    std::vector<float> mine(static_cast<std::size_t>(shares[i].elements), 0), theirs = mine;
+    cuda_check(cudaMemcpy(mine.data() + s.begin, s.kept_gradients.as<float>(),
+                          s.kept_gradients.bytes(), cudaMemcpyDeviceToHost),
+               "reading gradients");
+    const auto& reduced = cpu.reduced_gradients(static_cast<int>(i));
+    std::copy(reduced.begin(), reduced.end(), theirs.begin() + s.begin);
+    for (const Difference& d : differences(plan, shares[i], mine, theirs)) {
+      INFO(d.name << ": relative L2 " << d.l2 << ", largest " << d.largest);
+      CHECK(d.l2 < tolerance);
+    }
+  }
+}
+
 void same_as_cpu(TinyJob<float> cpu, double tolerance) {
-  CudaRank gpu(cpu.plan, cpu.graph, cpu.constants, 0,
-               {.seed = 1234, .keep_gradients = true, .record = false},
-               std::vector<Collectives*>(cpu.plan.classes[0].communicators.size()));
+  LocalRanks gpu(cpu.plan, cpu.graph, cpu.constants,
+                 {.seed = 1234, .keep_gradients = true, .record = false});
   const HashTokens tokens(cpu.study.model.vocab);
   for (int step = 1; step <= 3; ++step) {
     OptimizerStep o;
     o.step = step;
     o.lr = 1e-3;
     const auto first = static_cast<uint64_t>((step - 1) * cpu.study.plan.global_batch);
-    const StepResult a = gpu.run_step({&tokens, first}, o);
+    const StepResult a = gpu.step({&tokens, first}, o);
     const StepResult b = cpu.job.step({&tokens, first}, o);
     INFO("step " << step);
     REQUIRE(a.losses.size() == b.losses.size());
@@ -66,18 +85,9 @@ void same_as_cpu(TinyJob<float> cpu, double tolerance) {
       CHECK(a.losses[d] == Approx(b.losses[d]).epsilon(0.01));
     CHECK(a.grad_norm == Approx(b.grad_norm).epsilon(tolerance));
     if (step > 1) continue;  // later gradients are of weights that already differ
-    const auto& shares = cpu.job.rank(0).layout().rank_class().shares;
-    for (std::size_t i = 0; i < shares.size(); ++i) {
-      const CudaWeights::Share& s = gpu.weights().shares()[i];
-      std::vector<float> mine(static_cast<std::size_t>(shares[i].owned()));
-      cuda_check(cudaMemcpy(mine.data(), s.kept_gradients.as<float>(), s.kept_gradients.bytes(),
-                            cudaMemcpyDeviceToHost),
-                 "reading gradients");
-      const auto& theirs = cpu.job.rank(0).reduced_gradients(static_cast<int>(i));
-      for (const Difference& d : differences(cpu.plan, shares[i], mine, theirs)) {
-        INFO(d.name << ": relative L2 " << d.l2 << ", largest " << d.largest);
-        CHECK(d.l2 < tolerance);
-      }
+    for (int64_t r = 0; r < cpu.plan.ranks(); ++r) {
+      INFO("rank " << r);
+      same_gradients(cpu.plan, gpu.rank(r), cpu.job.rank(r), tolerance);
     }
   }
 }
@@ -114,6 +124,72 @@ TEST_CASE("cuda rank: FP8 gradients are those of the CPU's quantised numerics", 
   same_as_cpu(aligned({"/plan/precision=fp8", "/plan/moments=bf16",
                        "/plan/recompute={\"norms\":true,\"mla_up\":true,\"swiglu\":true}"}),
               CpuNumerics::kFakeQuant, 0.2);
+}
+
+const std::vector<std::string> kSequenceParallel = {"/plan/sequence_parallel=true"};
+const std::vector<std::string> kPipelined = {"/plan/sequence_parallel=true",
+                                             "/plan/overlap_tensor_parallel=true"};
+
+std::vector<std::string> with(std::vector<std::string> a, const std::vector<std::string>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+// With rows enough that the half of a rank is aligned too.
+Layout tensor_parallel(Layout l) {
+  l.tensor = 2;
+  l.more = aligned(with({"/plan/sequence_length=32"}, l.more)).more;
+  return l;
+}
+
+TEST_CASE("cuda rank: tensor parallelism with experts is the CPU backend's", "[gpu]") {
+  same_as_cpu(tensor_parallel({.more = kSequenceParallel}), CpuNumerics::kExact, 0.05);
+  same_as_cpu(tensor_parallel({.expert = 2, .more = kSequenceParallel}), CpuNumerics::kExact, 0.05);
+  same_as_cpu(tensor_parallel({.data = 2, .expert = 4, .more = kSequenceParallel}),
+              CpuNumerics::kExact, 0.05);
+}
+
+TEST_CASE("cuda rank: tensor parallelism in FP8 is the CPU's quantised numerics", "[gpu]") {
+  for (const char* recompute : {"{}", "{\"norms\":true,\"mla_up\":true,\"swiglu\":true}"}) {
+    const std::vector<std::string> fp8 = {"/plan/precision=fp8",
+                                          std::string("/plan/recompute=") + recompute};
+    for (const auto& rows : {kSequenceParallel, kPipelined})
+      same_as_cpu(tensor_parallel({.expert = 2, .more = with(fp8, rows)}), CpuNumerics::kFakeQuant,
+                  0.2);
+  }
+}
+
+TEST_CASE("cuda rank: tensor parallelism of GPT and Llama blocks is the CPU backend's", "[gpu]") {
+  const std::string common =
+      R"(/model={"model_type":"orrery","hidden_size":64,"num_hidden_layers":4,"vocab_size":96,
+      "head_dim":32,"intermediate_size":256,)";
+  const std::string gpt =
+      common + R"("num_attention_heads":2,"norm":"layer_norm","norm_bias":true,"qkv_bias":true,
+      "attention_out_bias":true,"ffn_bias":true,"position":"learned",
+      "max_position_embeddings":32,"activation":"gelu","tie_word_embeddings":true})";
+  const std::string llama = common + R"("num_attention_heads":4,"num_key_value_heads":2,
+      "norm":"rms_norm","qk_norm":true,"position":"rope","activation":"swiglu"})";
+  for (const std::string& model : {gpt, llama}) {
+    same_as_cpu(tensor_parallel({.more = {model}}), CpuNumerics::kExact, 0.05);
+    same_as_cpu(tensor_parallel({.data = 2, .more = with({model}, kSequenceParallel)}),
+                CpuNumerics::kExact, 0.05);
+    same_as_cpu(tensor_parallel({.more = with({model}, kPipelined)}), CpuNumerics::kExact, 0.05);
+  }
+  same_as_cpu(tensor_parallel({.more = {llama, "/plan/precision=fp8"}}), CpuNumerics::kFakeQuant,
+              0.2);
+}
+
+TEST_CASE("cuda rank: blocks of rows travel through four tensor-parallel ranks", "[gpu]") {
+  const std::string model =
+      R"(/model={"model_type":"orrery","hidden_size":64,"num_hidden_layers":2,"vocab_size":96,
+      "head_dim":32,"intermediate_size":256,"num_attention_heads":4,"num_key_value_heads":4,
+      "norm":"rms_norm","position":"rope","activation":"swiglu"})";
+  Layout four = tensor_parallel({.more = with({model}, kPipelined)});
+  four.tensor = 4;
+  four.more.insert(four.more.end(), {"/plan/sequence_length=64", "/plan/layers_per_stage=[2]"});
+  same_as_cpu(four, CpuNumerics::kExact, 0.05);
+  four.more.push_back("/plan/precision=fp8");
+  same_as_cpu(four, CpuNumerics::kFakeQuant, 0.2);
 }
 
 TEST_CASE("cuda rank: Muon trains as the CPU backend does", "[gpu]") {
@@ -175,9 +251,11 @@ TEST_CASE("cuda rank: two runs are the same bit for bit", "[gpu]") {
 TEST_CASE("cuda rank: alone with a fake process group, as on the CPU", "[gpu]") {
   // Every token goes to every expert, so that rounding moves no rows.
   for (const Layout& l :
-       {Layout{.data = 4, .expert = 4}, Layout{.pipeline = 2, .data = 2, .expert = 2}}) {
+       {Layout{.data = 4, .expert = 4}, Layout{.pipeline = 2, .data = 2, .expert = 2},
+        Layout{.pipeline = 2, .more = kSequenceParallel, .tensor = 2},
+        Layout{.expert = 2, .more = kSequenceParallel, .tensor = 2}}) {
     Layout alone = l;
-    alone.more = aligned({}).more;
+    alone.more = aligned(l.more).more;
     INFO(alone.name());
     TinyJob<float> cpu(alone);
     const int64_t rank = cpu.plan.ranks() - 1;

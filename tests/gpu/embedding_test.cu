@@ -1,5 +1,6 @@
 #include "kernels/embedding/embedding.h"
 #include "kernels/embedding/embedding_reference.h"
+#include "kernels/embedding/local_ids.h"
 #include "tests/gpu/gpu.h"
 #include "tests/gpu/same_bits.h"
 
@@ -69,6 +70,35 @@ TEST_CASE("embedding", "[gpu][embedding]") {
       {64, 128, 20'000, 20'000}, {3000, 64, 50, 1}, {1025, 264, 300, 300}, {2047, 2056, 10, 3},
       {37, 7168, 20, 20},        {1, 8, 5, 5},      {0, 8, 5, 5}};
   for (const Shape& s : shapes) test_embedding(s);
+}
+
+TEST_CASE("local_ids: each token is of one range of the vocabulary", "[gpu][embedding]") {
+  Random random;
+  INFO("seed " << random.seed);
+  constexpr int64_t kSequences = 3, kLength = 700, kStride = 703, kVocab = 40;
+  std::vector<int32_t> ids(kSequences * kStride);
+  for (int32_t& id : ids) id = static_cast<int32_t>(random.integer(0, 4 * kVocab - 1));
+  const DeviceBuffer<int32_t> ids_d(ids), out_d(kSequences * kLength);
+  for (int64_t rank = 0; rank < 4; ++rank) {
+    launched(local_ids({.sequences = kSequences,
+                        .length = kLength,
+                        .stride = kStride,
+                        .first = rank * kVocab,
+                        .vocab = kVocab,
+                        .ids = ids_d.get(),
+                        .out = out_d.get()},
+                       nullptr));
+    std::vector<int32_t> want;
+    for (int64_t s = 0; s < kSequences; ++s)
+      for (int64_t i = 0; i < kLength; ++i)
+        want.push_back(static_cast<int32_t>(
+            local_id(ids[static_cast<std::size_t>(s * kStride + i)], rank * kVocab, kVocab)));
+    REQUIRE(out_d.download() == want);
+    out_d.check_canaries();
+  }
+  launched(local_ids({.sequences = 0, .length = 8, .vocab = 8}, nullptr));
+  CHECK(local_ids({.sequences = 1, .length = 1, .vocab = 8}, nullptr).error ==
+        "local_ids: ids or out is null");
 }
 
 TEST_CASE("ids beyond the vocabulary give NaN and no gradient", "[gpu][embedding]") {

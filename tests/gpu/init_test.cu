@@ -38,5 +38,38 @@ TEST_CASE("initial_weights: the host's bits, and the owned part of the master we
     out_d.check_canaries();
     master_d.check_canaries();
   }
+}
+
+TEST_CASE("initial_weights: shards are parts of the whole matrix", "[gpu][init]") {
+  constexpr int64_t kRows = 12, kCols = 40, kWays = 4;
+  const auto made = [](int64_t each, WeightShard shard) {
+    const DeviceBuffer<bf16> out_d(static_cast<std::size_t>(each));
+    launched(initial_weights(
+        {.groups = 1, .each = each, .shard = shard, .key = 5, .sigma = 1, .out = out_d.get()},
+        nullptr));
+    out_d.check_canaries();
+    return out_d.download();
+  };
+  const std::vector<bf16> whole = made(kRows * kCols, {});
+  const auto at = [&](int64_t r, int64_t c) {
+    return whole[static_cast<std::size_t>(r * kCols + c)];
+  };
+  constexpr int64_t kEach = kRows * kCols / kWays, kWidth = kCols / kWays;
+  for (int64_t shard = 0; shard < kWays; ++shard) {
+    std::vector<bf16> rows, cols, parts;
+    for (int64_t i = 0; i < kEach; ++i) {
+      rows.push_back(at(shard * kRows / kWays + i / kCols, i % kCols));
+      cols.push_back(at(i / kWidth, shard * kWidth + i % kWidth));
+    }
+    // Gate and up: a row of each of 4 rows of the one and two each of 8 of the other.
+    for (const int64_t r : {shard, 4 + 2 * shard, 5 + 2 * shard})
+      for (int64_t c = 0; c < kCols; ++c) parts.push_back(at(r, c));
+    CHECK(same_bits(made(kEach, {kWays, shard, kEach, kEach}), rows));
+    CHECK(same_bits(made(kEach, {kWays, shard, kWidth, kWidth}), cols));
+    CHECK(same_bits(made(kEach, {kWays, shard, kEach, kCols}), parts));
+  }
+}
+
+TEST_CASE("initial_weights names bad arguments", "[gpu][init]") {
   CHECK(initial_weights({.groups = 1, .each = 1}, nullptr).error == "initial_weights: out is null");
 }

@@ -21,6 +21,36 @@ TEST_CASE("cross_entropy of a softmax by hand", "[kernels][loss]") {
   for (std::size_t i = 0; i < logits.size(); ++i) CHECK(logits[i] == Approx(gradient[i]));
 }
 
+TEST_CASE("cross_entropy over a vocabulary of two ranks by hand", "[kernels][loss]") {
+  // exp = 1, 2 | 5, 8 of 16 in row 0, whose label is the first rank's second; equal logits in row
+  // 1, whose label is the second rank's first.
+  std::vector<double> first{0, std::log(2.0), 700, 700},
+      second{std::log(5.0), std::log(8.0), 700, 700};
+  const std::vector<int32_t> of_first{1, -1}, of_second{-1, 0};
+  std::vector<double> parts(12);
+  cross_entropy_part_reference(2, 2, first.data(), of_first.data(), parts.data());
+  cross_entropy_part_reference(2, 2, second.data(), of_second.data(), parts.data() + 6);
+  // {largest, sum of exp(logit - largest), label}: 1/2 + 1 and 5/8 + 1 in row 0.
+  const std::vector<double> want{std::log(2.0), 1.5, std::log(2.0), 700, 2,  0, std::log(8.0),
+                                 1.625,         0,   700,           2,   700};
+  for (std::size_t i = 0; i < want.size(); ++i) CHECK(parts[i] == Approx(want[i]));
+  std::vector<double> row_loss(2);
+  double sum = 0;
+  cross_entropy_merge_reference(2, 2, 2, first.data(), of_first.data(), parts.data(), 2.0,
+                                row_loss.data(), &sum);
+  cross_entropy_merge_reference(2, 2, 2, second.data(), of_second.data(), parts.data(), 2.0,
+                                row_loss.data(), &sum);
+  CHECK(row_loss[0] == Approx(std::log(8.0)));  // -ln(2/16)
+  CHECK(row_loss[1] == Approx(std::log(4.0)));
+  CHECK(sum == Approx(2 * (std::log(8.0) + std::log(4.0))));  // both ranks have it
+  const std::vector<double> of_first_rank{0.125, -1.75, 0.5, 0.5};
+  const std::vector<double> of_second_rank{0.625, 1, -1.5, 0.5};
+  for (std::size_t i = 0; i < 4; ++i) {
+    CHECK(first[i] == Approx(of_first_rank[i]));
+    CHECK(second[i] == Approx(of_second_rank[i]));
+  }
+}
+
 TEST_CASE("cross_entropy leaves the gradient of its loss", "[kernels][loss]") {
   constexpr std::size_t kRows = 3, kVocab = 6;
   constexpr double kScale = 0.25;

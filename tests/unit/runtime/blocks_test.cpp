@@ -221,6 +221,13 @@ TEST_CASE("blocks: what has no CUDA kernel is named", "[runtime]") {
   CHECK(std::find(scores.begin(), scores.end(), "dropout of attention probabilities") !=
         scores.end());
   CHECK(missing(of(kQwen3Moe, {})).empty());
+  // Tensor parallelism, but not of experts.
+  const std::string sequence = "/plan/sequence_parallel=true";
+  CHECK(missing({.pipeline = 2, .data = 2, .expert = 2, .more = {sequence}, .tensor = 2}).empty());
+  CHECK(missing({.more = {sequence, "/plan/overlap_tensor_parallel=true"}, .tensor = 2}).empty());
+  CHECK(missing({.more = {sequence, "/plan/expert_tensor_parallel=2"}, .tensor = 2}).front() ==
+        "collectives of expert-tensor parallelism");
+  CHECK(missing({.context = 2}).front() == "collectives of context parallelism");
   for (const char* key : {"/plan/optimizer=muon", "/plan/offload_optimizer=true"})
     CHECK(missing({.more = {key}}).size() == 1);
   const std::vector<std::string> oss = missing(of(kGptOss, {}));
