@@ -102,7 +102,8 @@ void dense_wgrad(CudaOpCall& c) {
                                           .k = c.in[0]->cols,
                                           .a = fp8_transposed(*c.in[1]),
                                           .b = fp8_transposed(*c.in[0]),
-                                          .c = c.grad},
+                                          .c = c.grad,
+                                          .accumulate = !c.op.writes_gradient},
                                          c.stream));
     return;
   }
@@ -135,7 +136,8 @@ void expert_wgrad(CudaOpCall& c) {
                                            .a = fp8_transposed(*c.in[0]),
                                            .b = fp8_transposed(*c.in[1]),
                                            .c = grad,
-                                           .groups = s.groups},
+                                           .groups = s.groups,
+                                           .accumulate = !c.op.writes_gradient},
                                           c.stream));
     return;
   }
