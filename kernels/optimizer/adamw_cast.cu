@@ -33,11 +33,11 @@ __global__ __launch_bounds__(kThreads, 2) void adamw_cast_kernel(AdamWCastParams
     largest = fmaxf(largest, amax(rounded[i]));
   }
   const float scale = tile_scale(block_max<kThreads>(largest));
-  const float inverse = tile_inverse(scale);
+  const Inverse inverse = tile_inverse(scale);
 #pragma unroll
   for (int i = 0; i < kRows; ++i)
     if (row0 + i * kRowsAtOnce < p.rows && col < p.cols)
-      store_quantised(p.out.data + first + i * step, rounded[i], scale, inverse);
+      store_quantised(p.out.data + first + i * step, rounded[i], inverse);
   if (threadIdx.x == 0)
     p.out.scales[(int64_t{blockIdx.z} * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x] = scale;
 }
