@@ -156,7 +156,10 @@ Status gemm_fp8_wgrad(GemmContext& context, const GemmFp8WgradParams& p, cudaStr
   if (Status s = check_fp8_view(kName, "a", p.a, p.m, p.k, reads); !s.ok()) return s;
   if (Status s = check_fp8_view(kName, "b", p.b, p.n, p.k, reads); !s.ok() || !used) return s;
   if (p.k == 0) return zero_matrix(kName, p.c, p.m, p.n, p.n, sizeof(float), stream);
-  if (wants_cublaslt(context, true, p.sms) && tile_major(p.a) && tile_major(p.b)) {
+  int sms = 0;
+  if (Status s = multiprocessors(kName, p.sms, &sms); !s.ok()) return s;
+  const bool lt_is_faster = !fp8_wgrad_beats_cublaslt(p.m, p.n, sms);
+  if (wants_cublaslt(context, lt_is_faster, p.sms) && tile_major(p.a) && tile_major(p.b)) {
     LtShape shape = nt_shape(p.a.data, p.k, p.b.data, p.k, p.c, p.n, p.m, p.n, p.k);
     shape.operand = CUDA_R_8F_E4M3, shape.result = CUDA_R_32F;
     shape.accumulate = p.accumulate;
