@@ -33,11 +33,10 @@ __global__ void __launch_bounds__(kItemThreads)
 #pragma unroll
   for (int h = 0; h < 2; ++h) act_of(gate[h], up[h], act[h]);
   const float scale = tile_scale(lanes_max<kTileLanes>(fmaxf(amax(act[0]), amax(act[1]))));
-  const float inverse = tile_inverse(scale);
+  const Inverse inverse = tile_inverse(scale);
 #pragma unroll
   for (int h = 0; h < 2; ++h)
-    if (mine[h])
-      store_quantised(p.out.data + row * p.w + column + h * kHalfTile, act[h], scale, inverse);
+    if (mine[h]) store_quantised(p.out.data + row * p.w + column + h * kHalfTile, act[h], inverse);
   if (lane == 0 && mine[0]) p.out.scales[row * p.out.row_stride + tile * p.out.tile_stride] = scale;
 }
 
@@ -72,14 +71,13 @@ __global__ void __launch_bounds__(kItemThreads) cast_transpose_kernel(SwiGluCast
 #pragma unroll
     for (int j = 0; j < 4; ++j) act[j] = block[skewed(row + j, column)];
     const float scale = tile_scale(lanes_max<32>(amax(act)));
-    const float inverse = tile_inverse(scale);
+    const Inverse inverse = tile_inverse(scale);
     if (row == 0)
       p.out.scales[(first_column + column) * p.out.row_stride + blockIdx.y * p.out.tile_stride] =
           scale;
     if (first_row + row >= p.rows) continue;
     *reinterpret_cast<uint32_t*>(p.out.data + (first_column + column) * p.rows + first_row + row) =
-        pack_fp8x4(divide(act[0], scale, inverse), divide(act[1], scale, inverse),
-                   divide(act[2], scale, inverse), divide(act[3], scale, inverse));
+        quantise4(act, inverse);
   }
 }
 

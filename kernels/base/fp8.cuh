@@ -16,18 +16,22 @@ __device__ inline float tile_scale(float amax) { return amax > 0 ? amax / kE4m3M
 // Rounds to nearest even; larger magnitudes, infinities included, become ±448.
 __device__ inline fp8 to_fp8(float x) { return fp8(x); }
 
-// What quantise() needs besides the scale, once per tile. 0, so that the tile is stored as zeros,
-// where the reciprocal would overflow (amax below 1e-35).
-__device__ inline float tile_inverse(float scale) { return scale < 0x1p-126f ? 0.0f : 1 / scale; }
+// 1 / scale as the sum of two floats, to 46 bits.
+struct Inverse {
+  float high, low;
+};
 
-// x / scale, correctly rounded as a division is, given inverse = tile_inverse(scale).
-__device__ inline float divide(float x, float scale, float inverse) {
-  const float quotient = x * inverse;
-  return fmaf(fmaf(-quotient, scale, x), inverse, quotient);
+// Once per tile. 0, so that the tile is stored as zeros, where the reciprocal would overflow (amax
+// below 1e-35).
+__device__ inline Inverse tile_inverse(float scale) {
+  const float high = scale < 0x1p-126f ? 0.0f : 1 / scale;
+  return {high, fmaf(-high, scale, 1.0f) * high};
 }
 
-__device__ inline fp8 quantise(float x, float scale, float inverse) {
-  return to_fp8(divide(x, scale, inverse));
+// x / scale, rounded as a division is unless the quotient lies within 2^-46 of itself of the middle
+// between two floats.
+__device__ inline float divide(float x, Inverse inverse) {
+  return fmaf(x, inverse.high, x * inverse.low);
 }
 
 template <int kCount>
@@ -65,35 +69,35 @@ __device__ inline uint32_t pack_fp8x4(float a, float b, float c, float d) {
   return four.__x;
 }
 
+// By way of halves, which hold e4m3 exactly.
 __device__ inline void unpack_fp8x4(uint32_t word, float* x) {
-  __nv_fp8x4_e4m3 four;
-  four.__x = word;
-  const float4 v = static_cast<float4>(four);
-  x[0] = v.x, x[1] = v.y, x[2] = v.z, x[3] = v.w;
+  __half2 low, high;
+  asm("{\n"
+      ".reg .b16 l, h;\n"
+      "mov.b32 {l, h}, %2;\n"
+      "cvt.rn.f16x2.e4m3x2 %0, l;\n"
+      "cvt.rn.f16x2.e4m3x2 %1, h;\n"
+      "}"
+      : "=r"(reinterpret_cast<uint32_t&>(low)), "=r"(reinterpret_cast<uint32_t&>(high))
+      : "r"(word));
+  const float2 a = __half22float2(low), b = __half22float2(high);
+  x[0] = a.x, x[1] = a.y, x[2] = b.x, x[3] = b.y;
 }
 
-// Quantises a tile's share and stores it; p must be aligned to kCount (8 or 16) bytes.
-template <int kCount>
-__device__ inline void store_quantised(fp8* p, const float (&x)[kCount], float scale,
-                                       float inverse) {
-  static_assert(kCount == 8 || kCount == 16);
-  uint32_t words[kCount / 4];
-#pragma unroll
-  for (int i = 0; i < kCount / 4; ++i)
-    words[i] =
-        pack_fp8x4(divide(x[4 * i], scale, inverse), divide(x[4 * i + 1], scale, inverse),
-                   divide(x[4 * i + 2], scale, inverse), divide(x[4 * i + 3], scale, inverse));
-  if constexpr (kCount == 8)
-    *reinterpret_cast<uint2*>(p) = make_uint2(words[0], words[1]);
-  else
-    *reinterpret_cast<uint4*>(p) = make_uint4(words[0], words[1], words[2], words[3]);
+// Four values of a tile, quantised.
+__device__ inline uint32_t quantise4(const float* x, Inverse inverse) {
+  return pack_fp8x4(divide(x[0], inverse), divide(x[1], inverse), divide(x[2], inverse),
+                    divide(x[3], inverse));
 }
 
-// Of eight BF16 values; p must be 8-byte aligned.
-__device__ inline void store_quantised(fp8* p, const uint4& raw, float scale, float inverse) {
+// Eight values of a tile; p must be 8-byte aligned.
+__device__ inline void store_quantised(fp8* p, const float (&x)[kVec], Inverse inverse) {
+  *reinterpret_cast<uint2*>(p) = make_uint2(quantise4(x, inverse), quantise4(x + 4, inverse));
+}
+__device__ inline void store_quantised(fp8* p, const uint4& raw, Inverse inverse) {
   float x[kVec];
   unpack8(raw, x);
-  store_quantised<kVec>(p, x, scale, inverse);
+  store_quantised(p, x, inverse);
 }
 
 // Stored values, not yet multiplied by the scale; p must be aligned to kCount (8 or 16) bytes.

@@ -1,4 +1,4 @@
-// 16-byte accesses: eight BF16 values, or four floats, at a time.
+// Accesses of up to 16 bytes: eight or four values at a time.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -51,6 +51,38 @@ __device__ inline void load8(const float* p, float (&x)[8]) {
 __device__ inline void store8(float* p, const float (&x)[8]) {
   reinterpret_cast<float4*>(p)[0] = make_float4(x[0], x[1], x[2], x[3]);
   reinterpret_cast<float4*>(p)[1] = make_float4(x[4], x[5], x[6], x[7]);
+}
+
+// Four values as they are stored; 8 or 16 bytes, aligned to that.
+template <class T>
+struct Four;
+template <>
+struct Four<float> {
+  float4 raw;
+  __device__ void unpack(float (&x)[4]) const {
+    x[0] = raw.x, x[1] = raw.y, x[2] = raw.z, x[3] = raw.w;
+  }
+  __device__ static Four pack(const float (&x)[4]) { return {make_float4(x[0], x[1], x[2], x[3])}; }
+};
+template <>
+struct Four<__nv_bfloat16> {
+  uint2 raw;
+  __device__ void unpack(float (&x)[4]) const {
+    x[0] = __uint_as_float(raw.x << 16), x[1] = __uint_as_float(raw.x & 0xffff0000u);
+    x[2] = __uint_as_float(raw.y << 16), x[3] = __uint_as_float(raw.y & 0xffff0000u);
+  }
+  // Rounds to nearest even.
+  __device__ static Four pack(const float (&x)[4]) {
+    return {make_uint2(pack_bf16x2(x[0], x[1]), pack_bf16x2(x[2], x[3]))};
+  }
+};
+template <class T>
+__device__ inline Four<T> load4(const T* p) {
+  return *reinterpret_cast<const Four<T>*>(p);
+}
+template <class T>
+__device__ inline void store4(T* p, const Four<T>& x) {
+  *reinterpret_cast<Four<T>*>(p) = x;
 }
 
 __device__ inline float round_bf16(float x) { return __bfloat162float(__float2bfloat16_rn(x)); }

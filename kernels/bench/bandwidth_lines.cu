@@ -179,6 +179,12 @@ void optimizer(Lines& lines) {
   const std::string shape = std::to_string(kParameters) + " parameters";
   // Read: master, gradient, moments; written: master, moments, weights.
   lines.add("adamw", shape, 22.0 * kParameters, [&] { return adamw(p, nullptr); });
+  constexpr int64_t kBlocked = kParameters / kCols / kTile * kTile;  // rows
+  const Buffer<fp8> q(kBlocked * kCols);
+  const Buffer<float> scales(tiles(kBlocked) * tiles(kCols));
+  lines.add("adamw_cast", text(kBlocked, kCols), 21.0 * kBlocked * kCols, [&] {
+    return adamw_cast({p, 1, kBlocked, kCols, {q.get(), scales.get(), kBlocked, kCols}}, nullptr);
+  });
   SumSquaresParams s;
   s.n = kParameters, s.x = grads.get(), s.workspace = workspace.get(), s.out = norm.get();
   lines.add("sum_squares", shape, 4.0 * kParameters, [&] { return sum_squares(s, nullptr); });

@@ -122,15 +122,12 @@ __device__ void multiply_tiles(const Params& p, Shared<T> shared) {
   RingPosition<T::kStages> at;
   Tile tile;
   for (int index = blockIdx.x; schedule.get(index, &tile); index += gridDim.x) {
-    if (tile.k_begin >= tile.k_end) continue;  // an empty group adds nothing
+    if (tile.k_begin >= tile.k_end) continue;  // an empty group
     float d[T::kCols / 2];
     multiply_tile<T>(d, tile, shared, at, warpgroup);
     if constexpr (T::kAddsFloat) {
-      float* c = static_cast<float*>(g.c) + tile.group * g.c_group_stride;
-      if (g.accumulate)
-        reduce_float<T::kCols>(d, c, g.ldc, tile.row + row, tile.row_end, tile.col, g.n);
-      else
-        store_float<T::kCols>(d, c, g.ldc, tile.row + row, tile.row_end, tile.col, g.n);
+      store_float<T::kCols>(d, static_cast<float*>(g.c) + tile.group * g.c_group_stride, g.ldc,
+                            tile.row + row, tile.row_end, tile.col, g.n, g.accumulate);
     } else {
       store_bf16<T::kCols>(d, static_cast<bf16*>(g.c), g.ldc, tile.row + row, tile.row_end,
                            tile.col, g.n);

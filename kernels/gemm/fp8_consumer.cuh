@@ -176,8 +176,8 @@ class Consumer {
         store_bf16<T::kCols>(sums[w], static_cast<__nv_bfloat16*>(g.c), g.ldc, row, where.y,
                              where.z, g.n);
       else
-        reduce_float<T::kCols>(sums[w], static_cast<float*>(g.c) + where.w * g.c_group_stride,
-                               g.ldc, row, where.y, where.z, g.n);
+        store_float<T::kCols>(sums[w], static_cast<float*>(g.c) + where.w * g.c_group_stride, g.ldc,
+                              row, where.y, where.z, g.n, g.accumulate);
     }
   }
 

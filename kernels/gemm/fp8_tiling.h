@@ -51,4 +51,14 @@ constexpr Fp8Tiling choose_fp8_tiling(const Fp8Tiling (&tilings)[kCount], int64_
   return *best;
 }
 
+// Whether C[m, n], a gradient of weights, is ready earlier than by cuBLASLt, whose kernel is taken
+// for one of 128x128 tiles that need kLtStepCycles each: so its times on an H200 compare with those
+// of the tilings above, over 4096 and 8192 tokens, where C is written or added to (NOTES.md).
+constexpr bool fp8_wgrad_beats_cublaslt(int64_t m, int64_t n, int sms) {
+  constexpr int64_t kLtStepCycles = 560, kLtSide = 128;
+  const int64_t lt_tiles = (m + kLtSide - 1) / kLtSide * ((n + kLtSide - 1) / kLtSide);
+  const int64_t lt_work = (lt_tiles + sms - 1) / sms * kLtStepCycles;
+  return fp8_work(choose_fp8_tiling(kFp8WgradTilings, m, n, sms), m, n, sms) <= lt_work;
+}
+
 }  // namespace orrery::kernels

@@ -68,6 +68,16 @@ Status check_fp8_view(const char* kernel, const char* name, const Fp8View& x, in
                         pointer(member(".scales").c_str(), x.scales, used)});
 }
 
+// What a product of no K is. ldc, n: elements of `bytes` each.
+Status zero_matrix(const char* name, void* c, int64_t m, int64_t n, int64_t ldc, std::size_t bytes,
+                   cudaStream_t stream) {
+  const cudaError_t e =
+      cudaMemset2DAsync(c, static_cast<std::size_t>(ldc) * bytes, 0,
+                        static_cast<std::size_t>(n) * bytes, static_cast<std::size_t>(m), stream);
+  return e == cudaSuccess ? Status{}
+                          : failed(std::string(name).append(": ").append(cudaGetErrorString(e)));
+}
+
 }  // namespace
 
 GemmContext::GemmContext(void* workspace, std::size_t workspace_bytes)
@@ -90,15 +100,9 @@ Status gemm_bf16(GemmContext& context, const GemmBf16Params& p, cudaStream_t str
                                vector_pointer("b", p.b, reads), vector_pointer("c", p.c, writes)});
       !s.ok() || !writes)
     return s;
-  if (p.k == 0) {
-    if (p.accumulate) return {};
-    const std::size_t bytes = fp32 ? sizeof(float) : sizeof(bf16);
-    const cudaError_t e = cudaMemset2DAsync(p.c, static_cast<std::size_t>(p.ldc) * bytes, 0,
-                                            static_cast<std::size_t>(p.n) * bytes,
-                                            static_cast<std::size_t>(p.m), stream);
-    return e == cudaSuccess ? Status{}
-                            : failed(std::string(kName).append(": ").append(cudaGetErrorString(e)));
-  }
+  if (p.k == 0 && p.accumulate) return {};
+  if (p.k == 0)
+    return zero_matrix(kName, p.c, p.m, p.n, p.ldc, fp32 ? sizeof(float) : sizeof(bf16), stream);
   LtShape shape = nt_shape(p.a, p.lda, p.b, p.ldb, p.c, p.ldc, p.m, p.n, p.k);
   shape.transpose_a = !b_strided;
   shape.transpose_b = a_strided;
@@ -142,18 +146,23 @@ Status gemm_fp8(GemmContext& context, const GemmFp8Params& p, cudaStream_t strea
 
 Status gemm_fp8_wgrad(GemmContext& context, const GemmFp8WgradParams& p, cudaStream_t stream) {
   constexpr const char* kName = "gemm_fp8_wgrad";
-  const bool used = p.m > 0 && p.n > 0 && p.k > 0;
+  const bool reads = p.m > 0 && p.n > 0 && p.k > 0;
+  const bool used = p.m > 0 && p.n > 0 && (p.k > 0 || !p.accumulate);
   if (Status s = check(
           kName, {at_least("m", p.m, 0), at_most("m", p.m, INT32_MAX), multiple_of("n", p.n, 8),
                   multiple_of("k", p.k, 16), vector_pointer("c", p.c, used)});
       !s.ok())
     return s;
-  if (Status s = check_fp8_view(kName, "a", p.a, p.m, p.k, used); !s.ok()) return s;
-  if (Status s = check_fp8_view(kName, "b", p.b, p.n, p.k, used); !s.ok() || !used) return s;
-  if (wants_cublaslt(context, true, p.sms) && tile_major(p.a) && tile_major(p.b)) {
+  if (Status s = check_fp8_view(kName, "a", p.a, p.m, p.k, reads); !s.ok()) return s;
+  if (Status s = check_fp8_view(kName, "b", p.b, p.n, p.k, reads); !s.ok() || !used) return s;
+  if (p.k == 0) return zero_matrix(kName, p.c, p.m, p.n, p.n, sizeof(float), stream);
+  int sms = 0;
+  if (Status s = multiprocessors(kName, p.sms, &sms); !s.ok()) return s;
+  const bool lt_is_faster = !fp8_wgrad_beats_cublaslt(p.m, p.n, sms);
+  if (wants_cublaslt(context, lt_is_faster, p.sms) && tile_major(p.a) && tile_major(p.b)) {
     LtShape shape = nt_shape(p.a.data, p.k, p.b.data, p.k, p.c, p.n, p.m, p.n, p.k);
     shape.operand = CUDA_R_8F_E4M3, shape.result = CUDA_R_32F;
-    shape.accumulate = true;
+    shape.accumulate = p.accumulate;
     shape.a_scale_mode = shape.b_scale_mode = CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F;
     bool taken = false;
     Status s = gemm_fp8_lt(context, kName, shape, {p.b.data, p.a.data, p.c, p.b.scales, p.a.scales},
@@ -163,7 +172,7 @@ Status gemm_fp8_wgrad(GemmContext& context, const GemmFp8WgradParams& p, cudaStr
   TileGemmParams t = tile_params(p.m, p.n, p.k, p.a, p.c);
   t.b.data = p.b.data, t.b.ld = p.k;
   t.b.scales = p.b.scales, t.b.row_stride = p.b.row_stride, t.b.tile_stride = p.b.tile_stride;
-  t.sms = p.sms;
+  t.sms = p.sms, t.accumulate = p.accumulate;
   ++context.fp8_own_launches;
   return any_fp8_gemm(kName, TileKind::kFp8Tiles, t, stream);
 }

@@ -74,14 +74,15 @@ struct GemmFp8Params {
 };
 Status gemm_fp8(GemmContext& context, const GemmFp8Params& p, cudaStream_t stream);
 
-// C[m, n] += A·Bᵀ: a gradient of weights, from transposes whose rows run over tokens. k: a multiple
-// of 16, n of 8. cuBLASLt takes it when m and n are multiples of 16 and for both A and B row_stride
-// is 1 and tile_stride is the number of rows.
+// C[m, n] += A·Bᵀ, or C = A·Bᵀ: a gradient of weights, from transposes whose rows run over tokens.
+// k: a multiple of 16, n of 8. cuBLASLt takes it when m and n are multiples of 16 and for both A
+// and B row_stride is 1 and tile_stride is the number of rows.
 struct GemmFp8WgradParams {
   int64_t m = 0, n = 0, k = 0;
   Fp8View a, b;  // [m, k], [n, k]
   float* c = nullptr;
   int sms = 0;
+  bool accumulate = true;
 };
 Status gemm_fp8_wgrad(GemmContext& context, const GemmFp8WgradParams& p, cudaStream_t stream);
 

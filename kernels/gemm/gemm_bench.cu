@@ -52,10 +52,12 @@ TileOperand operand(const Fp8Block& x) {
 
 template <int kCount>
 void add_tilings(std::vector<Candidate>* to, TileKind kind, const Fp8Tiling (&tilings)[kCount],
-                 int count, std::function<TileGemmParams(int)> params) {
+                 int count, std::function<TileGemmParams(int)> params,
+                 const std::string& what = "") {
   for (const Fp8Tiling& t : tilings)
     to->push_back(
-        {"own " + std::to_string(t.rows) + "x" + std::to_string(t.cols) + (t.pair ? " pair" : ""),
+        {"own " + std::to_string(t.rows) + "x" + std::to_string(t.cols) + (t.pair ? " pair" : "") +
+             what,
          [=](int i) { return fp8_gemm("fp8_gemm", kind, params(i % count), t, nullptr); }});
 }
 
@@ -84,7 +86,7 @@ void dense(GemmContext& context, const Shape& s) {
   report(s, all);
 }
 
-// C[n, k] += over m tokens.
+// C[n, k] of m tokens, added and written.
 void wgrad(GemmContext& context, const Shape& s) {
   const Shape t{s.n, s.k, s.m};
   const auto [m, n, k] = t;
@@ -97,17 +99,26 @@ void wgrad(GemmContext& context, const Shape& s) {
   }
   const Buffer<float> c(m * n);
   context.fp8_gemms = Fp8Gemms::kCublasLt;
-  std::vector<Candidate> all{
-      {"cuBLASLt", [&](int i) {
-         return gemm_fp8_wgrad(
-             context, {m, n, k, a[i % count]->view(), b[i % count]->view(), c.get()}, nullptr);
-       }}};
-  add_tilings(&all, TileKind::kFp8Tiles, kFp8WgradTilings, count, [&](int i) {
-    TileGemmParams p;
-    p.m = static_cast<int>(m), p.n = static_cast<int>(n), p.k = static_cast<int>(k);
-    p.a = operand(a[i]->view()), p.b = operand(b[i]->view()), p.c = c.get(), p.ldc = n;
-    return p;
-  });
+  std::vector<Candidate> all;
+  for (const bool accumulate : {true, false}) {
+    const std::string what = accumulate ? ", added" : ", written";
+    all.push_back({"cuBLASLt" + what, [&, accumulate](int i) {
+                     GemmFp8WgradParams p{m,      n, k, a[i % count]->view(), b[i % count]->view(),
+                                          c.get()};
+                     p.accumulate = accumulate;
+                     return gemm_fp8_wgrad(context, p, nullptr);
+                   }});
+    add_tilings(
+        &all, TileKind::kFp8Tiles, kFp8WgradTilings, count,
+        [&, accumulate](int i) {
+          TileGemmParams p;
+          p.m = static_cast<int>(m), p.n = static_cast<int>(n), p.k = static_cast<int>(k);
+          p.a = operand(a[i]->view()), p.b = operand(b[i]->view()), p.c = c.get(), p.ldc = n;
+          p.accumulate = accumulate;
+          return p;
+        },
+        what);
+  }
   report(t, all);
 }
 
@@ -138,7 +149,11 @@ void grouped(int64_t groups, int64_t rows_each, int64_t n, int64_t k) {
   GroupWgradFp8Params p;
   p.offsets = d_offsets.get(), p.m = n, p.n = k, p.a = a.view(), p.b = b.view(), p.c = c.get();
   p.groups = groups;
-  report({n, k, rows}, {{"wgrad of all groups", [&](int) { return group_wgrad_fp8(p, nullptr); }}});
+  GroupWgradFp8Params written = p;
+  written.accumulate = false;
+  report({n, k, rows},
+         {{"wgrad of all, added", [&](int) { return group_wgrad_fp8(p, nullptr); }},
+          {"wgrad of all, written", [&](int) { return group_wgrad_fp8(written, nullptr); }}});
 }
 
 }  // namespace
@@ -153,7 +168,8 @@ int main(int argc, char** argv) {
   for (const Shape& s : kDense)
     if (which.empty() || which == "wgrad") wgrad(context, s);
   if (which.empty() || which == "grouped")
-    for (const auto& [groups, rows] : {std::pair<int64_t, int64_t>{4, 8192}, {8, 4096}}) {
+    for (const auto& [groups, rows] :
+         {std::pair<int64_t, int64_t>{4, 8192}, {8, 4096}, {32, 1024}}) {
       grouped(groups, rows, 4096, 7168);
       grouped(groups, rows, 7168, 2048);
     }

@@ -115,20 +115,26 @@ Status group_wgrad_bf16(const GroupWgradBf16Params& p, cudaStream_t stream) {
 
 Status group_wgrad_fp8(const GroupWgradFp8Params& p, cudaStream_t stream) {
   constexpr const char* kName = "group_wgrad_fp8";
-  const bool used = p.groups > 0 && p.m > 0 && p.n > 0 && p.a.cols > 0;
+  const bool writes = p.groups > 0 && p.m > 0 && p.n > 0, reads = writes && p.a.cols > 0;
+  const bool used = reads || (writes && !p.accumulate);
   if (Status s = check(
           kName, {at_least("group", p.group, 0), at_most("group", p.group, 1 << 20),
                   at_least("groups", p.groups, 0), at_most("groups", p.groups, 1 << 20),
                   at_least("m", p.m, 0), multiple_of("n", p.n, 8), equal("a.rows", p.a.rows, p.m),
                   equal("b.rows", p.b.rows, p.n), multiple_of("a.cols", p.a.cols, 16),
                   equal("b.cols", p.b.cols, p.a.cols), pointer("offsets", p.offsets, used),
-                  vector_pointer("a.data", p.a.data, used), pointer("a.scales", p.a.scales, used),
-                  vector_pointer("b.data", p.b.data, used), pointer("b.scales", p.b.scales, used),
+                  vector_pointer("a.data", p.a.data, reads), pointer("a.scales", p.a.scales, reads),
+                  vector_pointer("b.data", p.b.data, reads), pointer("b.scales", p.b.scales, reads),
                   vector_pointer("c", p.c, used)});
       !s.ok() || !used)
     return s;
+  if (!p.accumulate) {
+    Status s = zero_empty_groups({p.group, p.groups, p.offsets, p.m * p.n, p.c}, stream);
+    if (!s.ok() || !reads) return s;
+  }
   TileGemmParams t = depth_params(p.group, p.groups, p.m, p.n, p.offsets, p.c);
   t.k = static_cast<int>(p.a.cols);
+  t.accumulate = p.accumulate;
   t.a = operand(p.a), t.b = operand(p.b);
   t.c_group_stride = p.m * p.n;
   t.sms = p.sms;

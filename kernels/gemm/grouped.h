@@ -52,9 +52,8 @@ struct GroupWgradBf16Params {
 };
 Status group_wgrad_bf16(const GroupWgradBf16Params& p, cudaStream_t stream);
 
-// The sums from transposes whose rows run over the tokens of all groups, for `groups` groups from
-// `group` on, of each into a C of its own. They begin at multiples of 128. n: a multiple of 8;
-// a.cols and b.cols: of 16.
+// The same from transposes whose rows run over the tokens of all groups, which begin at multiples
+// of 128. n: a multiple of 8; a.cols and b.cols: of 16.
 struct GroupWgradFp8Params {
   int64_t group = 0;
   const int32_t* offsets = nullptr;  // at least group + groups + 1
@@ -64,6 +63,7 @@ struct GroupWgradFp8Params {
   float* c = nullptr;  // [groups, m, n]
   int64_t groups = 1;
   int sms = 0;
+  bool accumulate = true;
 };
 Status group_wgrad_fp8(const GroupWgradFp8Params& p, cudaStream_t stream);
 

@@ -45,34 +45,6 @@ __device__ inline void store_bf16(const float (&d)[kCols / 2], __nv_bfloat16* c,
   }
 }
 
-// The same, added to floats.
-template <int kCols>
-__device__ inline void add_float(const float (&d)[kCols / 2], float* c, int64_t ldc, int row,
-                                 int row_end, int col, int col_end) {
-  constexpr int kAtOnce = 8;  // loads in flight
-  const int q = threadIdx.x % 4;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    if (row + 8 * half >= row_end) continue;
-    float* to = c + (row + 8 * half) * ldc + col + 2 * q;
-#pragma unroll
-    for (int first = 0; first < kCols / 8; first += kAtOnce) {
-      float2 sum[kAtOnce];
-#pragma unroll
-      for (int j = 0; j < kAtOnce; ++j)
-        if (col + 8 * (first + j) < col_end)
-          sum[j] = *reinterpret_cast<const float2*>(to + 8 * (first + j));
-#pragma unroll
-      for (int j = 0; j < kAtOnce; ++j) {
-        if (col + 8 * (first + j) >= col_end) continue;
-        sum[j].x += d[4 * (first + j) + 2 * half];
-        sum[j].y += d[4 * (first + j) + 2 * half + 1];
-        *reinterpret_cast<float2*>(to + 8 * (first + j)) = sum[j];
-      }
-    }
-  }
-}
-
 // Of two chunks of 8 columns as in wgmma.cuh, even lanes get 4 columns of the first and odd ones of
 // the second: those from columns + quad_column() on.
 __device__ inline float4 quad_of_chunks(const float* d) {
@@ -86,40 +58,26 @@ __device__ inline int quad_column() {
   return q % 2 * 8 + q / 2 * 4;
 }
 
-// add_float without waiting for the old values: the L2 cache adds. Values below 2^-126 may count as
-// zeros.
-template <int kCols>
-__device__ inline void reduce_float(const float (&d)[kCols / 2], float* c, int64_t ldc, int row,
-                                    int row_end, int col, int col_end) {
-  static_assert(kCols % 16 == 0);
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    float* to = c + (row + 8 * half) * ldc;
-#pragma unroll
-    for (int first = 0; first < kCols; first += 16) {
-      const float4 sum = quad_of_chunks(d + first / 2 + 2 * half);
-      const int at = col + first + quad_column();
-      if (row + 8 * half < row_end && at < col_end)
-        asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to + at),
-                     "f"(sum.x), "f"(sum.y), "f"(sum.z), "f"(sum.w)
-                     : "memory");
-    }
-  }
-}
-
-// The values themselves.
+// The same as floats: C += with `accumulate`, C = without. The L2 cache adds, so that nothing waits
+// for the old values; those below 2^-126 may count as zeros then.
 template <int kCols>
 __device__ inline void store_float(const float (&d)[kCols / 2], float* c, int64_t ldc, int row,
-                                   int row_end, int col, int col_end) {
+                                   int row_end, int col, int col_end, bool accumulate) {
   static_assert(kCols % 16 == 0);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float* to = c + (row + 8 * half) * ldc;
 #pragma unroll
     for (int first = 0; first < kCols; first += 16) {
-      const float4 values = quad_of_chunks(d + first / 2 + 2 * half);
+      const float4 x = quad_of_chunks(d + first / 2 + 2 * half);
       const int at = col + first + quad_column();
-      if (row + 8 * half < row_end && at < col_end) *reinterpret_cast<float4*>(to + at) = values;
+      if (row + 8 * half >= row_end || at >= col_end) continue;
+      if (accumulate)
+        asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to + at),
+                     "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w)
+                     : "memory");
+      else
+        *reinterpret_cast<float4*>(to + at) = x;
     }
   }
 }

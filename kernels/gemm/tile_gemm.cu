@@ -162,12 +162,12 @@ __device__ void compute_tiles(const TileGemmParams& p,
   RingPosition<T::kStages> at;
   Tile tile;
   for (int index = blockIdx.x; schedule.get(index, &tile); index += gridDim.x) {
-    if (tile.k_begin >= tile.k_end) continue;  // an empty group adds nothing
+    if (tile.k_begin >= tile.k_end) continue;  // an empty group
     float d[T::kCols / 2];
     multiply_tile<T>(d, tile, shared, at, warpgroup, row);
     if constexpr (!T::kBlockScales)
-      add_float<T::kCols>(d, static_cast<float*>(p.c) + tile.group * p.c_group_stride, p.ldc,
-                          tile.row + row, tile.row_end, tile.col, p.n);
+      store_float<T::kCols>(d, static_cast<float*>(p.c) + tile.group * p.c_group_stride, p.ldc,
+                            tile.row + row, tile.row_end, tile.col, p.n, p.accumulate);
     else
       store_bf16<T::kCols>(d, static_cast<bf16*>(p.c), p.ldc, tile.row + row, tile.row_end,
                            tile.col, p.n);

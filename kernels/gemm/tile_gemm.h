@@ -15,9 +15,9 @@ namespace orrery::kernels {
 enum class TileKind {
   kBf16Nt,    // A[m, k], B[n, k]; C BF16
   kBf16Nn,    // A[m, k], B[k, n]; C BF16
-  kBf16Tn,    // A[k, m], B[k, n]; C += (or =, see accumulate) in FP32
+  kBf16Tn,    // A[k, m], B[k, n]; C += in FP32, or C =: see accumulate
   kFp8Block,  // A[m, k] in 1x128 tiles, B[n, k] in 128x128 blocks; C BF16
-  kFp8Tiles,  // A[m, k] and B[n, k] in 1x128 tiles; C += in FP32
+  kFp8Tiles,  // A[m, k] and B[n, k] in 1x128 tiles; C as of kBf16Tn
 };
 
 // What `offsets` splits: nothing; the rows of A and C, each group with a B of its own; or K, each
@@ -42,7 +42,7 @@ struct TileGemmParams {
   int64_t ldc = 0;
   int64_t c_group_stride = 0;  // kDepth: elements of C from one group to the next
   int sms = 0;                 // multiprocessors to run on at most; 0: all
-  bool accumulate = true;      // kBf16Tn; not for groups without rows, whose C is left alone
+  bool accumulate = true;      // of an FP32 C; that of groups without K is left alone in any case
 };
 
 // kind: kFp8Block or kFp8Tiles. `name` is the caller's, for errors. Arguments have been checked.

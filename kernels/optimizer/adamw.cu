@@ -5,14 +5,20 @@
 namespace orrery::kernels {
 namespace {
 
-// An item is 8 parameters, which share a decay flag.
+constexpr int kBlock = kItemThreads * kAdamWItem;  // parameters of a block of threads
+
 template <class Moment>
 __global__ void __launch_bounds__(kItemThreads) adamw_kernel(AdamWParams p, AdamWFactors f) {
-  const int64_t at = (static_cast<int64_t>(blockIdx.x) * kItemThreads + threadIdx.x) * kVec;
-  if (at >= p.n) return;
-  float weight[kVec];
-  adamw_update<Moment>(p, f, clip_factor(p, f), at, weight);
-  if (p.weights_out != nullptr) store8(p.weights_out + at, weight);
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * kBlock;
+  const uint32_t at = threadIdx.x * kAdamWItem;
+  if (first + at >= p.n) return;
+  const AdamWArrays<Moment> arrays(p, first);
+  AdamWItem<Moment> item;
+  item.load(arrays, at);
+  float weight[kAdamWItem];
+  const float keep = keep_factor(p, f, (first + at) / kTile);
+  item.update(arrays, at, f, clip_factor(p, f), keep, weight);
+  if (p.weights_out != nullptr) store4(p.weights_out + first + at, Four<bf16>::pack(weight));
 }
 
 }  // namespace
@@ -37,12 +43,12 @@ Status check_adamw(const char* name, const AdamWParams& p) {
 
 Status adamw(const AdamWParams& p, cudaStream_t stream) {
   if (Status s = check("adamw", {{p.n >= 0 && p.n % kVec == 0, "n is not a multiple of 8"},
-                                 {p.n / kVec / kItemThreads < kMaxItems, "n is above 2^42"}});
+                                 {p.n / kBlock < kMaxItems, "n is above 2^41"}});
       !s.ok())
     return s;
   if (Status s = check_adamw("adamw", p); !s.ok() || p.n == 0) return s;
   const auto kernel = p.moments == MomentType::kBf16 ? adamw_kernel<bf16> : adamw_kernel<float>;
-  kernel<<<item_blocks(p.n / kVec), kItemThreads, 0, stream>>>(p, adamw_factors(p));
+  kernel<<<item_blocks(p.n / kAdamWItem), kItemThreads, 0, stream>>>(p, adamw_factors(p));
   return launched("adamw");
 }
 

@@ -48,7 +48,8 @@ Status adamw(const AdamWParams& p, cudaStream_t stream);
 
 // The same for `batch` matrices of [rows, cols], one after the other, whose new weights are written
 // in 128x128 blocks of e4m3: those of cast_block (kernels/quant/cast.h) from the master weights
-// rounded to BF16. step.n and step.weights_out are not used. cols: a multiple of 16.
+// rounded to BF16. step.n and step.weights_out are not used; step.decay[0] is for all of it. cols:
+// a multiple of 16.
 struct AdamWCastParams {
   AdamWParams step;
   int64_t batch = 1, rows = 0, cols = 0;

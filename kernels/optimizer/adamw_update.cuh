@@ -1,4 +1,4 @@
-// The update of eight parameters, which AdamW's kernels share.
+// The update of four parameters, which AdamW's kernels share.
 #pragma once
 
 #include <cmath>
@@ -39,30 +39,62 @@ __device__ inline float clip_factor(const AdamWParams& p, const AdamWFactors& f)
   return clip > 1 ? 1 : clip;  // unlike fminf, keeps a NaN
 }
 
-// Parameters [at, at + 8), which share a decay flag: new moments and master weights are stored, the
-// weights returned too.
-template <class Moment>
-__device__ inline void adamw_update(const AdamWParams& p, const AdamWFactors& f, float clip,
-                                    int64_t at, float (&weight)[kVec]) {
-  Moment* m_at = static_cast<Moment*>(p.m) + at;
-  Moment* v_at = static_cast<Moment*>(p.v) + at;
-  float grad[kVec], m[kVec], v[kVec];
-  load8(p.master + at, weight);
-  load8(p.grads + at, grad);
-  load8(m_at, m);
-  load8(v_at, v);
-  const float keep = p.decay[at / kTile] != 0 ? f.keep : 1.0f;
-#pragma unroll
-  for (int j = 0; j < kVec; ++j) {
-    const float g = grad[j] * clip;
-    m[j] = f.beta1 * m[j] + f.rest1 * g;
-    v[j] = f.beta2 * v[j] + f.rest2 * g * g;
-    weight[j] = weight[j] * keep - f.rate * m[j] / (sqrtf(v[j]) * f.root_correction + f.eps);
-  }
-  store8(m_at, m);
-  store8(v_at, v);
-  store8(p.master + at, weight);
+// What decay chunk i multiplies the weights by.
+__device__ inline float keep_factor(const AdamWParams& p, const AdamWFactors& f, int64_t chunk) {
+  return p.decay[chunk] != 0 ? f.keep : 1.0f;
 }
+
+// The arrays of a step from an element on.
+template <class Moment>
+struct AdamWArrays {
+  float* master;
+  const float* grads;
+  Moment *m, *v;
+
+  __device__ AdamWArrays(const AdamWParams& p, int64_t first)
+      : master(p.master + first),
+        grads(p.grads + first),
+        m(static_cast<Moment*>(p.m) + first),
+        v(static_cast<Moment*>(p.v) + first) {}
+};
+
+constexpr int kAdamWItem = 4;
+
+// Four parameters.
+template <class Moment>
+struct AdamWItem {
+  Four<float> weights, grads;
+  Four<Moment> m, v;
+
+  __device__ void load(const AdamWArrays<Moment>& from, uint32_t at) {
+    weights = load4(from.master + at);
+    grads = load4(from.grads + at);
+    m = load4(from.m + at);
+    v = load4(from.v + at);
+  }
+
+  // Stores new moments and master weights; `weight` are the latter. Every product that is added to
+  // something is a fused one, so that all kernels give the same bits.
+  __device__ void update(const AdamWArrays<Moment>& to, uint32_t at, const AdamWFactors& f,
+                         float clip, float keep, float (&weight)[kAdamWItem]) const {
+    float grad[kAdamWItem], mean[kAdamWItem], square[kAdamWItem];
+    weights.unpack(weight);
+    grads.unpack(grad);
+    m.unpack(mean);
+    v.unpack(square);
+#pragma unroll
+    for (int j = 0; j < kAdamWItem; ++j) {
+      const float g = grad[j] * clip;
+      mean[j] = fmaf(f.beta1, mean[j], f.rest1 * g);
+      square[j] = fmaf(f.beta2, square[j], f.rest2 * g * g);
+      const float root = fmaf(sqrtf(square[j]), f.root_correction, f.eps);
+      weight[j] = fmaf(weight[j], keep, -(f.rate * mean[j] / root));
+    }
+    store4(to.m + at, Four<Moment>::pack(mean));
+    store4(to.v + at, Four<Moment>::pack(square));
+    store4(to.master + at, Four<float>::pack(weight));
+  }
+};
 
 // Of everything but n.
 Status check_adamw(const char* name, const AdamWParams& p);

@@ -35,11 +35,11 @@ __global__ __launch_bounds__(kThreads) void cast_rows_kernel(CastRowsParams p, u
 #pragma unroll
   for (int u = 0; u < kUnroll; ++u) {
     const float scale = tile_scale(lanes_max<kTileLanes>(fmaxf(amax(x[u][0]), amax(x[u][1]))));
-    const float inverse = tile_inverse(scale);
+    const Inverse inverse = tile_inverse(scale);
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int64_t col = int64_t{tile[u]} * kTile + h * kHalfTile + lane * kVec;
-      if (mine[u][h]) store_quantised(p.out.data + row[u] * p.cols + col, x[u][h], scale, inverse);
+      if (mine[u][h]) store_quantised(p.out.data + row[u] * p.cols + col, x[u][h], inverse);
     }
     if (lane == 0 && mine[u][0])
       p.out.scales[row[u] * p.out.row_stride + tile[u] * p.out.tile_stride] = scale;
@@ -80,11 +80,11 @@ __global__ __launch_bounds__(kBlockThreads) void cast_block_kernel(CastBlockPara
 #pragma unroll
   for (int i = 0; i < kRows; ++i) largest = fmaxf(largest, amax(x[i]));
   const float scale = tile_scale(block_max<kBlockThreads>(largest));
-  const float inverse = tile_inverse(scale);
+  const Inverse inverse = tile_inverse(scale);
 #pragma unroll
   for (int i = 0; i < kRows; ++i)
     if (row0 + i * kRowsAtOnce < p.rows && col < p.cols)
-      store_quantised(p.out.data + first + i * step, x[i], scale, inverse);
+      store_quantised(p.out.data + first + i * step, x[i], inverse);
   if (threadIdx.x == 0)
     p.out.scales[(int64_t{blockIdx.z} * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x] = scale;
 }

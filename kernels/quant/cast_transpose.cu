@@ -10,42 +10,73 @@ namespace {
 constexpr int kRowsOfThread = 4;
 constexpr int kWarps = kTransposeThreads / 32;
 
-// The rows of x that are rows row0 .. row0 + 3 of the source; -1: zeros. As rows are a multiple of
-// 16, all four are inside or none.
+// The rows of x that are a thread's 4 consecutive rows of the source: row `first` + (4 of) them.
+// at(i, stride): where row i begins, counted from row `first`. As rows are a multiple of 16, all
+// four are inside or none.
 template <bool kGathered>
-struct SourceRows {
-  int64_t of[kRowsOfThread];
+struct SourceRows;
 
-  __device__ SourceRows(const CastTransposeParams& p, int64_t row0, bool inside) {
-#pragma unroll
-    for (int i = 0; i < kRowsOfThread; ++i) {
-      if constexpr (kGathered) {
-        const int32_t index = inside ? p.gather[row0 + i] : -1;
-        of[i] = index < 0 ? -1 : index / static_cast<int32_t>(p.gather_divisor);
-      } else {
-        of[i] = inside ? row0 + i : -1;
-      }
-    }
+// Counted from the block's first row, in 32 bits: addresses would be an eighth of the instructions.
+template <>
+struct SourceRows<false> {
+  int64_t first;
+  uint32_t of_thread;
+  bool inside;
+
+  __device__ SourceRows(const CastTransposeParams&, int64_t block, uint32_t row, bool row_inside)
+      : first(block), of_thread(row), inside(row_inside) {}
+  __device__ bool there(int) const { return inside; }
+  __device__ uint32_t at(int i, int64_t stride) const {
+    return (of_thread + i) * static_cast<uint32_t>(stride);
   }
 };
 
-// A thread's share of a block's source: 16 bytes of each of 4 consecutive rows, kept as they are
-// stored, so that the registers hold many loads. Zeros beyond the matrix.
+template <>
+struct SourceRows<true> {
+  static constexpr int64_t first = 0;
+  int32_t of[kRowsOfThread];  // -1: zeros
+
+  __device__ SourceRows(const CastTransposeParams& p, int64_t block, uint32_t row, bool inside) {
+#pragma unroll
+    for (int i = 0; i < kRowsOfThread; ++i) {
+      const int32_t index = inside ? p.gather[block + row + i] : -1;
+      of[i] = index < 0 ? -1 : index / static_cast<int32_t>(p.gather_divisor);
+    }
+  }
+  __device__ bool there(int i) const { return of[i] >= 0; }
+  __device__ int64_t at(int i, int64_t stride) const { return of[i] * stride; }
+};
+
+__device__ inline uint32_t word_of(const uint4& raw, int w) {
+  return w == 0 ? raw.x : w == 1 ? raw.y : w == 2 ? raw.z : raw.w;
+}
+
+// 16 bytes of each of a thread's 4 rows, kept as they are stored, so that the registers hold many
+// loads. Zeros beyond the matrix. from: of the block's first column in row `first`.
+struct RawRows {
+  uint4 of[kRowsOfThread];
+
+  template <class T, bool kGathered>
+  __device__ RawRows(const SourceRows<kGathered>& rows, const T* from, int64_t cols, uint32_t col) {
+#pragma unroll
+    for (int i = 0; i < kRowsOfThread; ++i)
+      of[i] = rows.there(i) ? *reinterpret_cast<const uint4*>(from + (rows.at(i, cols) + col))
+                            : uint4{};
+  }
+};
+
+// A thread's share of a block's source. col0: the block's first column; col: the thread's, from it.
 struct Bf16Share {
   static constexpr int kColumns = kVec;
-  uint4 raw[kRowsOfThread];
+  RawRows raw;
 
   template <bool kGathered>
   __device__ Bf16Share(const CastTransposeParams& p, const SourceRows<kGathered>& rows,
-                       int64_t col) {
-#pragma unroll
-    for (int i = 0; i < kRowsOfThread; ++i)
-      raw[i] = rows.of[i] >= 0 ? *reinterpret_cast<const uint4*>(p.x + rows.of[i] * p.cols + col)
-                               : uint4{};
-  }
+                       int64_t col0, uint32_t col)
+      : raw(rows, p.x + rows.first * p.cols + col0, p.cols, col) {}
 
-  // The largest magnitude of each of this thread's columns in the rows of its warp; in lanes 0..7,
-  // stored for the block.
+  // The largest magnitude of each of this thread's columns in the rows of its warp, stored for the
+  // block.
   __device__ void largest_of_warp(float* to) const {
     uint32_t m[4];
 #pragma unroll
@@ -70,54 +101,43 @@ struct Bf16Share {
   }
 
  private:
-  __device__ uint32_t word(int row, int w) const {
-    return w == 0 ? raw[row].x : w == 1 ? raw[row].y : w == 2 ? raw[row].z : raw[row].w;
-  }
+  __device__ uint32_t word(int row, int w) const { return word_of(raw.of[row], w); }
 };
 
-// The values as halves, which hold e4m3 exactly: unpacked once, in fewer registers than floats.
 struct Fp8Share {
   static constexpr int kColumns = 16;
-  __half2 pairs[kRowsOfThread][kColumns / 2];
+  static_assert(8 * kColumns == kTile, "a block's columns have the scales of one tile");
+  RawRows raw;
   float scale[kRowsOfThread];
 
   template <bool kGathered>
-  __device__ Fp8Share(const CastTransposeParams& p, const SourceRows<kGathered>& rows,
-                      int64_t col) {
-    const float* scales = p.x8.scales + col / kTile * p.x8.tile_stride;
-    uint4 raw[kRowsOfThread];
+  __device__ Fp8Share(const CastTransposeParams& p, const SourceRows<kGathered>& rows, int64_t col0,
+                      uint32_t col)
+      : raw(rows, p.x8.data + rows.first * p.cols + col0, p.cols, col) {
+    const float* scales =
+        p.x8.scales + rows.first * p.x8.row_stride + col0 / kTile * p.x8.tile_stride;
 #pragma unroll
     for (int i = 0; i < kRowsOfThread; ++i)
-      raw[i] = rows.of[i] >= 0
-                   ? *reinterpret_cast<const uint4*>(p.x8.data + rows.of[i] * p.cols + col)
-                   : uint4{};
-#pragma unroll
-    for (int i = 0; i < kRowsOfThread; ++i)
-      scale[i] = rows.of[i] >= 0 ? scales[rows.of[i] * p.x8.row_stride] : 0;
-#pragma unroll
-    for (int i = 0; i < kRowsOfThread; ++i) unpack(raw[i], pairs[i]);
+      scale[i] = rows.there(i) ? scales[rows.at(i, p.x8.row_stride)] : 0;
   }
 
   __device__ void largest_of_warp(float* to) const {
-    float m[kColumns];
+    float m[kColumns], half[kColumns / 2], quarter[kColumns / 4];
 #pragma unroll
     for (int w = 0; w < kColumns / 4; ++w) {
       float x[kRowsOfThread][4];
       values(w, x);
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        float& largest = m[4 * w + j];
-        largest =
+      for (int j = 0; j < 4; ++j)
+        m[4 * w + j] =
             fmaxf(fmaxf(fabsf(x[0][j]), fabsf(x[1][j])), fmaxf(fabsf(x[2][j]), fabsf(x[3][j])));
-        largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 8));
-        largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 16));
-      }
     }
-    if (threadIdx.x % 32 >= 8) return;
-#pragma unroll
-    for (int w = 0; w < kColumns / 4; ++w)
-      reinterpret_cast<float4*>(to)[w] =
-          make_float4(m[4 * w], m[4 * w + 1], m[4 * w + 2], m[4 * w + 3]);
+    // Lanes 8 apart have the same columns: each keeps half of them, then a quarter.
+    const bool upper_half = threadIdx.x / 8 % 2 == 1, upper = threadIdx.x / 16 % 2 == 1;
+    larger_half(m, half, upper_half, 8);
+    larger_half(half, quarter, upper, 16);
+    reinterpret_cast<float4*>(to)[(upper_half ? 2 : 0) + (upper ? 1 : 0)] =
+        make_float4(quarter[0], quarter[1], quarter[2], quarter[3]);
   }
 
   __device__ void column(int j, float (&x)[kRowsOfThread]) const {
@@ -128,23 +148,24 @@ struct Fp8Share {
   }
 
  private:
-  __device__ static void unpack(const uint4& raw, __half2 (&to)[kColumns / 2]) {
-    const uint32_t words[kColumns / 4] = {raw.x, raw.y, raw.z, raw.w};
-#pragma unroll
-    for (int j = 0; j < kColumns / 2; ++j) {
-      const uint32_t two = j % 2 == 0 ? words[j / 2] & 0xffff : words[j / 2] >> 16;
-      to[j] =
-          __half2(__nv_cvt_fp8x2_to_halfraw2(static_cast<__nv_fp8x2_storage_t>(two), __NV_E4M3));
-    }
-  }
-
   // Columns 4w .. 4w + 3.
   __device__ void values(int w, float (&x)[kRowsOfThread][4]) const {
 #pragma unroll
     for (int i = 0; i < kRowsOfThread; ++i) {
-      const float2 a = __half22float2(pairs[i][2 * w]), b = __half22float2(pairs[i][2 * w + 1]);
-      x[i][0] = a.x * scale[i], x[i][1] = a.y * scale[i];
-      x[i][2] = b.x * scale[i], x[i][3] = b.y * scale[i];
+      unpack_fp8x4(word_of(raw.of[i], w), x[i]);
+#pragma unroll
+      for (float& v : x[i]) v *= scale[i];
+    }
+  }
+
+  // The larger of both lanes' values, of the half that is this lane's.
+  template <int kHalf>
+  __device__ static void larger_half(const float (&all)[2 * kHalf], float (&mine)[kHalf],
+                                     bool upper, int distance) {
+#pragma unroll
+    for (int j = 0; j < kHalf; ++j) {
+      const float given = upper ? all[j] : all[kHalf + j], kept = upper ? all[kHalf + j] : all[j];
+      mine[j] = fmaxf(kept, __shfl_xor_sync(0xffffffffu, given, distance));
     }
   }
 };
@@ -153,12 +174,14 @@ struct Fp8Share {
 // columns read them without bank conflicts.
 template <int kPerThread>
 struct ColumnScales {
-  float4 pairs[kPerThread / 2][8];  // scale and inverse of columns 2i and 2i + 1 of a thread
+  struct alignas(16) Pair {
+    Inverse of[2];  // of the scales of columns 2i and 2i + 1 of a thread
+  };
+  Pair pairs[kPerThread / 2][8];
 
-  __device__ void put(int column, float scale, float inverse) {
+  __device__ void put(int column, Inverse inverse) {
     const int i = column % kPerThread;
-    reinterpret_cast<float2*>(&pairs[i / 2][column / kPerThread])[i % 2] =
-        make_float2(scale, inverse);
+    pairs[i / 2][column / kPerThread].of[i % 2] = inverse;
   }
 };
 
@@ -172,19 +195,18 @@ __global__ __launch_bounds__(kTransposeThreads,
 
   const int64_t row0 = int64_t{blockIdx.y} * kTile, col0 = int64_t{blockIdx.x} * kColumns;
   const int chunk = threadIdx.x % 8, word = threadIdx.x / 8;
-  const int64_t row_of_thread = row0 + word * kRowsOfThread,
-                col_of_thread = col0 + chunk * kPerThread;
-  const SourceRows<kGathered> rows(p, row_of_thread,
-                                   row_of_thread < p.rows && col_of_thread < p.cols);
-  const Share share(p, rows, col_of_thread);
-  share.largest_of_warp(&warp_amax[threadIdx.x / 32][chunk * kPerThread]);
+  const uint32_t row_of_thread = word * kRowsOfThread, col_of_thread = chunk * kPerThread;
+  const SourceRows<kGathered> rows(p, row0, row_of_thread,
+                                   row0 + row_of_thread < p.rows && col0 + col_of_thread < p.cols);
+  const Share share(p, rows, col0, col_of_thread);
+  share.largest_of_warp(&warp_amax[threadIdx.x / 32][col_of_thread]);
   __syncthreads();
   if (threadIdx.x < kColumns) {
     float m = 0;
 #pragma unroll
     for (int w = 0; w < kWarps; ++w) m = fmaxf(m, warp_amax[w][threadIdx.x]);
     const float scale = tile_scale(m);
-    column_scales.put(static_cast<int>(threadIdx.x), scale, tile_inverse(scale));
+    column_scales.put(static_cast<int>(threadIdx.x), tile_inverse(scale));
     const int64_t col = col0 + threadIdx.x;
     if (col < p.cols)
       p.out.scales[col * p.out.row_stride + int64_t{blockIdx.y} * p.out.tile_stride] = scale;
@@ -192,21 +214,20 @@ __global__ __launch_bounds__(kTransposeThreads,
   __syncthreads();
 #pragma unroll
   for (int j = 0; j < kPerThread; ++j) {
-    const float4 pair = column_scales.pairs[j / 2][chunk];
-    const float scale = j % 2 == 0 ? pair.x : pair.z, inverse = j % 2 == 0 ? pair.y : pair.w;
+    const auto pair = column_scales.pairs[j / 2][chunk];
     float x[kRowsOfThread];
     share.column(j, x);
-    tile.put(chunk * kPerThread + j, word,
-             pack_fp8x4(divide(x[0], scale, inverse), divide(x[1], scale, inverse),
-                        divide(x[2], scale, inverse), divide(x[3], scale, inverse)));
+    tile.put(chunk * kPerThread + j, word, quantise4(x, pair.of[j % 2]));
   }
   __syncthreads();
+  const bool stores = row0 + chunk * 16 < p.rows;
+  const int columns = stores ? static_cast<int>(min(int64_t{kColumns}, p.cols - col0)) : 0;
+  fp8* out = p.out.data + col0 * p.rows + row0;
 #pragma unroll
-  for (int column = word; column < kColumns; column += kTransposeThreads / 8) {
-    const int64_t col = col0 + column, row = row0 + chunk * 16;
-    if (col < p.cols && row < p.rows)
-      *reinterpret_cast<uint4*>(p.out.data + col * p.rows + row) = tile.get(column, chunk);
-  }
+  for (int column = word; column < kColumns; column += kTransposeThreads / 8)
+    if (column < columns)
+      *reinterpret_cast<uint4*>(out + (column * static_cast<uint32_t>(p.rows) + chunk * 16)) =
+          tile.get(column, chunk);
 }
 
 template <class Share, int kBlocks>
@@ -227,6 +248,8 @@ Status cast_transpose(const CastTransposeParams& p, cudaStream_t stream) {
   if (Status s = check("cast_transpose",
                        {multiple_of("rows", p.rows, 16),
                         multiple_of("cols", p.cols, from_fp8 ? 16 : 8),
+                        at_most("cols", p.cols, 1 << 24),
+                        at_most("x8.row_stride", p.x8.row_stride, 1 << 24),
                         equal("out.rows", p.out.rows, p.cols),
                         equal("out.cols", p.out.cols, p.rows),
                         at_most("rows/128", tiles(p.rows), kMaxGridYz),
@@ -240,7 +263,7 @@ Status cast_transpose(const CastTransposeParams& p, cudaStream_t stream) {
       !s.ok() || !used)
     return s;
   if (from_fp8)
-    launch<Fp8Share, 4>(p, stream);
+    launch<Fp8Share, 5>(p, stream);
   else
     launch<Bf16Share, 6>(p, stream);
   return launched("cast_transpose");

@@ -42,10 +42,11 @@ __global__ __launch_bounds__(kItemThreads) void cast_e5m6_kernel(CastE5m6Params 
   if (mine) load8(p.x + row * p.cols + col, x);
   const float largest = lanes_max<kLanes>(amax(x));
   if (!mine) return;
-  const float scale = largest > 0 ? largest / kE5m6Max : 1.0f, inverse = tile_inverse(scale);
+  const float scale = largest > 0 ? largest / kE5m6Max : 1.0f;
+  const Inverse inverse = tile_inverse(scale);
   uint32_t code[kVec];
 #pragma unroll
-  for (int i = 0; i < kVec; ++i) code[i] = to_e5m6(divide(x[i], scale, inverse));
+  for (int i = 0; i < kVec; ++i) code[i] = to_e5m6(divide(x[i], inverse));
   uint32_t* words =
       reinterpret_cast<uint32_t*>(p.packed + row * e5m6_row_bytes(p.cols)) + col / 8 * 3;
   words[0] = code[0] | code[1] << 12 | code[2] << 24;

@@ -115,7 +115,8 @@ void dense_wgrad(CudaOpCall& c) {
                                           .k = c.in[0]->cols,
                                           .a = fp8_transposed(*c.in[1]),
                                           .b = fp8_transposed(*c.in[0]),
-                                          .c = c.grad},
+                                          .c = c.grad,
+                                          .accumulate = !c.op.writes_gradient},
                                          c.stream));
     return;
   }
@@ -148,7 +149,8 @@ void expert_wgrad(CudaOpCall& c) {
                                            .a = fp8_transposed(*c.in[0]),
                                            .b = fp8_transposed(*c.in[1]),
                                            .c = grad,
-                                           .groups = s.groups},
+                                           .groups = s.groups,
+                                           .accumulate = !c.op.writes_gradient},
                                           c.stream));
     return;
   }

@@ -15,7 +15,7 @@ enum class OpKind : uint8_t {
   kGemm,     // BF16; operands laid out as Op::layout says
   kGemmFp8,  // of cast operands, in the format of the recipe: fprop and dgrad; 1x128 by 128x128
              // scales take their weights transposed (kNT), the others read the copy they need
-  kGemmFp8Wgrad,  // kNT, of operands cast along the tokens, FP32 accumulated into the gradient
+  kGemmFp8Wgrad,  // kNT, of operands cast along the tokens: as FP32 added to the gradient, or that
   kAttention,
   kAttentionBackward,
   // Memory-bound maps.

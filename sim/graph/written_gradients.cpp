@@ -24,8 +24,8 @@ void mark_written_gradients(const GraphConfig& config, StageGraph& g) {
     Op& op = *writers[i].front();
     Param& p = g.params[i];
     const int64_t made = op.shape.m * op.shape.n * std::max<int64_t>(1, op.shape.groups);
-    if (op.kind != OpKind::kGemm || !op.param.valid() || op.param.v != i || made != p.count())
-      continue;
+    const bool product = op.kind == OpKind::kGemm || op.kind == OpKind::kGemmFp8Wgrad;
+    if (!product || !op.param.valid() || op.param.v != i || made != p.count()) continue;
     p.gradient_written = op.writes_gradient = true;
     op.work.hbm -= Bytes(kGradBytes * made);
   }

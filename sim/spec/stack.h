@@ -89,7 +89,7 @@ struct StackSpec {
   bool cast_per_linear = false;  // each Linear casts its own input, even when two share it
   // Weight gradients of a rank's experts are one grouped product; else one each, on two streams.
   bool grouped_wgrad = false;
-  // With one micro-batch a step, the one BF16 product that makes a weight's gradient writes it;
+  // With one micro-batch a step, the one product that makes a weight's gradient writes it;
   // else gradients start from zeros that are added to.
   bool writes_gradients = false;
   // The optimizer writes the FP8 weights of a rank that has the whole master weights; else BF16

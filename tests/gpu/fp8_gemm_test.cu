@@ -126,13 +126,18 @@ TEST_CASE("every tiling of the FP8 gradient of weights", "[gpu][fp8_gemm]") {
     const std::vector<double> before = random.normal_bf16(size(m, n));
     ExpectedGemm expected(m, n);
     expected.add(Layout::kNT, 0, m, n, k, a.values.data(), k, b.values.data(), k, n);
-    for (std::size_t i = 0; i < before.size(); ++i) expected.c[i] += before[i];
-    with_each(TileKind::kFp8Tiles, kFp8WgradTilings,
-              gemm(m, n, k, operand(a.view), operand(b.view), c.get()), c,
-              std::vector<float>(before.begin(), before.end()),
-              [&](const std::vector<double>& actual) {
-                expected.require_close(actual, kFp32Output, kFp8Terms);
-              });
+    TileGemmParams p = gemm(m, n, k, operand(a.view), operand(b.view), c.get());
+    for (const bool accumulate : {false, true}) {
+      INFO("accumulate " << accumulate);
+      p.accumulate = accumulate;
+      if (accumulate)
+        for (std::size_t i = 0; i < before.size(); ++i) expected.c[i] += before[i];
+      with_each(TileKind::kFp8Tiles, kFp8WgradTilings, p, c,
+                std::vector<float>(before.begin(), before.end()),
+                [&](const std::vector<double>& actual) {
+                  expected.require_close(actual, kFp32Output, kFp8Terms);
+                });
+    }
   }
 }
 
@@ -164,11 +169,19 @@ TEST_CASE("every tiling of the FP8 gradients of a range of groups", "[gpu][fp8_g
       expected.add(Layout::kNT, g * m, m, n, depth, columns(a.values, m).data(), depth,
                    columns(b.values, n).data(), depth, n);
     }
-    for (std::size_t i = 0; i < before.size(); ++i) expected.c[i] += before[i];
-    with_each(TileKind::kFp8Tiles, kFp8WgradTilings, p, c,
-              std::vector<float>(before.begin(), before.end()),
-              [&](const std::vector<double>& actual) {
-                expected.require_close(actual, kFp32Output, kFp8Terms);
-              });
+    for (const bool accumulate : {false, true}) {
+      INFO("accumulate " << accumulate);
+      p.accumulate = accumulate;
+      // A group without tokens keeps what was there.
+      for (std::size_t i = 0; i < before.size(); ++i)
+        if (accumulate !=
+            (offsets[kFirst + i / size(m, n)] == offsets[kFirst + i / size(m, n) + 1]))
+          expected.c[i] += before[i];
+      with_each(TileKind::kFp8Tiles, kFp8WgradTilings, p, c,
+                std::vector<float>(before.begin(), before.end()),
+                [&](const std::vector<double>& actual) {
+                  expected.require_close(actual, kFp32Output, kFp8Terms);
+                });
+    }
   }
 }

@@ -128,7 +128,7 @@ TEST_CASE("gemm_fp8 multiplies tiles by blocks", "[gpu][gemm]") {
   if (context.gemm.fp8_cublaslt_launches == 0) WARN("cuBLASLt took no FP8 GEMM with blocks");
 }
 
-TEST_CASE("gemm_fp8_wgrad adds the product of tiles by tiles", "[gpu][gemm]") {
+TEST_CASE("gemm_fp8_wgrad adds or writes the product of tiles by tiles", "[gpu][gemm]") {
   Context context;
   Random random;
   for (const auto [m, n, k] : {Shape{128, 256, 512}, Shape{72, 264, 144}, Shape{384, 512, 2048},
@@ -138,18 +138,23 @@ TEST_CASE("gemm_fp8_wgrad adds the product of tiles by tiles", "[gpu][gemm]") {
       QuantisedRows a(random, m, k, tile_major), b(random, n, k, tile_major);
       const std::vector<double> before = random.normal_bf16(size(m, n));
       const std::vector<float> c_before(before.begin(), before.end());
-      DeviceBuffer<float> c(c_before);
-      const GemmFp8WgradParams p{m, n, k, a.view, b.view, c.get()};
-      launched(gemm_fp8_wgrad(context.gemm, p, nullptr));
-      const std::vector<float> first = c.download();
-      c.check_canaries();
-      c.upload(c_before);
-      launched(gemm_fp8_wgrad(context.gemm, p, nullptr));
-      REQUIRE(same_bits(c.download(), first));
       ExpectedGemm expected(m, n);
       expected.add(Layout::kNT, 0, m, n, k, a.values.data(), k, b.values.data(), k, n);
-      for (std::size_t i = 0; i < before.size(); ++i) expected.c[i] += before[i];
-      expected.require_close(to_double(first), kFp32Output, kFp8Terms);
+      for (const bool accumulate : {false, true}) {
+        INFO("accumulate " << accumulate);
+        DeviceBuffer<float> c(c_before);
+        GemmFp8WgradParams p{m, n, k, a.view, b.view, c.get()};
+        p.accumulate = accumulate;
+        launched(gemm_fp8_wgrad(context.gemm, p, nullptr));
+        const std::vector<float> first = c.download();
+        c.check_canaries();
+        c.upload(c_before);
+        launched(gemm_fp8_wgrad(context.gemm, p, nullptr));
+        REQUIRE(same_bits(c.download(), first));
+        if (accumulate)
+          for (std::size_t i = 0; i < before.size(); ++i) expected.c[i] += before[i];
+        expected.require_close(to_double(first), kFp32Output, kFp8Terms);
+      }
     });
   if (context.gemm.fp8_cublaslt_launches == 0) WARN("cuBLASLt took no FP8 GEMM with tiles");
 }

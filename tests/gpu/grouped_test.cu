@@ -158,7 +158,16 @@ TEST_CASE("group_wgrad_bf16 adds the product over each group's rows", "[gpu][gro
     }
 }
 
-TEST_CASE("group_wgrad_fp8 adds the product over a group's tokens", "[gpu][grouped]") {
+// The columns [begin, end) of x[rows, cols].
+std::vector<double> columns(const std::vector<double>& x, int64_t rows, int64_t cols, int64_t begin,
+                            int64_t end) {
+  std::vector<double> part;
+  for (int64_t r = 0; r < rows; ++r)
+    part.insert(part.end(), x.begin() + r * cols + begin, x.begin() + r * cols + end);
+  return part;
+}
+
+TEST_CASE("group_wgrad_fp8 adds or writes the product over each group's tokens", "[gpu][grouped]") {
   Random random;
   const Groups kAligned[] = {{128}, {0, 128, 384, 0, 77}, {256, 0, 5}, {0}};
   for (const bool tile_major : {false, true})
@@ -169,29 +178,33 @@ TEST_CASE("group_wgrad_fp8 adds the product over a group's tokens", "[gpu][group
         // Tokens after the last group's, whose values are not zeros.
         const int64_t rows = (offsets.back() + kRowsAfter) / 16 * 16;
         QuantisedRows a(random, m, rows, tile_major), b(random, n, rows, tile_major);
-        DeviceBuffer<float> dc(size(m, n));
         DeviceBuffer<int32_t> d_offsets(offsets);
-        const std::vector<double> before = random.normal_bf16(size(m, n));
-        for (std::size_t g = 0; g < groups.size(); ++g) {
-          INFO("seed " << random.seed << ", rows " << groups[g] << " from " << offsets[g] << ", m "
-                       << m << ", n " << n << ", scales tile by tile " << tile_major);
-          const GroupWgradFp8Params p{
-              static_cast<int64_t>(g), d_offsets.get(), m, n, a.view, b.view, dc.get()};
-          const std::vector<double> actual =
-              run_twice(dc, std::vector<float>(before.begin(), before.end()),
-                        [&] { return group_wgrad_fp8(p, nullptr); });
-          ExpectedGemm expected(m, n);
-          // The group's columns of a and b, rows apart.
-          std::vector<double> a_group, b_group;
-          for (const auto& [from, to, count] :
-               {std::tuple{&a.values, &a_group, m}, std::tuple{&b.values, &b_group, n}})
-            for (int64_t r = 0; r < count; ++r)
-              to->insert(to->end(), from->begin() + r * rows + offsets[g],
-                         from->begin() + r * rows + offsets[g + 1]);
-          expected.add(Layout::kNT, 0, m, n, groups[g], a_group.data(), groups[g], b_group.data(),
-                       groups[g], n);
-          for (std::size_t i = 0; i < before.size(); ++i) expected.c[i] += before[i];
-          expected.require_close(actual, kFp32Output, kFp8Terms);
+        const auto count = static_cast<int64_t>(groups.size());
+        // All groups at once, and the last one by itself.
+        for (const int64_t first : {int64_t{0}, count - 1}) {
+          INFO("seed " << random.seed << ", groups from " << first << " of " << count << ", m " << m
+                       << ", n " << n << ", scales tile by tile " << tile_major);
+          DeviceBuffer<float> dc(size((count - first) * m, n));
+          const std::vector<double> before = random.normal_bf16(dc.size());
+          GroupWgradFp8Params p{first, d_offsets.get(), m, n, a.view, b.view, dc.get()};
+          p.groups = count - first;
+          ExpectedGemm expected((count - first) * m, n);
+          for (int64_t g = first; g < count; ++g) {
+            const int64_t begin = offsets[static_cast<std::size_t>(g)];
+            const int64_t end = offsets[static_cast<std::size_t>(g) + 1], k = end - begin;
+            expected.add(Layout::kNT, (g - first) * m, m, n, k,
+                         columns(a.values, m, rows, begin, end).data(), k,
+                         columns(b.values, n, rows, begin, end).data(), k, n);
+          }
+          for (const bool accumulate : {false, true}) {
+            INFO("accumulate " << accumulate);
+            p.accumulate = accumulate;
+            if (accumulate)
+              for (std::size_t i = 0; i < before.size(); ++i) expected.c[i] += before[i];
+            expected.require_close(run_twice(dc, std::vector<float>(before.begin(), before.end()),
+                                             [&] { return group_wgrad_fp8(p, nullptr); }),
+                                   kFp32Output, kFp8Terms);
+          }
         }
       }
 }

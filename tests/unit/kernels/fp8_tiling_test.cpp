@@ -43,3 +43,15 @@ TEST_CASE("the FP8 tiling with the least work is chosen", "[kernels]") {
   CHECK_FALSE(choose_fp8_tiling(kFp8BlockTilings, 4096, 4096, 1).pair);
   CHECK_FALSE(choose_fp8_tiling(kFp8WgradTilings, 4096, 4096, 1).pair);
 }
+
+TEST_CASE("FP8 gradients of weights are cuBLASLt's where its tiles fill the GPU better",
+          "[kernels]") {
+  // 22 · 28 = 616 pairs of 192 rows are 10 rounds of 808 cycles, of which the last is a third full;
+  // 32 · 56 = 1792 tiles of 128x128 are 14 of 560.
+  CHECK_FALSE(fp8_wgrad_beats_cublaslt(4096, 7168, 132));
+  CHECK_FALSE(fp8_wgrad_beats_cublaslt(32768, 512, 132));
+  // 11 · 28 = 308 pairs, 5 rounds, 4040 cycles; 17 · 56 = 952 tiles, 8 rounds, 4480 cycles.
+  CHECK(fp8_wgrad_beats_cublaslt(2112, 7168, 132));
+  CHECK(fp8_wgrad_beats_cublaslt(7168, 16384, 132));
+  CHECK(fp8_wgrad_beats_cublaslt(24576, 1536, 132));
+}
