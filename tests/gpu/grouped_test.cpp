@@ -1,7 +1,8 @@
+#include "kernels/gemm/grouped.h"
+
 #include <cmath>
 #include <numeric>
 
-#include "kernels/gemm/grouped.h"
 #include "tests/gpu/gemm_check.h"
 #include "tests/gpu/same_bits.h"
 

@@ -1,4 +1,5 @@
 #include "kernels/gemm/gemm.h"
+
 #include "tests/gpu/gemm_check.h"
 #include "tests/gpu/same_bits.h"
 

@@ -1,4 +1,5 @@
 #include "kernels/rope/rope.h"
+
 #include "kernels/rope/rope_reference.h"
 #include "tests/gpu/gpu.h"
 #include "tests/gpu/same_bits.h"
@@ -53,7 +54,7 @@ void test_rope(const Shape& s, RopeStyle style, bool inverse) {
   for (std::size_t i = 0; i < got.size(); ++i) {
     const int64_t column = static_cast<int64_t>(i) % s.width;
     const bool rotated = column >= s.column && column < s.column + s.n;
-    touched += !rotated && __bfloat162float(got[i]) != x[i];
+    touched += !rotated && double{__bfloat162float(got[i])} != x[i];
   }
   REQUIRE(touched == 0);
   x_d.check_canaries();

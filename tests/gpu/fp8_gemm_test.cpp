@@ -1,5 +1,6 @@
 // Every tiling of the FP8 GEMM kernel, on all and on a few multiprocessors.
 #include "kernels/gemm/fp8_gemm.h"
+
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/grouped.h"
 #include "tests/gpu/gemm_check.h"

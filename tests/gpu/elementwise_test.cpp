@@ -1,6 +1,7 @@
+#include "kernels/elementwise/elementwise.h"
+
 #include <memory>
 
-#include "kernels/elementwise/elementwise.h"
 #include "kernels/elementwise/elementwise_reference.h"
 #include "tests/gpu/gpu.h"
 #include "tests/gpu/same_bits.h"

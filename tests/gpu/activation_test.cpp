@@ -50,7 +50,8 @@ struct Quantised {
         const double want_scale = amax > 0 ? amax / 448 : 1;
         bad_scales += !(std::abs(s - want_scale) <= 1e-5 * want_scale);
         for (int64_t c = begin; c < end; ++c) {
-          const double got = s * static_cast<float>(stored[size(r, view.cols) + size(c, 1)]);
+          const double got =
+              s * double{static_cast<float>(stored[size(r, view.cols) + size(c, 1)])};
           // Half a unit in the last place; below 2^-6, that of subnormals.
           const double allowed = 1.001 * std::max(std::abs(want(r, c)) / 16, s * 0x1p-10);
           bad += !(std::abs(got - want(r, c)) <= allowed);

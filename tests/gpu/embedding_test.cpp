@@ -1,4 +1,5 @@
 #include "kernels/embedding/embedding.h"
+
 #include "kernels/embedding/embedding_reference.h"
 #include "kernels/embedding/local_ids.h"
 #include "tests/gpu/gpu.h"

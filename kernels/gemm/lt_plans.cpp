@@ -1,6 +1,6 @@
-#include <algorithm>
-
 #include "kernels/gemm/lt_plans.h"
+
+#include <algorithm>
 
 namespace orrery::kernels {
 namespace {

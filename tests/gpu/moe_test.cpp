@@ -1,3 +1,5 @@
+#include "tests/gpu/moe.h"
+
 #include <algorithm>
 #include <cmath>
 
@@ -6,7 +8,6 @@
 #include "kernels/moe/permute.h"
 #include "kernels/moe/permute_reference.h"
 #include "tests/gpu/gpu.h"
-#include "tests/gpu/moe.h"
 #include "tests/gpu/same_bits.h"
 
 using namespace orrery::gpu_test;

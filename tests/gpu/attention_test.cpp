@@ -1,7 +1,8 @@
+#include "kernels/attention/attention.h"
+
 #include <cmath>
 #include <cstring>
 
-#include "kernels/attention/attention.h"
 #include "kernels/attention/attention_reference.h"
 #include "tests/gpu/gpu.h"
 #include "tests/gpu/same_bits.h"
@@ -39,7 +40,8 @@ struct Matrix {
         touched += bits != 0xa5a5;  // what DeviceBuffer filled it with
         continue;
       }
-      const double excess = std::abs(__bfloat162float(actual[i]) - expected[i]) / tolerance[i];
+      const double excess =
+          std::abs(double{__bfloat162float(actual[i])} - expected[i]) / tolerance[i];
       if (!(excess <= worst)) worst = excess, at = i;
       if (std::isnan(excess)) break;
     }

@@ -181,8 +181,8 @@ TEST_CASE("adamw_cast", "[gpu][optimizer]") {
   test_adamw_cast<bf16>(3, 256, 384);
   test_adamw_cast<float>(1, 576, 1040);  // ragged blocks
   test_adamw_cast<bf16>(2, 8, 16);
-  CHECK(adamw_cast({.rows = 4, .cols = 16, .out = {nullptr, nullptr, 4, 16}}, nullptr).error ==
-        "adamw_cast: out.data is null");
+  CHECK(adamw_cast({.step = {}, .rows = 4, .cols = 16, .out = {nullptr, nullptr, 4, 16}}, nullptr)
+            .error == "adamw_cast: out.data is null");
 }
 
 TEST_CASE("router_bias_update", "[gpu][optimizer]") {

@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "kernels/quant/cast.h"
 #include "kernels/quant/fake_quant_reference.h"
 #include "tests/gpu/quant_check.h"
@@ -14,7 +16,7 @@ std::vector<double> decode_e5m6(const std::vector<uint8_t>& packed) {
     const int bits = packed[i] | packed[i + 1] << 8 | packed[i + 2] << 16;
     for (const int code : {bits & 0xfff, bits >> 12}) {
       const int exponent = code >> 6 & 31, mantissa = code & 63;
-      const double magnitude = exponent == 31  ? NAN
+      const double magnitude = exponent == 31  ? std::numeric_limits<double>::quiet_NaN()
                                : exponent == 0 ? std::ldexp(mantissa, -20)
                                                : std::ldexp(64 + mantissa, exponent - 21);
       v.push_back(code >> 11 != 0 ? -magnitude : magnitude);

@@ -1,7 +1,7 @@
+#include "kernels/attention/bulk_launch.h"
+
 #include <algorithm>
 #include <string>
-
-#include "kernels/attention/bulk_launch.h"
 
 namespace orrery::kernels::attention {
 

@@ -1,8 +1,8 @@
+#include "kernels/gemm/tensor_map.h"
+
 #include <cuda_runtime.h>
 
 #include <string>
-
-#include "kernels/gemm/tensor_map.h"
 
 namespace orrery::kernels {
 namespace {

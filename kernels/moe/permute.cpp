@@ -1,4 +1,5 @@
 #include "kernels/moe/permute.h"
+
 #include "kernels/moe/rows.h"
 
 namespace orrery::kernels {

@@ -54,8 +54,8 @@ void test_cross_entropy(int64_t rows, int64_t vocab, float scale) {
     want_at_label.push_back(want[i]);
     gradient[i] = want[i] = 0;
   }
-  require_close(at_label, want_at_label, 1.01 * kBf16Eps, 3e-6 * scale);
-  require_close(gradient, want, 1.02 * kBf16Eps, 1e-12 * scale);
+  require_close(at_label, want_at_label, 1.01 * kBf16Eps, 3e-6 * double{scale});
+  require_close(gradient, want, 1.02 * kBf16Eps, 1e-12 * double{scale});
   logits_d.check_canaries();
   row_loss_d.check_canaries();
   loss_sum_d.check_canaries();
@@ -162,8 +162,8 @@ void test_parts(int64_t rows, int64_t vocab, int64_t ranks, float scale) {
       at_label.push_back(std::exchange(found[static_cast<std::size_t>(i)], 0));
       want_at_label.push_back(want);
     }
-    require_close(at_label, want_at_label, 1.01 * kBf16Eps, 3e-6 * scale);
-    require_close(found, mine, 1.02 * kBf16Eps, 1e-12 * scale);
+    require_close(at_label, want_at_label, 1.01 * kBf16Eps, 3e-6 * double{scale});
+    require_close(found, mine, 1.02 * kBf16Eps, 1e-12 * double{scale});
     logits_d.check_canaries();
     row_loss_d.check_canaries();
     loss_sum_d.check_canaries();

@@ -1,5 +1,6 @@
-#include "kernels/gemm/fp8_gemm.h"
 #include "kernels/gemm/gemm.h"
+
+#include "kernels/gemm/fp8_gemm.h"
 #include "kernels/gemm/lt_plans.h"
 #include "kernels/gemm/tile_gemm.h"
 #include "kernels/quant/arguments.h"

@@ -1,7 +1,8 @@
+#include "kernels/optimizer/muon.h"
+
 #include <algorithm>
 
 #include "kernels/gemm/batched.h"
-#include "kernels/optimizer/muon.h"
 #include "kernels/optimizer/muon_reference.h"
 #include "tests/gpu/gemm_check.h"
 #include "tests/gpu/same_bits.h"

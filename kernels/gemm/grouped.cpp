@@ -1,7 +1,8 @@
+#include "kernels/gemm/grouped.h"
+
 #include "kernels/gemm/bf16_gemm.h"
 #include "kernels/gemm/empty_groups.h"
 #include "kernels/gemm/fp8_gemm.h"
-#include "kernels/gemm/grouped.h"
 #include "kernels/quant/arguments.h"
 
 namespace orrery::kernels {

@@ -33,7 +33,8 @@ Values random_logits(Random& random, const Case& s, bool quarters) {
   std::normal_distribution<double> d(0, 1.5);
   Values v(z(s.tokens * s.experts));
   for (double& x : v)
-    x = quarters ? std::round(4 * d(random.engine)) / 4 : static_cast<float>(d(random.engine));
+    x = quarters ? std::round(4 * d(random.engine)) / 4
+                 : double{static_cast<float>(d(random.engine))};
   return v;
 }
 

@@ -1,4 +1,5 @@
 #include "kernels/gemm/batched.h"
+
 #include "kernels/gemm/lt_plans.h"
 #include "kernels/quant/arguments.h"
 
