@@ -3,6 +3,7 @@
 #include <deque>
 #include <numeric>
 
+#include "sim/graph/activation_copies.h"
 #include "sim/graph/head.h"
 #include "sim/graph/written_gradients.h"
 
@@ -46,6 +47,9 @@ class StageAssembler {
     g.recompute_from = std::move(recompute_from_);
     return g;
   }
+
+  // What the layers' forwards left.
+  const ModuleTensors& modules() const { return modules_; }
 
  private:
   const ModelSpec& model() const { return config_.model; }
@@ -139,6 +143,7 @@ class StageAssembler {
       b_.begin(SegmentKind::kAttnF, index, u.layer);
       if (i == 0) x = first_ ? first_input() : arrival("act in", act_in_);
       layer_forward(u, index, x, add);
+      modules_.add(u.tape.attention, u.tape.ffn, u.tape.moe);
     }
     if (layers_ == 0 && !first_) {
       b_.begin(SegmentKind::kHeadF, 0, -1);
@@ -177,6 +182,7 @@ class StageAssembler {
       TensorId h = mtp_input_forward(b_, trunk, embedding_, depth, u.tape.mtp);
       Addends out;
       layer_forward(u, index, h, out);
+      modules_.add(u.tape.attention, u.tape.ffn, u.tape.moe);
       trunk = b_.add("mtp output", h, out);
       add_head(trunk, {}, units_[static_cast<std::size_t>(index)].layer, depth);
     }
@@ -334,6 +340,7 @@ class StageAssembler {
   int64_t first_layer_ = 0, layers_ = 0;
   std::deque<Unit> units_;
   std::vector<int> recompute_from_;
+  ModuleTensors modules_;
   WaitingNorm norm_;  // of the layer above
   ParamId embedding_, positions_, head_;
   TensorId embedding_mask_;
@@ -343,9 +350,11 @@ class StageAssembler {
 }  // namespace
 
 StageGraph build_stage(const GraphConfig& config, int64_t stage) {
-  StageGraph g = StageAssembler(config, stage).build();
+  StageAssembler assembler(config, stage);
+  StageGraph g = assembler.build();
   mark_written_gradients(config, g);
-  return g;
+  return with_activation_copies(config, std::move(g), assembler.modules(),
+                                stage + 1 == config.plan.stages());
 }
 
 }  // namespace orrery

@@ -82,6 +82,7 @@ PlanSpec read_plan(json::Reader r) {
     p.recompute.full_layers = c.integer_or("full_layers", 1, {1, 10000});
     c.finish();
   }
+  p.offload_activations = read_activation_offload(r);
   p.dp = read_data_parallel(r);
   p.overlap_expert_parallel = r.boolean_or("overlap_expert_parallel", false);
   p.max_nodes_per_token = r.integer_or("max_nodes_per_token", 0, {0, 131072});

@@ -20,7 +20,8 @@ void check_layout(const PlanSpec& p, const ModelSpec& m, const ClusterSpec& c,
 // What a micro-batch goes through: the schedule, precision, overlap and recomputation.
 void check_passes(const PlanSpec& p, const ModelSpec& m, const ClusterSpec& c,
                   std::vector<std::string>& out);
-// Where weights, gradients and optimizer states are: data parallelism, the optimizer, host memory.
+// Where weights, gradients, optimizer states and activations are: data parallelism, the optimizer,
+// host memory.
 void check_states(const PlanSpec& p, const ClusterSpec& c, std::vector<std::string>& out);
 
 }  // namespace orrery

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "sim/spec/plan_rules.h"
 
 namespace orrery {
@@ -99,12 +101,26 @@ void check_offload(const PlanSpec& p, const ClusterSpec& c, std::vector<std::str
   check_host_link("offload_optimizer", c, out);
 }
 
+void check_activation_offload(const PlanSpec& p, const ClusterSpec& c,
+                              std::vector<std::string>& out) {
+  if (!p.offload_activations) return;
+  const auto most = std::max_element(p.layers_per_stage.begin(), p.layers_per_stage.end());
+  const std::optional<int64_t>& layers = p.offload_activations->layers;
+  if (layers && most != p.layers_per_stage.end() && *layers > *most)
+    out.push_back(
+        fmt::format("offload_activations.layers {} exceeds the {} layers of the fullest "
+                    "stage; leave it out to offload all",
+                    *layers, *most));
+  check_host_link("offload_activations", c, out);
+}
+
 }  // namespace
 
 void check_states(const PlanSpec& p, const ClusterSpec& c, std::vector<std::string>& out) {
   check_data_parallel(p, out);
   check_muon(p, out);
   check_offload(p, c, out);
+  check_activation_offload(p, c, out);
 }
 
 }  // namespace orrery
