@@ -32,20 +32,23 @@ bool is_attention(OpKind k) { return k == OpKind::kAttention || k == OpKind::kAt
 
 bool is_product(OpKind k) { return k == OpKind::kGemm || k == OpKind::kGemmFp8; }
 
-// Kernels that no GPU has run yet; their tests in tests/gpu have to pass on one first.
-std::string unproven(OpKind k) {
+// What no GPU has run yet; its tests in tests/gpu have to pass on one first.
+std::string unproven(OpKind k, int64_t ranks) {
   switch (k) {
     case OpKind::kMuonMomentum:
       return "Muon, whose kernels no GPU has run yet";
     case OpKind::kLoadStates:
       return "optimizer states in host memory, which no GPU has run yet";
+    case OpKind::kStoreActivations:
+      return ranks == 1 ? ""
+                        : "activations in host memory on several ranks, which no GPU has run yet";
     default:
       return "";
   }
 }
 
-std::string missing(const StageGraph& g, const Op& op, const ModelSpec& m) {
-  if (std::string what = unproven(op.kind); !what.empty()) return what;
+std::string missing(const StageGraph& g, const Op& op, const ModelSpec& m, int64_t ranks) {
+  if (std::string what = unproven(op.kind, ranks); !what.empty()) return what;
   if (op.comm == CommKind::kTensor || op.comm == CommKind::kContext ||
       op.comm == CommKind::kExpertTensor)
     return fmt::format("collectives of {} parallelism",
@@ -92,8 +95,9 @@ std::string missing(const StageGraph& g, const Op& op, const ModelSpec& m) {
 
 std::vector<std::string> missing_on_cuda(const ExecPlan& plan, const ModelSpec& model) {
   std::vector<std::string> all;
+  const int64_t ranks = plan.ranks();
   for (const PlanOp& p : plan.ops) {
-    std::string what = missing(plan.stages[p.stage], plan.graph_op(p), model);
+    std::string what = missing(plan.stages[p.stage], plan.graph_op(p), model, ranks);
     if (!what.empty() && std::find(all.begin(), all.end(), what) == all.end())
       all.push_back(std::move(what));
   }

@@ -223,6 +223,10 @@ TEST_CASE("blocks: what has no CUDA kernel is named", "[runtime]") {
   CHECK(missing(of(kQwen3Moe, {})).empty());
   for (const char* key : {"/plan/optimizer=muon", "/plan/offload_optimizer=true"})
     CHECK(missing({.more = {key}}).size() == 1);
+  const std::vector<std::string> offload = {
+      R"(/plan/offload_activations={"min_tensor_elements":1})"};
+  CHECK(missing({.more = offload}).empty());
+  CHECK(missing({.data = 2, .more = offload}).size() == 1);
   const std::vector<std::string> oss = missing(of(kGptOss, {}));
   for (const char* what : {"biases of experts", "biases of routers", "clipped SwiGLU",
                            "attention with a sliding window", "attention sinks"})
