@@ -351,6 +351,8 @@ class CpuRank<T>::Impl {
   void run_compute(OpCall<T>& c) {
     if (c.op.kind == OpKind::kLoadTokens) return load_tokens(c);
     if (c.op.kind == OpKind::kUnshard) return unshard(c);
+    if (c.op.kind == OpKind::kStoreActivations || c.op.kind == OpKind::kLoadActivations)
+      return c.out[0]->copy_from(*c.in[0]);
     if (run_map_op(c) || run_matrix_op(c) || run_moe_op(c) || run_block_op(c)) return;
     if (!run_optimizer_op(c, state_, optimizer_))
       throw Error(ExitCode::kInternal,
@@ -409,6 +411,7 @@ class CpuRank<T>::Impl {
     const PlanOp& p = plan_.ops[plan_op];
     const StageGraph& g = plan_.stages[p.stage];
     const auto count = [&](TensorId id) {
+      if (g.tensors[id.v].kind == BufferKind::kHost) return;
       HostTensor<T>& t = tensor(call, p.role, id.v);
       held_ += t.bytes() - std::exchange(t.counted_bytes, t.bytes());
     };

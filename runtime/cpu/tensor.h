@@ -19,6 +19,12 @@ struct HostTensor {
     return static_cast<int64_t>(values.size() * sizeof(T) + ints.size() * sizeof(int32_t));
   }
 
+  void copy_from(const HostTensor& o) {
+    values = o.values;
+    ints = o.ints;
+    rows = o.rows;
+    cols = o.cols;
+  }
   T* resize(int64_t r, int64_t c) {
     rows = r;
     cols = c;

@@ -106,15 +106,18 @@ CudaRank::CudaRank(const ExecPlan& plan, const GraphConfig& config, const Numeri
   // Making a graph may wait for kernels that run, as taking memory may (MemoryPool::reserve).
   const bool pipeline = config.plan.pipeline_parallel > 1;
   for (const Block& b : c.blocks)
-    graphs_.emplace_back(
-        !pipeline && std::none_of(b.instrs.begin(), b.instrs.end(), [&](const Instr& i) {
-          if (i.kind != Instr::Kind::kLaunch) return false;
-          const PlanOp& p = plan.ops[i.arg];
-          return p.communicator >= 0 || plan.graph_op(p).phase == Phase::kOptimizer;
-        }));
+    graphs_.emplace_back(!pipeline &&
+                         std::none_of(b.instrs.begin(), b.instrs.end(), [&](const Instr& i) {
+                           if (i.kind != Instr::Kind::kLaunch) return false;
+                           const PlanOp& p = plan.ops[i.arg];
+                           const Op& op = plan.graph_op(p);
+                           return p.communicator >= 0 || op.phase == Phase::kOptimizer ||
+                                  op_resource(op.kind) == Resource::kHostLink;
+                         }));
   names_.resize(plan.ops.size());
   weights_.initialise(options.seed, config.model.initializer_range);
-  pool_.reserve(std::min(planned_bytes(), free_bytes()));
+  pool_.reserve(std::min(planned_bytes(MemoryPool::Of::kDevice), free_bytes()));
+  if (config.plan.offload_activations) host_pool_.reserve(planned_bytes(MemoryPool::Of::kPinned));
   initialise();
 }
 
@@ -180,9 +183,9 @@ void CudaRank::rehearse_op(const PlanOp& p, uint32_t plan_op, StreamKind s, Devi
   stream(s).cuda.synchronise();
 }
 
-// The most that the plan's tensors hold at once. Rows that the router decides count twice where
-// they are not known beforehand.
-int64_t CudaRank::planned_bytes() {
+// The most that the plan's tensors hold there at once. Rows that the router decides count twice
+// where they are not known beforehand.
+int64_t CudaRank::planned_bytes(MemoryPool::Of of) {
   std::vector<int64_t> held(tensors_.size(), 0);
   std::vector<uint8_t> readers(tensors_.size(), 0);
   int64_t now = 0, most = 0;
@@ -193,6 +196,7 @@ int64_t CudaRank::planned_bytes() {
       if (i.kind != Instr::Kind::kAlloc && i.kind != Instr::Kind::kFree) continue;
       const std::size_t at = slot(i.role) * stride_ + i.arg;
       const Tensor& t = plan_.stages[static_cast<std::size_t>(stage(i.role))].tensors[i.arg];
+      if ((t.kind == BufferKind::kHost) != (of == MemoryPool::Of::kPinned)) continue;
       if (i.kind == Instr::Kind::kAlloc) {
         const bool dynamic =
             t.dynamic_rows != DynamicRows::kNone || t.dynamic_cols != DynamicRows::kNone;
@@ -508,10 +512,10 @@ void CudaRank::call_as_graph(uint32_t block) {
   prepared_.clear();
 }
 
-char* CudaRank::take(int64_t bytes, StreamKind s, bool at_once) {
+char* CudaRank::take(MemoryPool& pool, int64_t bytes, StreamKind s, bool at_once) {
   Stream& on = stream(s);
   for (;;) {
-    const MemoryPool::Block b = pool_.allocate(bytes, static_cast<int>(s), on.clock);
+    const MemoryPool::Block b = pool.allocate(bytes, static_cast<int>(s), on.clock);
     if (b.data != nullptr) return b.data;
     // The memory is still in use by another stream: wait for it there.
     Prepared wait{Prepared::Kind::kWaitStream, s};
@@ -547,7 +551,8 @@ void CudaRank::allocate(StreamKind s, Role role, uint32_t id) {
                                               config_.plan.expert_parallel, local);
   else
     bytes = device_bytes(info.dtype, t.rows, t.cols, info.groups);
-  t.data = take(bytes, s, false);
+  t.data = take(pool_of(info), bytes, s, false);
+  t.bytes = bytes;
   t.readers_left = info.readers;
   t.last_use = {};
 }
@@ -560,7 +565,8 @@ void CudaRank::release(StreamKind s, Role role, uint32_t id) {
     --t.readers_left;
     return;
   }
-  pool_.free(t.data, t.last_use);
+  const Tensor& info = plan_.stages[static_cast<std::size_t>(stage(role))].tensors[id];
+  pool_of(info).free(t.data, t.last_use);
   t = CudaTensor{};
 }
 
@@ -645,7 +651,7 @@ void CudaRank::run_op(CudaOpCall& c, const PlanOp& p) {
   if (p.communicator >= 0)
     return launch_collective(c, communicators_[static_cast<std::size_t>(p.communicator)]);
   if (launch_map_op(c) || launch_cast_op(c) || launch_matrix_op(c) || launch_moe_op(c) ||
-      launch_block_op(c) || launch_optimizer_op(c, optimizer_))
+      launch_block_op(c) || launch_activation_copy(c) || launch_optimizer_op(c, optimizer_))
     return;
   throw Error(ExitCode::kInternal, "the CUDA backend has no such op");
 }

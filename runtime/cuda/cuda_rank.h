@@ -72,7 +72,7 @@ class CudaRank {
   void initialise();
   void rehearse();
   void rehearse_op(const PlanOp& p, uint32_t plan_op, StreamKind s, DeviceArray& memory);
-  int64_t planned_bytes();
+  int64_t planned_bytes(MemoryPool::Of of);
   static int64_t free_bytes();
   StepResult finish_step();
   void collect_records();
@@ -111,7 +111,9 @@ class CudaRank {
   void allocate(StreamKind s, Role role, uint32_t id);
   void release(StreamKind s, Role role, uint32_t id);
   // A wait that the memory needs is put on the stream at once or among the prepared.
-  char* take(int64_t bytes, StreamKind s, bool at_once);
+  char* take(int64_t bytes, StreamKind s, bool at_once) { return take(pool_, bytes, s, at_once); }
+  char* take(MemoryPool& pool, int64_t bytes, StreamKind s, bool at_once);
+  MemoryPool& pool_of(const Tensor& t) { return t.kind == BufferKind::kHost ? host_pool_ : pool_; }
   CudaOpCall resolve(Prepared& p, Scratch& scratch);
   void bind_param(CudaOpCall& c, int stage);
   void bind_bias(CudaOpCall& c, int stage);
@@ -125,7 +127,7 @@ class CudaRank {
   CudaWeights weights_;
   std::vector<Collectives*> communicators_;
   CudaFlight* flight_;
-  MemoryPool pool_;
+  MemoryPool pool_, host_pool_{MemoryPool::Of::kPinned};
   std::vector<Stream> streams_;
   std::vector<Event> block_events_, slot_events_;
   std::vector<std::vector<Instr>> blocks_;

@@ -34,11 +34,20 @@ void MemoryPool::erase_free(Pieces::iterator p) {
     }
 }
 
-void MemoryPool::grow(int64_t bytes) {
-  const int64_t size = std::max(round_up(bytes, int64_t{2} << 20), kSegment);
+char* MemoryPool::segment(int64_t size) {
   try {
+    if (of_ == Of::kPinned) {
+      pinned_.push_back(std::make_unique<PinnedArray<char>>(static_cast<std::size_t>(size)));
+      return pinned_.back()->data();
+    }
     segments_.emplace_back(static_cast<std::size_t>(size), DeviceArray::Clear::kNo);
+    return segments_.back().as<char>();
   } catch (const Error&) {
+    if (of_ == Of::kPinned)
+      throw Infeasible(fmt::format(
+          "out of host memory: {:.2f} GiB more cannot be page-locked, beside {:.2f} "
+          "GiB; offload fewer layers (offload_activations)",
+          static_cast<double>(size) / (1 << 30), static_cast<double>(reserved_) / (1 << 30)));
     std::size_t left = 0, total = 0;
     cudaGetLastError();
     cudaMemGetInfo(&left, &total);
@@ -50,8 +59,12 @@ void MemoryPool::grow(int64_t bytes) {
         static_cast<double>(reserved_) / (1 << 30), static_cast<double>(left) / (1 << 30),
         static_cast<double>(total) / (1 << 30)));
   }
+}
+
+void MemoryPool::grow(int64_t bytes) {
+  const int64_t size = std::max(round_up(bytes, int64_t{2} << 20), kSegment);
+  char* data = segment(size);
   reserved_ += size;
-  char* data = segments_.back().as<char>();
   const auto p = pieces_.emplace(data, Piece{size, true, {}, nullptr, nullptr}).first;
   insert_free(p);
 }

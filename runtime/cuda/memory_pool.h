@@ -10,6 +10,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <vector>
 
 #include "runtime/cuda/device.h"
@@ -22,6 +23,9 @@ using StreamClock = std::array<uint64_t, kStreams>;
 
 class MemoryPool {
  public:
+  enum class Of : uint8_t { kDevice, kPinned };  // page-locked host memory
+  explicit MemoryPool(Of of = Of::kDevice) : of_(of) {}
+
   struct Block {
     char* data = nullptr;
     int64_t bytes = 0;   // rounded up
@@ -30,8 +34,8 @@ class MemoryPool {
   // Memory for use on `stream`, whose current point comes after `clock`. O(log n) typically. Throws
   // Infeasible when the device has no more, naming sizes.
   Block allocate(int64_t bytes, int stream, const StreamClock& clock);
-  // Takes so much from the device now, in one piece. Taking it later would wait for kernels that
-  // run, which may be receives that wait for what this rank has yet to send.
+  // Takes so much from the device (or host) now, in one piece. Taking it later would wait for
+  // kernels that run, which may be receives that wait for what this rank has yet to send.
   void reserve(int64_t bytes);
   // The last use is at `clock[stream]` of `stream`; for several readers give each one's point.
   void free(char* data, const StreamClock& last_use);
@@ -50,6 +54,7 @@ class MemoryPool {
   };
   using Pieces = std::map<char*, Piece>;
   void grow(int64_t bytes);
+  char* segment(int64_t bytes);
   void insert_free(Pieces::iterator p);
   void erase_free(Pieces::iterator p);
   char* take(Pieces::iterator p, int64_t bytes);
@@ -57,7 +62,9 @@ class MemoryPool {
 
   Pieces pieces_;                          // of all segments
   std::multimap<int64_t, char*> by_size_;  // free pieces
+  const Of of_;
   std::vector<DeviceArray> segments_;
+  std::vector<std::unique_ptr<PinnedArray<char>>> pinned_;
   int64_t in_use_ = 0, peak_ = 0, reserved_ = 0;
 };
 

@@ -70,6 +70,7 @@ bool launch_cast_op(CudaOpCall& c);
 bool launch_matrix_op(CudaOpCall& c);
 bool launch_moe_op(CudaOpCall& c);
 bool launch_block_op(CudaOpCall& c);
+bool launch_activation_copy(CudaOpCall& c);  // kStoreActivations, kLoadActivations
 bool launch_optimizer_op(CudaOpCall& c, const OptimizerStep& step);
 void launch_muon_op(CudaOpCall& c, const OptimizerStep& step);
 

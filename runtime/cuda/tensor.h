@@ -1,4 +1,4 @@
-// Tensors on the device: memory of the pool with its real shape.
+// Tensors on the device, or page-locked in host memory: memory of a pool with its real shape.
 #pragma once
 
 #include "kernels/base/types.h"
@@ -9,7 +9,7 @@ namespace orrery {
 
 struct CudaTensor {
   char* data = nullptr;
-  int64_t rows = 0, cols = 0;
+  int64_t rows = 0, cols = 0, bytes = 0;
   uint8_t readers_left = 0;
   StreamClock last_use{};
 

@@ -30,7 +30,9 @@ bool is_attention(OpKind k) { return k == OpKind::kAttention || k == OpKind::kAt
 
 bool is_product(OpKind k) { return k == OpKind::kGemm || k == OpKind::kGemmFp8; }
 
-std::string missing(const StageGraph& g, const Op& op, const ModelSpec& m) {
+std::string missing(const StageGraph& g, const Op& op, const ModelSpec& m, int64_t ranks) {
+  if (op.kind == OpKind::kStoreActivations && ranks > 1)
+    return "activations in host memory on several ranks, which no GPU has run yet";
   if (op.comm == CommKind::kContext || op.comm == CommKind::kExpertTensor)
     return fmt::format("collectives of {} parallelism",
                        kCommKindNames[static_cast<std::size_t>(op.comm)]);
@@ -76,8 +78,9 @@ std::string missing(const StageGraph& g, const Op& op, const ModelSpec& m) {
 
 std::vector<std::string> missing_on_cuda(const ExecPlan& plan, const ModelSpec& model) {
   std::vector<std::string> all;
+  const int64_t ranks = plan.ranks();
   for (const PlanOp& p : plan.ops) {
-    std::string what = missing(plan.stages[p.stage], plan.graph_op(p), model);
+    std::string what = missing(plan.stages[p.stage], plan.graph_op(p), model, ranks);
     if (!what.empty() && std::find(all.begin(), all.end(), what) == all.end())
       all.push_back(std::move(what));
   }

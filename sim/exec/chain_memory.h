@@ -17,6 +17,7 @@ namespace orrery {
 struct HeldTensor {
   int64_t bytes;
   uint8_t kind, readers;
+  bool on_host() const { return kind == static_cast<uint8_t>(BufferKind::kHost); }
 };
 
 class ChainMemory {

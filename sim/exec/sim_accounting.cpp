@@ -21,9 +21,14 @@ void SimEngine::allocate(uint32_t actor, int stream, const StreamInstr& i) {
   const auto role = static_cast<std::size_t>(i.role);
   const HeldTensor& t = s.tensors[role][i.arg];
   if (t.readers > 1) a.reads_left[s.reads[role] + i.arg] = t.readers;
+  ClassMemory& m = trace_.memory[a.program];
+  if (t.on_host()) {
+    a.on_host += Bytes(t.bytes);
+    m.host = std::max(m.host, a.on_host);
+    return;
+  }
   a.held += Bytes(t.bytes);
   a.by_kind[t.kind] += Bytes(t.bytes);
-  ClassMemory& m = trace_.memory[a.program];
   if (a.held > m.peak) {
     m.peak = a.held;
     std::copy(std::begin(a.by_kind), std::end(a.by_kind), std::begin(m.by_kind));
@@ -58,6 +63,10 @@ void SimEngine::release(Actor& a, int stream, const StreamInstr& i) {
   const auto role = static_cast<std::size_t>(i.role);
   const HeldTensor& t = s.tensors[role][i.arg];
   if (t.readers > 1 && --a.reads_left[s.reads[role] + i.arg] > 0) return;
+  if (t.on_host()) {
+    a.on_host -= Bytes(t.bytes);
+    return;
+  }
   a.held -= Bytes(t.bytes);
   a.by_kind[t.kind] -= Bytes(t.bytes);
   if (options_.record) sample_memory(a);
@@ -65,7 +74,8 @@ void SimEngine::release(Actor& a, int stream, const StreamInstr& i) {
 
 // A gap on the compute stream inside a call is exposed communication when an all-to-all ended it.
 // Before a call's first op it is the pipeline's bubble up to the start of the call's own
-// communication, and exposed from there on; gradient collectives of calls before are exposed too.
+// communication, and exposed from there on; gradient collectives of calls before are exposed too,
+// and what is left to wait for copies between GPU and host when all else is there.
 void SimEngine::account(Actor& a, Picos start, Picos end) {
   ClassTime& time = trace_.time[a.program];
   const Stream& s = a.streams[static_cast<int>(StreamKind::kCompute)];
@@ -75,8 +85,14 @@ void SimEngine::account(Actor& a, Picos start, Picos end) {
   const bool by_comm = a.woken_by == static_cast<int>(StreamKind::kAllToAll) ||
                        a.woken_by == static_cast<int>(StreamKind::kGradient) ||
                        a.woken_by == static_cast<int>(StreamKind::kTensor) ||
-                       a.woken_by == static_cast<int>(StreamKind::kHostToDevice);
-  if (gap > Picos(0) && first_of_call) {
+                       a.woken_by == static_cast<int>(StreamKind::kHostToDevice) ||
+                       a.woken_by == static_cast<int>(StreamKind::kDeviceToHost);
+  const bool by_copy = by_comm && a.woken_by >= static_cast<int>(StreamKind::kHostToDevice);
+  if (gap > Picos(0) && first_of_call && by_copy) {
+    const Picos bubble = std::clamp(a.waits_since - a.compute_until, Picos(0), gap);
+    time.bubble += bubble;
+    gap -= bubble;
+  } else if (gap > Picos(0) && first_of_call) {
     const bool own =
         a.woken_by == static_cast<int>(StreamKind::kGradient) || (by_comm && a.comm_call == s.call);
     const Picos bubble = own ? std::clamp(a.comm_since - a.compute_until, Picos(0), gap) : gap;

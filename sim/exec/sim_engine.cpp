@@ -274,6 +274,7 @@ void SimEngine::advance(uint32_t actor, int stream) {
         uint16_t& e = a.events[s.events[static_cast<std::size_t>(i.role)] + i.arg];
         if ((e & kReached) == 0) {
           e = static_cast<uint16_t>(e | (1u << stream));
+          if (stream == kCompute) a.waits_since = now_;
           return;
         }
         ++s.pos;

@@ -71,12 +71,14 @@ class SimEngine {
     // Accounting of the compute stream.
     Picos compute_until;
     uint32_t compute_call = UINT32_MAX;
-    int woken_by = -1;                // stream whose event ended the last wait
+    int woken_by = -1;                // stream whose event ended the last wait,
+    Picos waits_since;                // which began then
     uint32_t comm_call = UINT32_MAX;  // last call that used the all-to-all or gradient stream, and
     Picos comm_since;                 // when its first op there began to move data
     Picos gradient_arrival;           // of the op on the gradient stream
     Picos gradient_wait;              // for the peers of gradient collectives, not yet accounted
     Bytes held, by_kind[kBufferKinds];
+    Bytes on_host;  // activations
     uint32_t last_launched = UINT32_MAX;
     // The op of the other compute stream that waits for the SMs, and its stream; -1: none.
     int queued_stream = -1;

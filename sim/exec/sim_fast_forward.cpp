@@ -110,10 +110,15 @@ void FastForward::describe_actor(const SimEngine& e, std::size_t actor,
 
   out.insert(out.end(), {w.region->begin, a.in_flight, a.load, a.queued_stream,
                          a.queued_stream < 0 ? 0 : a.queued_op});
+  // Since when the compute stream waits decides how a wait for a copy counts.
+  const bool waits = (a.in_flight & (1u << static_cast<int>(StreamKind::kCompute))) == 0 ||
+                     a.woken_by >= static_cast<int>(StreamKind::kHostToDevice);
+  if (e.accounts(a) && e.trace_.memory[a.program].host > Bytes(0) && waits)
+    out.push_back(relative(a.waits_since));
   if (e.accounts(a))
     out.insert(out.end(), {a.woken_by, relative(a.compute_until), call(a.compute_call),
                            call(a.comm_call), call(a.comm_call) < 0 ? 0 : relative(a.comm_since),
-                           a.gradient_wait.count(), a.held.count()});
+                           a.gradient_wait.count(), a.held.count(), a.on_host.count()});
   for (Bytes b : a.by_kind) out.push_back(b.count());
   for (int k = 0; k < kStreams; ++k) {
     const auto& s = a.streams[k];

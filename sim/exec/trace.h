@@ -38,6 +38,7 @@ struct ClassMemory {
   Bytes peak;                     // static and dynamic together
   Bytes by_kind[kBufferKinds];    // at the peak
   uint32_t peak_op = UINT32_MAX;  // last op launched before the peak
+  Bytes host;                     // most activations in host memory
 };
 
 struct StepTrace {

@@ -9,7 +9,8 @@
 namespace orrery {
 
 const std::string_view kBlockKindNames[kBlockKinds] = {
-    "forward", "backward", "backward input", "weight", "forward+backward", "recv", "optimizer"};
+    "forward",          "backward", "backward input", "weight",
+    "forward+backward", "recv",     "optimizer",      "reload"};
 
 std::string ExecPlan::op_name(uint32_t plan_op) const {
   const Op& op = graph_op(ops[plan_op]);

@@ -34,8 +34,15 @@ struct Instr {
 static_assert(sizeof(Instr) == 8);
 
 // Events that outlive a call, one set per (chunk, micro-batch) slot.
-enum class SlotEvent : uint32_t { kActIn, kGradIn, kForwardDone, kBackwardDone };
-constexpr int kSlotEvents = 4;
+enum class SlotEvent : uint32_t {
+  kActIn,
+  kGradIn,
+  kForwardDone,
+  kBackwardDone,
+  kOffloaded,  // activations are in host memory
+  kReloaded,   // those of the last unit are back
+};
+constexpr int kSlotEvents = 6;
 
 enum class BlockKind : uint8_t {
   kForward,
@@ -45,8 +52,9 @@ enum class BlockKind : uint8_t {
   kPair,           // a forward and a backward overlapped
   kRecv,
   kOptimizer,
+  kReload,  // of the unit whose backward comes first, its activations from host memory
 };
-constexpr int kBlockKinds = 7;
+constexpr int kBlockKinds = 8;
 extern const std::string_view kBlockKindNames[kBlockKinds];
 
 struct PlanOp {

@@ -85,6 +85,8 @@ constexpr std::array<KindInfo, kOpKinds> kKinds = {{
     {"zero_grad", R::kCompute, C::kOptimizer},
     {"load_states", R::kHostLink, C::kHostCopy},
     {"store_states", R::kHostLink, C::kHostCopy},
+    {"store_activations", R::kHostLink, C::kHostCopy},
+    {"load_activations", R::kHostLink, C::kHostCopy},
     {"notify", R::kAllToAll, C::kCommNotify},
     {"dispatch", R::kAllToAll, C::kCommDispatch},
     {"combine", R::kAllToAll, C::kCommCombine},

@@ -87,8 +87,10 @@ enum class OpKind : uint8_t {
   kCastWeights,    // updated BF16 weights to the copies that kernels read
   kRouterBias,     // auxiliary-loss-free balancing
   kZeroGrad,
-  kLoadStates,   // optimizer states from host memory
-  kStoreStates,  // and back
+  kLoadStates,        // optimizer states from host memory
+  kStoreStates,       // and back
+  kStoreActivations,  // what a backward reads, to host memory
+  kLoadActivations,   // and back
   // Communication.
   kNotify,    // entry barrier of an all-to-all, with the exchange of counts
   kDispatch,  // tokens to the ranks of their experts

@@ -3,6 +3,7 @@
 #include <deque>
 #include <numeric>
 
+#include "sim/graph/activation_copies.h"
 #include "sim/graph/head.h"
 #include "sim/graph/written_gradients.h"
 
@@ -47,6 +48,9 @@ class StageAssembler {
     g.recompute_from = std::move(recompute_from_);
     return g;
   }
+
+  // What the layers' forwards left.
+  const ModuleTensors& modules() const { return modules_; }
 
  private:
   const ModelSpec& model() const { return config_.model; }
@@ -140,6 +144,7 @@ class StageAssembler {
       b_.begin(SegmentKind::kAttnF, index, u.layer);
       if (i == 0) x = first_ ? first_input() : arrival("act in", act_in_);
       layer_forward(u, index, x, add);
+      modules_.add(u.tape.attention, u.tape.ffn, u.tape.moe);
     }
     if (layers_ == 0 && !first_) {
       b_.begin(SegmentKind::kHeadF, 0, -1);
@@ -178,6 +183,7 @@ class StageAssembler {
       TensorId h = mtp_input_forward(b_, trunk, embedding_, depth, u.tape.mtp);
       Addends out;
       layer_forward(u, index, h, out);
+      modules_.add(u.tape.attention, u.tape.ffn, u.tape.moe);
       trunk = b_.add("mtp output", h, out);
       add_head(trunk, {}, units_[static_cast<std::size_t>(index)].layer, depth);
     }
@@ -322,6 +328,7 @@ class StageAssembler {
   int64_t first_layer_ = 0, layers_ = 0;
   std::deque<Unit> units_;
   std::vector<int> recompute_from_;
+  ModuleTensors modules_;
   ParamId embedding_, positions_, head_;
   TensorId embedding_mask_;
   TensorId ids_, act_in_, act_out_, grad_in_, grad_out_;
@@ -330,9 +337,11 @@ class StageAssembler {
 }  // namespace
 
 StageGraph build_stage(const GraphConfig& config, int64_t stage) {
-  StageGraph g = StageAssembler(config, stage).build();
+  StageAssembler assembler(config, stage);
+  StageGraph g = assembler.build();
   mark_written_gradients(config, g);
-  return g;
+  return with_activation_copies(config, std::move(g), assembler.modules(),
+                                stage + 1 == config.plan.stages());
 }
 
 }  // namespace orrery

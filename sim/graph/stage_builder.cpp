@@ -146,6 +146,7 @@ Phase phase_of(SegmentKind s) {
     case SegmentKind::kSendF:
     case SegmentKind::kGatherF:
     case SegmentKind::kUnshardF:
+    case SegmentKind::kOffloadF:
       return Phase::kForward;
     case SegmentKind::kMlpW:
     case SegmentKind::kAttnW:

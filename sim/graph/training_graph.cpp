@@ -8,10 +8,11 @@ const std::string_view kBufferKindNames[kBufferKinds] = {
     "weights", "gradients", "optimizer", "activations", "communication", "workspace"};
 
 const std::string_view kSegmentNames[kSegmentKinds] = {
-    "attn(F)", "dispatch(F)", "mlp(F)",    "combine(F)", "combine(B)", "mlp(B)",     "dispatch(B)",
-    "attn(B)", "norm(B)",     "mlp(W)",    "attn(W)",    "head(F)",    "head(B)",    "head(W)",
-    "recv(F)", "send(F)",     "recv(B)",   "send(B)",    "optimizer",  "attn(R)",    "dispatch(R)",
-    "mlp(R)",  "combine(R)",  "gather(F)", "unshard(F)", "gather(B)",  "unshard(B)", "reduce(B)"};
+    "attn(F)",     "dispatch(F)", "mlp(F)",      "combine(F)", "combine(B)", "mlp(B)",
+    "dispatch(B)", "attn(B)",     "norm(B)",     "mlp(W)",     "attn(W)",    "head(F)",
+    "head(B)",     "head(W)",     "recv(F)",     "send(F)",    "recv(B)",    "send(B)",
+    "optimizer",   "attn(R)",     "dispatch(R)", "mlp(R)",     "combine(R)", "gather(F)",
+    "unshard(F)",  "gather(B)",   "unshard(B)",  "reduce(B)",  "offload(F)", "reload(B)"};
 
 const std::string_view kStreamNames[kStreams] = {"compute",
                                                  "compute (wgrad)",

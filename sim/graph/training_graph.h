@@ -28,8 +28,9 @@ enum class BufferKind : uint8_t {
   kActivations,
   kCommunication,
   kWorkspace,
+  kHost,  // in host memory: not part of what a GPU holds
 };
-constexpr int kBufferKinds = 6;
+constexpr int kBufferKinds = 6;  // of a GPU's memory
 extern const std::string_view kBufferKindNames[kBufferKinds];
 
 // Streams of a rank. Expert weight gradients may use a second compute stream. Pipeline transfers
@@ -80,8 +81,9 @@ struct Tensor {
   int64_t groups = 1;               // matrices of whole 128x128 blocks that follow each other
   int16_t unit = 0;                 // whose routing decides the dynamic rows
   Phase written = Phase::kForward;  // by its first writer
-  uint8_t readers = 0;   // streams that read it: each frees it once, after its last reader
-  bool is_read = false;  // by any op; else its writer frees it
+  uint8_t readers = 0;    // streams that read it: each frees it once, after its last reader
+  bool is_read = false;   // by any op; else its writer frees it
+  bool reloaded = false;  // from host memory, by a call of its own before that of the backward
   std::vector<std::pair<StreamKind, Phase>> last_use;  // of each stream that frees it
 
   // Whether an op of that stream and phase may be the last one there. Weight gradients may be in
@@ -158,8 +160,11 @@ enum class SegmentKind : uint8_t {
   kGatherB,
   kUnshardB,
   kReduceB,
+  // Copies of a unit's activations to host memory, and back before the unit's backward.
+  kOffloadF,
+  kReloadB,
 };
-constexpr int kSegmentKinds = static_cast<int>(SegmentKind::kReduceB) + 1;
+constexpr int kSegmentKinds = static_cast<int>(SegmentKind::kReloadB) + 1;
 extern const std::string_view kSegmentNames[kSegmentKinds];  // "attn(F)", ...
 
 // Which ranks take part in a collective or transfer.

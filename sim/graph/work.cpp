@@ -155,6 +155,10 @@ OpWork op_work(const StageGraph& g, const Op& op) {
     case OpKind::kStoreStates:
       w.hbm = w.host = Bytes(s.m * s.n);  // m parameters of n bytes each
       break;
+    case OpKind::kStoreActivations:
+    case OpKind::kLoadActivations:
+      w.hbm = w.host = in;
+      break;
     case OpKind::kGradNorm:
     case OpKind::kAdamW:
     case OpKind::kMuonMomentum:

@@ -186,6 +186,8 @@ KernelFamily op_family(const Op& op) {
     case OpKind::kZeroGrad:
     case OpKind::kLoadStates:
     case OpKind::kStoreStates:
+    case OpKind::kStoreActivations:
+    case OpKind::kLoadActivations:
       return F::kCopy;
     default:
       break;

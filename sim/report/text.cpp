@@ -32,10 +32,18 @@ std::string layout(const PlanSpec& p) {
   return s + fmt::format(" DP{}", p.data_parallel);
 }
 
+// "optimizer states and activations": what the plan keeps in host memory.
+std::string offloaded(const PlanSpec& p) {
+  const bool states = p.dp.offload_optimizer, activations = p.offload_activations.has_value();
+  return fmt::format("{}{}{}", states ? "optimizer states" : "",
+                     states && activations ? " and " : "", activations ? "activations" : "");
+}
+
 // What is not AdamW on the GPU.
-std::string optimizer_text(const DataParallelSpec& d) {
-  std::string s = d.optimizer == OptimizerKind::kMuon ? ", Muon" : "";
-  return s + (d.offload_optimizer ? ", optimizer states in host memory" : "");
+std::string optimizer_text(const PlanSpec& p) {
+  const std::string s = p.dp.optimizer == OptimizerKind::kMuon ? ", Muon" : "";
+  const std::string host = offloaded(p);
+  return host.empty() ? s : s + ", " + host + " in host memory";
 }
 
 std::string gpu_count(const ClusterSpec& c) {
@@ -55,7 +63,7 @@ std::string header(const Prediction& p) {
       "micro-batches "
       "per pipeline; stack {}\n",
       s.plan.name, layout(s.plan), kScheduleNames[static_cast<std::size_t>(s.plan.schedule)],
-      s.plan.dp.zero_stage, optimizer_text(s.plan.dp), with_commas(s.plan.global_batch),
+      s.plan.dp.zero_stage, optimizer_text(s.plan), with_commas(s.plan.global_batch),
       s.plan.sequence_length, s.plan.micro_batches(), s.stack.name);
   std::string split;
   for (int64_t n : s.plan.layers_per_stage) split += fmt::format(" {}", n);
@@ -141,7 +149,8 @@ std::string memory_section(const Prediction& p) {
       fmt::format("\nPeak memory per {}, GiB (capacity {:g})\n", of, node.memory_per_rank_GiB()) +
       t.str();
   if (host > Bytes(0))
-    out += fmt::format("  in host memory: {:.1f} GiB of optimizer states per {}\n", gib(host), of);
+    out += fmt::format("  in host memory: {:.1f} GiB of {} per {}\n", gib(host),
+                       offloaded(p.study.plan), of);
   return out;
 }
 

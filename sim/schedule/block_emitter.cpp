@@ -102,6 +102,10 @@ void BlockEmitter::emit_waits(int index, Role role, TensorId input, int w) {
     wait_slot(item.stream, role, SlotEvent::kActIn);
   } else if (input == g.grad_in) {
     wait_slot(item.stream, role, SlotEvent::kGradIn);
+  } else if (g.tensors[input.v].kind == BufferKind::kHost) {
+    wait_slot(item.stream, role, SlotEvent::kOffloaded);
+  } else if (g.tensors[input.v].reloaded) {
+    wait_slot(item.stream, role, SlotEvent::kReloaded);
   } else if (item.stream != StreamKind::kCompute) {
     wait_slot(item.stream, role,
               g.tensors[input.v].written == Phase::kForward ? SlotEvent::kForwardDone
@@ -139,8 +143,8 @@ void BlockEmitter::emit_item(int index) {
     if (const int e = event_of_item_[static_cast<std::size_t>(index)]; e >= 0)
       instr(Instr::Kind::kRecord, item.stream, Role::kBlock, static_cast<uint32_t>(e));
   };
-  // Who waits for states to be stored takes their memory.
-  const bool frees_before = o.kind == OpKind::kStoreStates;
+  // Who waits for what is copied to the host takes its memory.
+  const bool frees_before = o.kind == OpKind::kStoreStates || o.kind == OpKind::kStoreActivations;
   if (!frees_before) record();
   if (o.kind == OpKind::kRecv)
     instr(Instr::Kind::kRecord, item.stream, p.role,
@@ -157,11 +161,26 @@ void BlockEmitter::emit_item(int index) {
   if (frees_before) record();
 }
 
+// What later calls may rely on of copies between GPU and host.
+void BlockEmitter::emit_copies_done() {
+  const auto copies = [&](const Item& i, OpKind kind) { return i.is_op() && op(i).kind == kind; };
+  if (std::any_of(items_.begin(), items_.end(),
+                  [&](const Item& i) { return copies(i, OpKind::kStoreActivations); }))
+    instr(Instr::Kind::kRecord, StreamKind::kDeviceToHost, Role::kForward,
+          static_cast<uint32_t>(SlotEvent::kOffloaded));
+  if (block_.kind == BlockKind::kReload)
+    instr(Instr::Kind::kRecord, StreamKind::kHostToDevice, Role::kBackward,
+          static_cast<uint32_t>(SlotEvent::kReloaded));
+}
+
 // The compute stream ends the block after the second compute stream and the tensor collectives, and
 // marks what later calls may rely on.
 void BlockEmitter::emit_tail() {
   for (const StreamKind s : {StreamKind::kComputeAux, StreamKind::kTensor})
     if (uses(s)) emit_hold(StreamKind::kCompute, s);
+  // What comes back for the weight gradients alone is there when they start.
+  if (block_.kind == BlockKind::kBackwardInput && uses(StreamKind::kHostToDevice))
+    emit_hold(StreamKind::kCompute, StreamKind::kHostToDevice);
   if (block_.kind == BlockKind::kForward || block_.kind == BlockKind::kPair)
     instr(Instr::Kind::kRecord, StreamKind::kCompute, Role::kForward,
           static_cast<uint32_t>(SlotEvent::kForwardDone));
@@ -186,7 +205,8 @@ Block BlockEmitter::finish() {
   for (auto& row : waited_) std::fill(std::begin(row), std::end(row), -1);
   for (StreamKind s : gated_) emit_hold(s, StreamKind::kCompute);
   for (int i = 0; i < static_cast<int>(items_.size()); ++i) emit_item(i);
-  if (block_.kind != BlockKind::kRecv) emit_tail();
+  emit_copies_done();
+  if (block_.kind != BlockKind::kRecv && block_.kind != BlockKind::kReload) emit_tail();
   drop_unused_events();
   return std::move(block_);
 }

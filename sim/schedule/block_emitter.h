@@ -60,6 +60,7 @@ class BlockEmitter {
   void emit_item(int index);
   bool allocates(int index, Role role, const StageGraph& g, TensorId t);
   void emit_waits(int index, Role role, TensorId input, int writer);
+  void emit_copies_done();
   void emit_tail();
   void drop_unused_events();
   void instr(Instr::Kind kind, StreamKind s, Role role, uint32_t arg);

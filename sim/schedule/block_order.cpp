@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "sim/schedule/group_order.h"
+#include "sim/schedule/offload_order.h"
 
 namespace orrery {
 namespace {
@@ -49,12 +50,14 @@ void add_recompute(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, int
 
 void add_forward(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, AllToAlls how) {
   GroupOrder groups(e, plan, Role::kForward, at);
+  OffloadOrder copies(e, plan, Role::kForward, at);
   groups.begin();
   for (int u = 0; u < graph(plan, at).units; ++u) {
     groups.before(u);
     for (SegmentKind s : {SegmentKind::kAttnF, SegmentKind::kDispatchF, SegmentKind::kMlpF,
                           SegmentKind::kCombineF, SegmentKind::kHeadF})
       add_segment(e, plan, Role::kForward, at, s, u, how);
+    copies.after_forward(u);
   }
   e.add(Role::kForward, at, SegmentKind::kSendF, 0);
 }
@@ -62,6 +65,7 @@ void add_forward(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, AllTo
 void add_backward(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, Weights weights,
                   AllToAlls how) {
   GroupOrder groups(e, plan, Role::kBackward, at);
+  OffloadOrder copies(e, plan, Role::kBackward, at);
   groups.begin();
   for (int u = graph(plan, at).units - 1; u >= 0; --u) {
     const auto add = [&](SegmentKind s) { add_segment(e, plan, Role::kBackward, at, s, u, how); };
@@ -71,6 +75,7 @@ void add_backward(BlockEmitter& e, const ExecPlan& plan, const StageAt& at, Weig
       if (graph(plan, at).sums_after_weights) e.hold(StreamKind::kTensor);
     };
     groups.before(u);
+    copies.before_backward(u);
     add_recompute(e, plan, at, u, how);
     add(SegmentKind::kHeadB);
     add_weight(SegmentKind::kHeadW);
@@ -103,12 +108,14 @@ void add_pair(BlockEmitter& e, const ExecPlan& plan, const StageAt& forward_at,
   const int backward_units = graph(plan, backward_at).units;
   GroupOrder forward_groups(e, plan, Role::kForward, forward_at);
   GroupOrder backward_groups(e, plan, Role::kBackward, backward_at);
+  OffloadOrder forward_copies(e, plan, Role::kForward, forward_at);
+  OffloadOrder backward_copies(e, plan, Role::kBackward, backward_at);
   forward_groups.begin();
   backward_groups.begin();
   for (int i = 0; i < std::max(forward_units, backward_units); ++i) {
     const int f = i, b = backward_units - 1 - i;
     if (f < forward_units) forward_groups.before(f);
-    if (b >= 0) backward_groups.before(b);
+    if (b >= 0) backward_groups.before(b), backward_copies.before_backward(b);
     const auto forward = [&](SegmentKind s) {
       if (f < forward_units) e.add(Role::kForward, forward_at, s, f);
     };
@@ -135,6 +142,7 @@ void add_pair(BlockEmitter& e, const ExecPlan& plan, const StageAt& forward_at,
     backward(SegmentKind::kAttnW);
     backward(SegmentKind::kNormB);
     if (b >= 0) backward_groups.after_weights(b);
+    if (f < forward_units) forward_copies.after_forward(f);
   }
 }
 

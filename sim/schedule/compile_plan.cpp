@@ -10,6 +10,7 @@
 #include "sim/graph/optimizer.h"
 #include "sim/schedule/block_order.h"
 #include "sim/schedule/communicators.h"
+#include "sim/schedule/offload_order.h"
 #include "sim/schedule/optimizer_shares.h"
 #include "sim/schedule/schedule.h"
 
@@ -131,8 +132,13 @@ class PlanCompiler {
     // Each transfer in is posted one step ahead, when the compute stream reaches the step before.
     for (std::size_t i = 0; i < schedule.steps.size(); ++i) {
       if (i == 0) call_recvs(c, schedule.steps[0]);
-      if (i + 1 < schedule.steps.size()) call_recvs(c, schedule.steps[i + 1]);
+      const ScheduleStep* next = i + 1 < schedule.steps.size() ? &schedule.steps[i + 1] : nullptr;
+      if (next != nullptr) call_recvs(c, *next);
+      const bool reload = next != nullptr && reloads(c, *next);
+      const bool ahead = reload && may_reload_before(c, schedule.steps[i], *next);
+      if (ahead) call_reload(c, *next, true);
       call_step(c, schedule, i);
+      if (reload && !ahead) call_reload(c, *next, false);
     }
     call_optimizer(c);
     bind_communicators(at_, c, plan_.ops, first_op);
@@ -225,6 +231,33 @@ class PlanCompiler {
     if (s.kind != BlockKind::kWeight)
       recv(Role::kBackward, s.backward_chunk, s.backward_batch, SegmentKind::kRecvB,
            StreamKind::kRecvBackward);
+  }
+
+  // Whether the step runs a backward whose first unit has activations in host memory.
+  bool reloads(const RankClass& c, const ScheduleStep& s) const {
+    return s.backward_chunk >= 0 && s.kind != BlockKind::kWeight &&
+           reloads_last_unit(at_.graph(stage_of(c, s.backward_chunk)));
+  }
+
+  // They come back beside the step before: from its start on, or, where its own backward has
+  // activations come back too, behind these. When that step is the forward they come after it.
+  bool may_reload_before(const RankClass& c, const ScheduleStep& before,
+                         const ScheduleStep& s) const {
+    if (before.forward_chunk == s.backward_chunk && before.forward_batch == s.backward_batch)
+      return false;
+    return before.backward_chunk < 0 || before.kind == BlockKind::kWeight ||
+           !reloads_in_backward(at_.graph(stage_of(c, before.backward_chunk)));
+  }
+
+  void call_reload(RankClass& c, const ScheduleStep& s, bool gated) {
+    const int chunk = s.backward_chunk;
+    const uint32_t b =
+        block(c, {BlockKind::kReload, -1, chunk, gated ? 1 : 0}, [&](BlockEmitter& e) {
+          if (gated) e.gate(StreamKind::kHostToDevice);
+          const StageAt where = at(c, chunk);
+          e.add(Role::kBackward, where, SegmentKind::kReloadB, at_.graph(where.stage).units - 1);
+        });
+    c.calls.push_back({b, -1, slot(c, chunk, s.backward_batch)});
   }
 
   // Those of the blocks before; what the block receives has been posted by now, so that two stages

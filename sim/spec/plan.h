@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/spec/activation_offload.h"
 #include "sim/spec/cluster.h"
 #include "sim/spec/data_parallel.h"
 #include "sim/spec/model.h"
@@ -96,6 +97,7 @@ struct PlanSpec {
   // When layers_per_stage is left out: of the first and last stage; absent: as many as the others.
   std::optional<int64_t> layers_on_first_stage, layers_on_last_stage;
   Recompute recompute;
+  std::optional<ActivationOffload> offload_activations;  // absent: activations stay on the GPU
   DataParallelSpec dp;
   // Forwards and backwards in overlapped pairs where the schedule has them, and compute that can do
   // without an all-to-all beside it; else every all-to-all holds up the compute stream.

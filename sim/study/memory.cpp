@@ -74,6 +74,7 @@ class Replay {
       const int stage = forward ? b.forward_stage : b.backward_stage;
       const auto row = static_cast<std::size_t>(slot < 0 ? class_.slots() : slot - skipped_slots_);
       const Tensor& t = plan_.stages[static_cast<std::size_t>(stage)].tensors[i.arg];
+      if (t.kind == BufferKind::kHost) continue;
       const std::size_t at = row * stride_ + i.arg;
       if (i.kind == Instr::Kind::kAlloc) {
         handles_[at] = allocator_.allocate(t.bytes, pool_stream(i.stream));
@@ -149,6 +150,8 @@ std::vector<Change> changes(const StudySpec& s) {
       p.recompute = {};
       p.recompute.full = FullRecompute::kUniform;
     });
+  if (!s.plan.offload_activations)
+    add("--set /plan/offload_activations={}", [](PlanSpec& p) { p.offload_activations.emplace(); });
   if (s.plan.dp.zero_stage == 0)
     add("--set /plan/zero_stage=1", [](PlanSpec& p) { p.dp.zero_stage = 1; });
   if (const int64_t m = s.plan.micro_batch; m > 1 && m % 2 == 0)

@@ -38,8 +38,9 @@ struct MemoryAdvice {
   Bytes peak;          // of the fullest rank then
   Picos step;
 };
-// The changes that lower the peak of a plan, the largest saving first: more recomputation, ZeRO, a
-// smaller micro-batch, twice the pipeline or expert parallelism. Each costs a simulation.
+// The changes that lower the peak of a plan, the largest saving first: more recomputation,
+// activations in host memory, ZeRO, a smaller micro-batch, twice the pipeline or expert
+// parallelism. Each costs a simulation.
 std::vector<MemoryAdvice> memory_advice(const StudySpec& study, Bytes peak);
 
 }  // namespace orrery

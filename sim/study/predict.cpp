@@ -112,7 +112,7 @@ void check_memory(Prediction& p, const ExecPlan& plan, const PredictOptions& opt
   for (std::size_t i = 0; i < plan.classes.size(); ++i) {
     const ClassMemory& m = p.trace.memory[i];
     p.memory.push_back({static_cast<int>(i), plan.classes[i].stage_of_chunk, m,
-                        plan.classes[i].host_bytes,
+                        plan.classes[i].host_bytes + m.host,
                         m.peak_op == UINT32_MAX ? "" : plan.op_name(m.peak_op)});
   }
   p.verdict = memory_verdict(p.study, p.trace);

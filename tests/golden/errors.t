@@ -38,6 +38,7 @@ $ orrery predict experiments/deepseek_v3 --set /cluster/node/gpu/hbm_capacity_Gi
 ! orrery: out of memory: pipeline rank 7 peaks at 62.0 GiB of 40 GiB, at layer 35 mlp(B) experts gate_up dgrad; the largest part is activations with 40.0 GiB; simulated changes that help:
 !   --set /plan/pipeline_parallel=32 --set /plan/data_parallel=64 --set /plan/layers_per_stage=[2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,1,1,1]: 53.2 GiB (-8.8), step 25.519 s
 !   --set /plan/recompute/attention=true: 57.3 GiB (-4.7), step 17.516 s
+!   --set /plan/offload_activations={}: 57.3 GiB (-4.7), step 17.133 s
 !   --set /plan/recompute={"full":"uniform"}: 57.7 GiB (-4.3), step 24.353 s
 !   --set /plan/expert_parallel=128: 59.5 GiB (-2.5), step 17.127 s
 
@@ -54,6 +55,15 @@ $ orrery predict experiments/deepseek_v3 --set /plan/optimizer=muon --set /plan/
 ! orrery: experiments/deepseek_v3/experiment.json: the plan cannot run:
 !   optimizer muon needs whole matrices: tensor_parallel 1 and expert_tensor_parallel 1; found 2 and 1
 !   optimizer muon needs zero_stage 0 or 1 without overlap_grad_reduce and overlap_param_gather; found zero_stage 1, true and false
+
+$ orrery predict experiments/tiny_llama --set '/plan/offload_activations={"layers":5,"modules":["core_attention"]}'
+? 65
+! orrery: --set /plan/offload_activations/modules: "core_attention" is no module; there are attn_norm, qkv_linear, core_attn, attn_proj, mlp_norm, mlp_fc1, mlp_act, expert_fc1, moe_act
+
+$ orrery predict experiments/tiny_llama --set '/plan/offload_activations={"layers":5}'
+? 3
+! orrery: experiments/tiny_llama/experiment.json: the plan cannot run:
+!   offload_activations.layers 5 exceeds the 4 layers of the fullest stage; leave it out to offload all
 
 $ orrery predict experiments/tiny_llama --set /plan/offload_optimizer=true --set /plan/optimizer=sgd
 ? 3

@@ -254,3 +254,45 @@ $ orrery predict experiments/deepseek_v3 --set /plan/offload_optimizer=true
 >
 > warning: phase "context extension 32K": layout unknown; cost from model FLOPs at the simulated step's rate, a lower bound
 > warning: phase "context extension 128K": layout unknown; cost from model FLOPs at the simulated step's rate, a lower bound
+
+$ orrery predict experiments/validation_h200/dense --set '/plan/offload_activations={}'
+> validation_h200/dense: 0.5B parameters (+ 0.0B in MTP), 1 GPUs of 1 x H200
+> plan validation_h200/dense: PP1 EP1 DP1, schedule 1f1b, ZeRO-1, activations in host memory, 4 sequences of 4096 a step in 4 micro-batches per pipeline; stack orrery, measured on NVIDIA H200
+> layers per stage: 6 (embedding on the first, head and MTP on the last)
+>
+> Step
+>   step time                                      0.241 s      (90 %: 0.208 to 0.339)
+>   tokens per second per GPU                      67971.0  (90 %: 48296.6 to 78645.4)
+>   tokens per day                                   5.9 B          (90 %: 4.2 to 6.8)
+>   TFLOPS per GPU, causal / non-causal      201.8 / 222.4
+>   MFU, causal / non-causal             20.41 % / 22.48 %
+>   90 % interval: errors of 56 runs of 11 stacks, none of its stack, whose step_speed is assumed to be 1; its GPU was calibrated
+>     standard deviations: stack 5.0 %, GPU 10.6 %, run 8.4 %; centre +10.3 % of the prediction
+>   MFU: model FLOPs (forward + backward, no recompute, no MTP: 3.0 / 3.3 GFLOP per token) over 989 TFLOPS BF16 dense
+>
+> Where the step goes (mean over pipeline ranks)
+>                                    s    share
+>   forward                      0.102   42.2 %
+>   backward (input and weight)  0.135   56.0 %
+>   optimizer                    0.005    1.9 %
+>   -------------------------------------------
+>   step                         0.241  100.0 %
+>   of which exposed communication
+>     waiting for comm_gradient  0.000    0.0 %
+>     waiting for host_copy      0.145   60.3 %
+>
+> Peak memory per GPU, GiB (capacity 139.8)
+>   PP rank (stages)  peak  weights  gradients  optimizer  activations  communication  workspace
+>   0 (0)             10.9      1.0        1.9        5.7          0.8            0.0        1.5
+>   in host memory: 1.5 GiB of activations per GPU
+>   fits: rank 0 has 128.9 GiB to spare (92.2 %)
+>   90 %: highest peak 10.8 to 11.7
+>   90 % interval of the peak: errors of 10 runs of 3 stacks, none of its stack
+>     standard deviations: stack 0.7 %, run 2.0 %; centre +3.0 % of the prediction
+>   with PyTorch's allocator 11.3 GiB reserved (12.4 % unused at that peak), with expandable segments 11.3; 1.5 of them outside the allocator
+>
+> Training cost at $3 per GPU-hour
+>   phase          tokens  GPU-hours    90 %  days     cost                90 %  confidence
+>   training  1.311e-07 T          0  0 to 0   0.0  $0.000M  $0.000M to $0.000M   simulated
+>   ---------------------------------------------------------------------------------------
+>   total                          0  0 to 0   0.0  $0.000M  $0.000M to $0.000M

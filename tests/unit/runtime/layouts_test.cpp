@@ -266,6 +266,33 @@ TEST_CASE("layouts: Muon", "[runtime]") {
   CHECK(adamw.steps[1].losses[0] != one.steps[1].losses[0]);
 }
 
+TEST_CASE("layouts: activations in host memory change no bit", "[runtime]") {
+  const auto run = [](Layout l, bool offload) {
+    if (offload) l.more.push_back(R"(/plan/offload_activations={"min_tensor_elements":1})");
+    return TinyJob<float>(l).run(2);
+  };
+  const std::string pairs = "/plan/overlap_expert_parallel=true";
+  for (const Layout& l :
+       {Layout{}, Layout{.data = 4, .expert = 2}, Layout{.pipeline = 2, .schedule = "gpipe"},
+        Layout{.pipeline = 2, .data = 2, .expert = 2}, Layout{.pipeline = 2, .schedule = "zb_h1"},
+        Layout{.pipeline = 2, .schedule = "interleaved_1f1b", .chunks = 2},
+        Layout{.pipeline = 2, .schedule = "zb_v", .chunks = 2},
+        Layout{.pipeline = 2, .data = 2, .expert = 2, .schedule = "dualpipe", .more = {pairs}},
+        Layout{.pipeline = 2, .schedule = "dualpipe_v", .more = {pairs}, .chunks = 2},
+        Layout{.more = {R"(/plan/recompute={"full":"uniform"})"}},
+        Layout{.more = {R"(/plan/recompute={"norms":true,"mla_up":true})"}},
+        Layout{.more = {"/plan/sequence_parallel=true"}, .tensor = 2, .context = 2},
+        Layout{.data = 2, .dp = zero(3)}}) {
+    INFO(l.name());
+    const Run here = run(l, false), there = run(l, true);
+    for (std::size_t s = 0; s < here.steps.size(); ++s) {
+      CHECK(there.steps[s].losses == here.steps[s].losses);
+      CHECK(there.steps[s].grad_norm == here.steps[s].grad_norm);
+    }
+    CHECK((there.weights == here.weights));
+  }
+}
+
 TEST_CASE("layouts: optimizer states in host memory change no bit", "[runtime]") {
   const auto run = [](Layout l, bool offload) {
     l.more.push_back(fmt::format("/plan/offload_optimizer={}", offload));

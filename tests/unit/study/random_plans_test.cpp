@@ -79,6 +79,9 @@ RandomStudy random_study(Random& r) {
   set("/plan/zero_stage", r.below(2));
   set("/plan/optimizer", r.below(3) == 0 ? "muon" : "adamw");
   set("/plan/offload_optimizer", r.below(3) == 0);
+  if (r.below(3) == 0)
+    set("/plan/offload_activations",
+        fmt::format("{{\"min_tensor_elements\":{}}}", r.of({1, 10000})));
   set("/plan/schedule", kScheduleNames[static_cast<std::size_t>(kind)]);
   set("/plan/virtual_pipeline", chunks);
   set("/cluster/nodes", pp);
