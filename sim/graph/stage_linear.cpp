@@ -18,6 +18,12 @@ int64_t tiles(int64_t n) { return (n + 127) / 128; }
 // (pytorch/pytorch issue 149990).
 bool travels_cast(Precision p) { return p != Precision::kFp8Rowwise; }
 
+// Whether a kernel of its own multiplies input gradients by the scales of their rows and columns:
+// torchao's backward products add up in FP32, for which the row-wise kernel is too slow, so that
+// those with one scale run with 1 (pytorch/ao pull request 1325, float8_python_api.py). Weight
+// gradients too, a few of whose bytes there are for each token: left out.
+bool scales_after(Precision p) { return p == Precision::kFp8Rowwise; }
+
 }  // namespace
 
 StageBuilder::Linear StageBuilder::linear(const std::string& name, int64_t in, int64_t out,
@@ -171,7 +177,9 @@ TensorId StageBuilder::linear_dgrad(const Linear& l, TensorId dy) {
     const TensorId dy_operand = operand(l.name + " grad", dy);
     const TensorId dx = tensor(l.name + " dgrad out", Dtype::kBf16, rows, l.in);
     product(l.name + " dgrad", GemmLayout::kNN, shape, {dy_operand}, {dx}, l.weight);
-    return dx;
+    return scales_after(precision()) ? map(OpKind::kScale, l.name + " dgrad scales", {dx},
+                                           Dtype::kBf16, rows, l.in)
+                                     : dx;
   }
   const TensorId weight = map(OpKind::kTransposeFp8, l.name + " weight transpose", {},
                               Dtype::kFp8Block, l.in, l.out, l.weight);

@@ -13,7 +13,8 @@
 //                 gradients. The transpose is what the backward keeps of an input.
 //   fp8_current   the same with the scale of the tensor itself, which one more kernel finds first.
 //   fp8_rowwise   torchao: E4M3 with a scale per row; copies by row, and in the backward by column,
-//                 cast by every rank from BF16 rows that a tensor-parallel group has gathered.
+//                 cast by every rank from BF16 rows that a tensor-parallel group has gathered;
+//                 input gradients get their scales from a kernel of their own.
 //   mxfp8         OCP microscaling (E8M0 scales per 1x32), E4M3 throughout; one kernel writes the
 //                 row-wise and the column-wise copy, which no transpose relates.
 //   nvfp4         arXiv 2509.25149: E2M1 in 1x16 blocks with E4M3 scales and an FP32 one per tensor

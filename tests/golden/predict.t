@@ -4,14 +4,14 @@ $ orrery predict experiments/deepseek_v3
 > layers per stage: 4 4 4 4 4 4 4 4 4 4 4 4 4 4 4 1 (embedding on the first, head and MTP on the last)
 >
 > Step
->   step time                                     17.123 s  (90 %: 15.887 to 22.449)
->   tokens per second per GPU                       1794.0  (90 %: 1368.5 to 1933.6)
->   tokens per day                                 317.4 B    (90 %: 242.1 to 342.1)
+>   step time                                     17.123 s  (90 %: 15.928 to 22.363)
+>   tokens per second per GPU                       1794.0  (90 %: 1373.7 to 1928.7)
+>   tokens per day                                 317.4 B    (90 %: 243.1 to 341.3)
 >   TFLOPS per GPU, causal / non-causal      449.3 / 504.4
 >   MFU, causal / non-causal             45.43 % / 51.00 %
 >   expert compute, for uneven loads               x 1.050
 >   90 % interval: errors of 56 runs of 11 stacks, none of its stack, whose step_speed is assumed to be 1
->     standard deviations: stack 5.0 %, GPU 3.3 %, run 8.4 %; centre +10.3 % of the prediction
+>     standard deviations: stack 4.9 %, GPU 3.2 %, run 8.3 %; centre +10.2 % of the prediction
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 250.4 / 281.2 GFLOP per token) over 989 TFLOPS BF16 dense
 >
 > Where the step goes (mean over pipeline ranks)
@@ -57,11 +57,11 @@ $ orrery predict experiments/deepseek_v3
 >
 > Training cost at $2 per GPU-hour
 >   phase                      tokens  GPU-hours                    90 %  days     cost                90 %    confidence
->   pre-training               14.8 T  2,291,553  2,126,141 to 3,004,180  46.6  $4.583M  $4.252M to $6.008M     simulated
->   context extension 32K   0.06291 T     18,101             over 16,794   0.4  $0.036M        over $0.034M  extrapolated
->   context extension 128K  0.06291 T     46,761             over 43,386   1.0  $0.094M        over $0.087M  extrapolated
+>   pre-training               14.8 T  2,291,553  2,131,511 to 2,992,697  46.6  $4.583M  $4.263M to $5.985M     simulated
+>   context extension 32K   0.06291 T     18,101             over 16,836   0.4  $0.036M        over $0.034M  extrapolated
+>   context extension 128K  0.06291 T     46,761             over 43,495   1.0  $0.094M        over $0.087M  extrapolated
 >   ---------------------------------------------------------------------------------------------------------------------
->   total                              2,356,414          over 2,186,321  47.9  $4.713M        over $4.373M
+>   total                              2,356,414          over 2,191,843  47.9  $4.713M        over $4.384M
 >
 > Beside the published record
 >                                  predicted  published    error
@@ -89,14 +89,14 @@ $ orrery predict experiments/deepseek_v3 --set /plan/optimizer=muon
 > layers per stage: 4 4 4 4 4 4 4 4 4 4 4 4 4 4 4 1 (embedding on the first, head and MTP on the last)
 >
 > Step
->   step time                                     17.296 s  (90 %: 16.047 to 22.674)
->   tokens per second per GPU                       1776.2  (90 %: 1354.8 to 1914.3)
->   tokens per day                                 314.3 B    (90 %: 239.7 to 338.7)
+>   step time                                     17.296 s  (90 %: 16.088 to 22.588)
+>   tokens per second per GPU                       1776.2  (90 %: 1360.0 to 1909.5)
+>   tokens per day                                 314.3 B    (90 %: 240.7 to 337.9)
 >   TFLOPS per GPU, causal / non-causal      444.8 / 499.4
 >   MFU, causal / non-causal             44.98 % / 50.49 %
 >   expert compute, for uneven loads               x 1.050
 >   90 % interval: errors of 56 runs of 11 stacks, none of its stack, whose step_speed is assumed to be 1
->     standard deviations: stack 5.0 %, GPU 3.3 %, run 8.4 %; centre +10.3 % of the prediction
+>     standard deviations: stack 4.9 %, GPU 3.2 %, run 8.3 %; centre +10.2 % of the prediction
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 250.4 / 281.2 GFLOP per token) over 989 TFLOPS BF16 dense
 >
 > Where the step goes (mean over pipeline ranks)
@@ -142,11 +142,11 @@ $ orrery predict experiments/deepseek_v3 --set /plan/optimizer=muon
 >
 > Training cost at $2 per GPU-hour
 >   phase                      tokens  GPU-hours                    90 %  days     cost                90 %    confidence
->   pre-training               14.8 T  2,314,612  2,147,536 to 3,034,410  47.1  $4.629M  $4.295M to $6.069M     simulated
->   context extension 32K   0.06291 T     18,283             over 16,963   0.4  $0.037M        over $0.034M  extrapolated
->   context extension 128K  0.06291 T     47,231             over 43,822   1.0  $0.094M        over $0.088M  extrapolated
+>   pre-training               14.8 T  2,314,612  2,152,960 to 3,022,812  47.1  $4.629M  $4.306M to $6.046M     simulated
+>   context extension 32K   0.06291 T     18,283             over 17,006   0.4  $0.037M        over $0.034M  extrapolated
+>   context extension 128K  0.06291 T     47,231             over 43,933   1.0  $0.094M        over $0.088M  extrapolated
 >   ---------------------------------------------------------------------------------------------------------------------
->   total                              2,380,126          over 2,208,321  48.4  $4.760M        over $4.417M
+>   total                              2,380,126          over 2,213,899  48.4  $4.760M        over $4.428M
 >
 > Beside the published record
 >                                  predicted  published    error
@@ -174,14 +174,14 @@ $ orrery predict experiments/deepseek_v3 --set /plan/offload_optimizer=true
 > layers per stage: 4 4 4 4 4 4 4 4 4 4 4 4 4 4 4 1 (embedding on the first, head and MTP on the last)
 >
 > Step
->   step time                                     17.145 s  (90 %: 15.908 to 22.477)
->   tokens per second per GPU                       1791.8  (90 %: 1366.7 to 1931.2)
->   tokens per day                                 317.0 B    (90 %: 241.8 to 341.7)
+>   step time                                     17.145 s  (90 %: 15.948 to 22.391)
+>   tokens per second per GPU                       1791.8  (90 %: 1372.0 to 1926.3)
+>   tokens per day                                 317.0 B    (90 %: 242.8 to 340.9)
 >   TFLOPS per GPU, causal / non-causal      448.7 / 503.8
 >   MFU, causal / non-causal             45.37 % / 50.94 %
 >   expert compute, for uneven loads               x 1.050
 >   90 % interval: errors of 56 runs of 11 stacks, none of its stack, whose step_speed is assumed to be 1
->     standard deviations: stack 5.0 %, GPU 3.3 %, run 8.4 %; centre +10.3 % of the prediction
+>     standard deviations: stack 4.9 %, GPU 3.2 %, run 8.3 %; centre +10.2 % of the prediction
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 250.4 / 281.2 GFLOP per token) over 989 TFLOPS BF16 dense
 >
 > Where the step goes (mean over pipeline ranks)
@@ -229,11 +229,11 @@ $ orrery predict experiments/deepseek_v3 --set /plan/offload_optimizer=true
 >
 > Training cost at $2 per GPU-hour
 >   phase                      tokens  GPU-hours                    90 %  days     cost                90 %    confidence
->   pre-training               14.8 T  2,294,458  2,128,836 to 3,007,988  46.7  $4.589M  $4.258M to $6.016M     simulated
->   context extension 32K   0.06291 T     18,124             over 16,815   0.4  $0.036M        over $0.034M  extrapolated
->   context extension 128K  0.06291 T     46,820             over 43,441   1.0  $0.094M        over $0.087M  extrapolated
+>   pre-training               14.8 T  2,294,458  2,134,213 to 2,996,491  46.7  $4.589M  $4.268M to $5.993M     simulated
+>   context extension 32K   0.06291 T     18,124             over 16,858   0.4  $0.036M        over $0.034M  extrapolated
+>   context extension 128K  0.06291 T     46,820             over 43,550   1.0  $0.094M        over $0.087M  extrapolated
 >   ---------------------------------------------------------------------------------------------------------------------
->   total                              2,359,401          over 2,189,092  48.0  $4.719M        over $4.378M
+>   total                              2,359,401          over 2,194,621  48.0  $4.719M        over $4.389M
 >
 > Beside the published record
 >                                  predicted  published    error
@@ -261,13 +261,13 @@ $ orrery predict experiments/validation_h200/dense --set '/plan/offload_activati
 > layers per stage: 6 (embedding on the first, head and MTP on the last)
 >
 > Step
->   step time                                      0.241 s      (90 %: 0.208 to 0.339)
->   tokens per second per GPU                      67971.0  (90 %: 48296.6 to 78645.4)
+>   step time                                      0.241 s      (90 %: 0.209 to 0.338)
+>   tokens per second per GPU                      67971.0  (90 %: 48411.0 to 78562.1)
 >   tokens per day                                   5.9 B          (90 %: 4.2 to 6.8)
 >   TFLOPS per GPU, causal / non-causal      201.8 / 222.4
 >   MFU, causal / non-causal             20.41 % / 22.48 %
 >   90 % interval: errors of 56 runs of 11 stacks, none of its stack, whose step_speed is assumed to be 1; its GPU was calibrated
->     standard deviations: stack 5.0 %, GPU 10.6 %, run 8.4 %; centre +10.3 % of the prediction
+>     standard deviations: stack 4.9 %, GPU 10.6 %, run 8.3 %; centre +10.2 % of the prediction
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 3.0 / 3.3 GFLOP per token) over 989 TFLOPS BF16 dense
 >
 > Where the step goes (mean over pipeline ranks)

@@ -1,10 +1,10 @@
 $ orrery sweep experiments/tiny_moe_4_ranks --vary /plan/schedule=1f1b,dualpipe --vary /plan/layers_per_stage=[2,2],[3,1],[4,1]
 > /plan/schedule  /plan/layers_per_stage  step s            90 %  tokens/s/GPU  MFU %  peak GiB
-> 1f1b                             [2,2]   0.552  0.509 to 0.729        1854.3   0.00       1.5
-> 1f1b                             [3,1]   0.442  0.407 to 0.583        2316.8   0.00       1.5
+> 1f1b                             [2,2]   0.552  0.510 to 0.726        1854.3   0.00       1.5
+> 1f1b                             [3,1]   0.442  0.408 to 0.581        2316.8   0.00       1.5
 > 1f1b                             [4,1]       -               -             -      -         -  infeasible
-> dualpipe                         [2,2]   0.389  0.358 to 0.513        2633.7   0.00       1.5
-> dualpipe                         [3,1]   0.391  0.360 to 0.516        2619.8   0.00       1.5
+> dualpipe                         [2,2]   0.389  0.359 to 0.511        2633.7   0.00       1.5
+> dualpipe                         [3,1]   0.391  0.361 to 0.514        2619.8   0.00       1.5
 > dualpipe                         [4,1]       -               -             -      -         -  infeasible
 > /plan/schedule=1f1b /plan/layers_per_stage=[4,1]: experiments/tiny_moe_4_ranks/experiment.json: the plan cannot run:
 >   layers_per_stage sums to 5, but the model has 4 layers (num_hidden_layers)
