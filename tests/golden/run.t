@@ -62,6 +62,10 @@ $ orrery run experiments/tiny_moe --device cpu --dump-gradients x --set /cluster
 ? 64
 ! orrery: --dump-gradients writes whole gradients, which no rank has when the optimizer states are split: add --set /plan/zero_stage=0
 
+$ orrery run experiments/tiny_llama --device cpu --save x --set /cluster/nodes=2 --set /plan/tensor_parallel=2
+? 64
+! orrery: --save writes whole matrices, which no rank has with tensor_parallel 2 and expert_tensor_parallel 1; checkpoints (/training/checkpoint) keep parts
+
 $ orrery run experiments/tiny_moe --device cpu --set /training/optimizer/lr=1e3
 ? 65
 ! orrery: --set /training/optimizer/lr: found 1000, expected more than 0 and at most 10
