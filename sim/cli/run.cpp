@@ -37,10 +37,11 @@ void check_arguments(const RunArguments& a, const StudySpec& study) {
         "are split: add --set /plan/zero_stage=0");
   const bool split = study.plan.tensor_parallel > 1 || study.plan.expert_tensor_parallel > 1;
   if (split && !(a.save.empty() && a.gradients.empty()))
-    usage(fmt::format("{} writes whole matrices, which no rank has with tensor_parallel {} and "
-                      "expert_tensor_parallel {}; checkpoints (/training/checkpoint) keep parts",
-                      a.save.empty() ? "--dump-gradients" : "--save", study.plan.tensor_parallel,
-                      study.plan.expert_tensor_parallel));
+    usage(
+        fmt::format("{} writes whole matrices, which no rank has with tensor_parallel {} and "
+                    "expert_tensor_parallel {}; checkpoints (/training/checkpoint) keep parts",
+                    a.save.empty() ? "--dump-gradients" : "--save", study.plan.tensor_parallel,
+                    study.plan.expert_tensor_parallel));
   if (a.device == "cuda" && study.plan.dp.optimizer == OptimizerKind::kSgd)
     usage("--device cuda has no optimizer but adamw and muon; --device cpu runs the plan's");
   if (a.device == "cuda" && study.plan.dp.gradient_dtype != ReduceDtype::kFp32)

@@ -20,8 +20,8 @@ bool travels_cast(Precision p) { return p != Precision::kFp8Rowwise; }
 
 // Whether a kernel of its own multiplies input gradients by the scales of their rows and columns:
 // torchao's backward products add up in FP32, for which the row-wise kernel is too slow, so that
-// those with one scale run with 1 (pytorch/ao pull request 1325, float8_python_api.py). Weight
-// gradients too, a few of whose bytes there are for each token: left out.
+// those with one scale run with 1 (pytorch/ao pull request 1325, float8_python_api.py). Left out:
+// weight gradients, whose bytes do not grow with the tokens.
 bool scales_after(Precision p) { return p == Precision::kFp8Rowwise; }
 
 }  // namespace
@@ -177,9 +177,9 @@ TensorId StageBuilder::linear_dgrad(const Linear& l, TensorId dy) {
     const TensorId dy_operand = operand(l.name + " grad", dy);
     const TensorId dx = tensor(l.name + " dgrad out", Dtype::kBf16, rows, l.in);
     product(l.name + " dgrad", GemmLayout::kNN, shape, {dy_operand}, {dx}, l.weight);
-    return scales_after(precision()) ? map(OpKind::kScale, l.name + " dgrad scales", {dx},
-                                           Dtype::kBf16, rows, l.in)
-                                     : dx;
+    return scales_after(precision())
+               ? map(OpKind::kScale, l.name + " dgrad scales", {dx}, Dtype::kBf16, rows, l.in)
+               : dx;
   }
   const TensorId weight = map(OpKind::kTransposeFp8, l.name + " weight transpose", {},
                               Dtype::kFp8Block, l.in, l.out, l.weight);
