@@ -96,6 +96,12 @@ std::string suggestion(std::string_view word, std::span<const std::string_view> 
   return names.empty() ? "" : otherwise + join_quoted(names);
 }
 
+std::string no_choice(std::string_view text, std::span<const std::string_view> names) {
+  const std::string near = nearest_name(text, names);
+  return "found " + in_quotes(text) + ", expected one of " + join_quoted(names) +
+         (near.empty() ? "" : "; did you mean " + in_quotes(near) + "?");
+}
+
 }  // namespace
 
 Reader::Reader(const Node& node, std::string pointer, Diagnostics& diagnostics)
@@ -108,7 +114,11 @@ Reader::Reader(const Node& node, std::string pointer, Diagnostics& diagnostics)
 Reader::Reader(std::string pointer, Diagnostics& diagnostics)
     : node_(nullptr), pointer_(std::move(pointer)), diagnostics_(&diagnostics) {}
 
-bool Reader::has(std::string_view key) const { return node_ && node_->find(key); }
+bool Reader::has(std::string_view key) const {
+  if (node_ && node_->find(key)) return true;
+  absent_.emplace_back(key);
+  return false;
+}
 
 void Reader::ignore(std::string_view key) {
   if (std::find(known_.begin(), known_.end(), key) == known_.end()) known_.emplace_back(key);
@@ -188,9 +198,7 @@ std::size_t Reader::choice_from(const Node* member, std::string_view key, std::s
   if (member == nullptr) return fallback;
   const auto name = std::find(names.begin(), names.end(), member->string);
   if (name != names.end()) return static_cast<std::size_t>(name - names.begin());
-  const std::string near = nearest_name(member->string, names);
-  fail(key, "found " + in_quotes(member->string) + ", expected one of " + join_quoted(names) +
-                (near.empty() ? "" : "; did you mean " + in_quotes(near) + "?"));
+  fail(key, no_choice(member->string, names));
   return fallback;
 }
 
@@ -229,6 +237,22 @@ std::vector<std::string> Reader::strings(std::string_view key) {
   return values;
 }
 
+std::vector<std::size_t> Reader::choices(std::string_view key,
+                                         std::span<const std::string_view> names) {
+  std::vector<std::size_t> chosen;
+  std::size_t i = 0;
+  for (const std::string& text : strings(key)) {
+    const std::string pointer = child_pointer(child_pointer(pointer_, key), std::to_string(i));
+    const Node& item = node_->find(key)->items[i++];
+    const auto name = std::find(names.begin(), names.end(), text);
+    if (name != names.end())
+      chosen.push_back(static_cast<std::size_t>(name - names.begin()));
+    else if (item.kind == Node::Kind::kString)
+      diagnostics_->add(item.where(pointer), no_choice(text, names));
+  }
+  return chosen;
+}
+
 Reader Reader::object(std::string_view key) {
   const Node* member = take(key, Node::Kind::kObject, true);
   std::string pointer = child_pointer(pointer_, key);
@@ -258,9 +282,11 @@ void Reader::fail(std::string_view key, std::string message) {
 
 void Reader::finish() {
   if (node_ == nullptr) return;
-  const std::vector<std::string_view> known(known_.begin(), known_.end());
+  std::vector<std::string_view> known(known_.begin(), known_.end());
+  for (const std::string& key : absent_)
+    if (std::find(known.begin(), known.end(), key) == known.end()) known.push_back(key);
   for (const auto& [key, value] : node_->members) {
-    if (std::find(known.begin(), known.end(), key) != known.end()) continue;
+    if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
     fail(key, "unknown key " + in_quotes(key) + suggestion(key, known, "; the known keys are "));
   }
 }

@@ -100,6 +100,8 @@ class Reader {
   std::size_t choice(std::string_view key, std::span<const std::string_view> names);
   std::size_t choice_or(std::string_view key, std::size_t fallback,
                         std::span<const std::string_view> names);
+  // The same of each string of an array; what is none of `names` is left out after an error.
+  std::vector<std::size_t> choices(std::string_view key, std::span<const std::string_view> names);
   std::vector<int64_t> integers(std::string_view key, Range range = {});
   std::vector<std::string> strings(std::string_view key);
   // A nested object; an empty reader after an error.
@@ -135,6 +137,7 @@ class Reader {
   std::string pointer_;
   Diagnostics* diagnostics_;
   std::vector<std::string> known_;
+  mutable std::vector<std::string> absent_;  // that has() was asked for: known too
 };
 
 }  // namespace orrery::json

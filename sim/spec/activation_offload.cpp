@@ -1,9 +1,5 @@
 #include "sim/spec/activation_offload.h"
 
-#include <fmt/format.h>
-
-#include <algorithm>
-
 namespace orrery {
 
 const std::string_view kOffloadModuleNames[kOffloadModules] = {
@@ -14,17 +10,11 @@ namespace {
 
 void read_modules(json::Reader& r, ActivationOffload& o) {
   if (!r.has("modules")) return;
-  const auto begin = std::begin(kOffloadModuleNames), end = std::end(kOffloadModuleNames);
-  const std::vector<std::string> names = r.strings("modules");
-  if (names.empty()) r.fail("modules", "names none; leave it out to offload all of a layer");
-  for (const std::string& name : names) {
-    const auto at = std::find(begin, end, name);
-    if (at == end)
-      r.fail("modules", fmt::format("\"{}\" is no module; there are {}", name,
-                                    fmt::join(kOffloadModuleNames, ", ")));
-    else
-      o.modules.set(static_cast<std::size_t>(at - begin));
-  }
+  const std::vector<std::size_t> modules = r.choices("modules", kOffloadModuleNames);
+  const json::Node* array = r.raw("modules");
+  if (array != nullptr && array->items.empty())
+    r.fail("modules", "names none; leave it out to offload all of a layer");
+  for (const std::size_t m : modules) o.modules.set(m);
 }
 
 }  // namespace

@@ -58,7 +58,7 @@ $ orrery predict experiments/deepseek_v3 --set /plan/optimizer=muon --set /plan/
 
 $ orrery predict experiments/tiny_llama --set '/plan/offload_activations={"layers":5,"modules":["core_attention"]}'
 ? 65
-! orrery: --set /plan/offload_activations/modules: "core_attention" is no module; there are attn_norm, qkv_linear, core_attn, attn_proj, mlp_norm, mlp_fc1, mlp_act, expert_fc1, moe_act
+! orrery: --set /plan/offload_activations/modules/0: found "core_attention", expected one of "attn_norm", "qkv_linear", "core_attn", "attn_proj", "mlp_norm", "mlp_fc1", "mlp_act", "expert_fc1" and "moe_act"
 
 $ orrery predict experiments/tiny_llama --set '/plan/offload_activations={"layers":5}'
 ? 3

@@ -162,6 +162,13 @@ TEST_CASE("a missing key is reported where its object starts", "[json]") {
   CHECK(report("\n {}", [](Reader& r) { r.string("x"); }) == "f.json:2:2: missing key \"x\"");
 }
 
+TEST_CASE("a key that may be absent is named for one that is nearly it", "[json]") {
+  CHECK(report(R"({"layer": 1})", [](Reader& r) {
+          CHECK_FALSE(r.has("layers"));
+          r.finish();
+        }) == "f.json:1:11 /layer: unknown key \"layer\"; did you mean \"layers\"?");
+}
+
 TEST_CASE("unknown keys are reported with the nearest or all known keys", "[json]") {
   const auto unknown = [](const char* key) {
     return report("{\n  \"" + std::string(key) + "\": 1}", [](Reader& r) {
@@ -178,6 +185,15 @@ TEST_CASE("unknown keys are reported with the nearest or all known keys", "[json
         "\"name\"");
   CHECK(unknown("a/b").find(" /a~1b: unknown key \"a/b\"") != std::string::npos);
   CHECK(report("{\"x\": 1}", [](Reader& r) { r.finish(); }) == "f.json:1:7 /x: unknown key \"x\"");
+}
+
+TEST_CASE("choices are named by their place in the array", "[json]") {
+  CHECK(report(R"({"t": ["fp32", "bf61"]})", [](Reader& r) {
+          CHECK(r.choices("t", kTypes) == std::vector<std::size_t>{2});
+        }).starts_with("f.json:1:16 /t/1: found \"bf61\", expected one of"));
+  CHECK(report(R"({"t": ["fp8", 3]})", [](Reader& r) {
+          CHECK(r.choices("t", kTypes) == std::vector<std::size_t>{1});
+        }) == "f.json:1:15 /t/1: found 3, expected a string");
 }
 
 TEST_CASE("a choice lists the names and the nearest", "[json]") {

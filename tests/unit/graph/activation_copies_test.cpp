@@ -208,7 +208,7 @@ TEST_CASE("Activations go to host memory under every schedule", "[graph]") {
 
 TEST_CASE("What offload_activations does not go with is refused by name", "[graph]") {
   const auto error = [](const std::string& offload) { return error_of([&] { llama(offload); }); };
-  CHECK(contains(error(R"({"modules":["atn_norm"]})"), "\"atn_norm\" is no module"));
+  CHECK(contains(error(R"({"modules":["atn_norm"]})"), "did you mean \"attn_norm\"?"));
   CHECK(contains(error(R"({"modules":[]})"), "names none"));
   CHECK(contains(error(R"({"layer":1})"), "layer"));
   CHECK(contains(error(R"({"layers":5})"),
