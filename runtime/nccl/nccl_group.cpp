@@ -82,17 +82,26 @@ void NcclGroup::all_reduce(float* data, int64_t n, cudaStream_t stream) {
   check(ncclAllReduce(data, data, count(n), ncclFloat, ncclSum, comm_, stream), "all-reduce");
 }
 
+template <class PostAll>
+void NcclGroup::grouped(const char* name, PostAll post_all) {
+  ncclResult_t r = ncclGroupStart();
+  const auto fine = [&] { return r == ncclSuccess || r == ncclInProgress; };
+  post_all([&](auto call) {
+    if (fine()) r = call();
+  });
+  const ncclResult_t end = ncclGroupEnd();
+  check(fine() ? end : r, name);
+}
+
 // Parts of different sizes are a reduction or broadcast each, as PyTorch does it.
 template <class Post>
 void NcclGroup::for_each_part(const std::vector<ShardRange>& parts, const char* name, Post post) {
-  ncclResult_t r = ncclGroupStart();
-  for (int root = 0; root < size_; ++root) {
-    const ShardRange& part = parts[count(root)];
-    if (part.elements == 0 || (r != ncclSuccess && r != ncclInProgress)) continue;
-    r = post(part, root);
-  }
-  const ncclResult_t end = ncclGroupEnd();
-  check(r == ncclSuccess || r == ncclInProgress ? end : r, name);
+  grouped(name, [&](auto run) {
+    for (int root = 0; root < size_; ++root) {
+      const ShardRange& part = parts[count(root)];
+      if (part.elements > 0) run([&] { return post(part, root); });
+    }
+  });
 }
 
 void NcclGroup::reduce_scatter(float* data, const std::vector<ShardRange>& parts,
@@ -122,12 +131,10 @@ void NcclGroup::all_gather(kernels::bf16* data, const std::vector<ShardRange>& p
 }
 
 void NcclGroup::all_gather(const std::vector<Gathered>& arrays, cudaStream_t stream) {
-  ncclResult_t r = ncclGroupStart();
-  for (const Gathered& a : arrays)
-    if (r == ncclSuccess || r == ncclInProgress)
-      r = ncclAllGather(a.own, a.all, count(a.bytes), ncclInt8, comm_, stream);
-  const ncclResult_t end = ncclGroupEnd();
-  check(r == ncclSuccess || r == ncclInProgress ? end : r, "all-gather");
+  grouped("all-gather", [&](auto run) {
+    for (const Gathered& a : arrays)
+      run([&] { return ncclAllGather(a.own, a.all, count(a.bytes), ncclInt8, comm_, stream); });
+  });
 }
 
 void NcclGroup::all_reduce(const kernels::bf16* x, kernels::bf16* sum, int64_t n,
@@ -143,17 +150,13 @@ void NcclGroup::reduce_scatter(const kernels::bf16* x, kernels::bf16* part, int6
 
 void NcclGroup::shift(const std::vector<Shifted>& arrays, int64_t to, int64_t from,
                       cudaStream_t stream) {
-  ncclResult_t r = ncclGroupStart();
-  const auto post = [&](auto call, auto* data, int64_t bytes, int64_t peer) {
-    if (r == ncclSuccess || r == ncclInProgress)
-      r = call(data, count(bytes), ncclInt8, static_cast<int>(peer), comm_, stream);
-  };
-  for (const Shifted& a : arrays) {
-    post(ncclSend, a.send, a.bytes, to);
-    post(ncclRecv, a.receive, a.bytes, from);
-  }
-  const ncclResult_t end = ncclGroupEnd();
-  check(r == ncclSuccess || r == ncclInProgress ? end : r, "shift");
+  const int next = static_cast<int>(to), previous = static_cast<int>(from);
+  grouped("shift", [&](auto run) {
+    for (const Shifted& a : arrays) {
+      run([&] { return ncclSend(a.send, count(a.bytes), ncclInt8, next, comm_, stream); });
+      run([&] { return ncclRecv(a.receive, count(a.bytes), ncclInt8, previous, comm_, stream); });
+    }
+  });
 }
 
 void NcclGroup::send(const void* data, int64_t bytes, int64_t to, cudaStream_t stream) {
@@ -178,27 +181,26 @@ void NcclGroup::exchange(const std::vector<Rows>& arrays, const std::vector<int6
                                cudaMemcpyDeviceToDevice, stream),
                "copying own rows");
   }
-  ncclResult_t r = ncclGroupStart();
-  const auto post = [&](ncclResult_t result) {
-    if (r == ncclSuccess || r == ncclInProgress) r = result;
-  };
-  for (const Rows& a : arrays) {
-    const auto* source = static_cast<const char*>(a.send);
-    auto* target = static_cast<char*>(a.receive);
-    for (int peer = 0; peer < size_; ++peer) {
-      if (peer == position_) continue;
-      const auto [send_at, send_rows] = range(to, peer);
-      const auto [receive_at, receive_rows] = range(from, peer);
-      if (send_rows > 0)
-        post(ncclSend(source + send_at * a.row_bytes, count(send_rows * a.row_bytes), ncclInt8,
-                      peer, comm_, stream));
-      if (receive_rows > 0)
-        post(ncclRecv(target + receive_at * a.row_bytes, count(receive_rows * a.row_bytes),
-                      ncclInt8, peer, comm_, stream));
+  grouped("all-to-all", [&](auto run) {
+    for (const Rows& a : arrays) {
+      const auto* source = static_cast<const char*>(a.send);
+      auto* target = static_cast<char*>(a.receive);
+      for (int peer = 0; peer < size_; ++peer) {
+        if (peer == position_) continue;
+        const auto send = range(to, peer), receive = range(from, peer);
+        if (send.second > 0)
+          run([&] {
+            return ncclSend(source + send.first * a.row_bytes, count(send.second * a.row_bytes),
+                            ncclInt8, peer, comm_, stream);
+          });
+        if (receive.second > 0)
+          run([&] {
+            return ncclRecv(target + receive.first * a.row_bytes,
+                            count(receive.second * a.row_bytes), ncclInt8, peer, comm_, stream);
+          });
+      }
     }
-  }
-  const ncclResult_t end = ncclGroupEnd();
-  check(r == ncclSuccess || r == ncclInProgress ? end : r, "all-to-all");
+  });
 }
 
 void NcclGroup::warm_up(Deadline deadline) {

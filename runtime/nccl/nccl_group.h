@@ -44,6 +44,10 @@ class NcclGroup : public Collectives {
                 const std::vector<int64_t>& from, cudaStream_t stream) override;
 
  private:
+  // Calls post_all(run): what that runs, each run([] { return ncclSend(...); }), is one launch.
+  // After a call that fails no other is made.
+  template <class PostAll>
+  void grouped(const char* name, PostAll post_all);
   // Posts one call for each part that is not empty, as one launch.
   template <class Post>
   void for_each_part(const std::vector<ShardRange>& parts, const char* name, Post post);
