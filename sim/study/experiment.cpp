@@ -115,11 +115,10 @@ void check_attention_kernel(Reader& r, const StudySpec& s) {
 // new; elsewhere (a Hugging Face config) a misspelt one would go unseen.
 bool may_be_new(std::string_view pointer) {
   const auto within = [&](std::string_view object) {
-    return pointer.size() > object.size() && pointer.starts_with(object) &&
-           pointer[object.size()] == '/';
+    return pointer.starts_with(object) &&
+           (pointer.size() == object.size() || pointer[object.size()] == '/');
   };
-  return pointer == "/noise" || within("/noise") || within("/plan") || within("/stack") ||
-         within("/training");
+  return within("/noise") || within("/plan") || within("/stack") || within("/training");
 }
 
 // Of an experiment without noise the object is made too.
