@@ -184,15 +184,19 @@ void CudaRank::rehearse_op(const PlanOp& p, uint32_t plan_op, StreamKind s, Devi
 }
 
 // The most that the plan's tensors hold there at once. Rows that the router decides count twice
-// where they are not known beforehand.
+// where they are not known beforehand. What leaves for host memory is there until a stream waits
+// for the copies: with less memory the pool would make the compute stream wait sooner.
 int64_t CudaRank::planned_bytes(MemoryPool::Of of) {
   std::vector<int64_t> held(tensors_.size(), 0);
   std::vector<uint8_t> readers(tensors_.size(), 0);
-  int64_t now = 0, most = 0;
+  int64_t now = 0, most = 0, leaving = 0;
   const RankClass& c = weights_.layout().rank_class();
   for (const Call& call : c.calls) {
     call_ = call;
     for (const Instr& i : c.blocks[call.block].instrs) {
+      const bool leaves = i.stream == StreamKind::kDeviceToHost;
+      if (leaves && i.kind == Instr::Kind::kRecord && i.role == Role::kBlock)
+        now -= std::exchange(leaving, 0);
       if (i.kind != Instr::Kind::kAlloc && i.kind != Instr::Kind::kFree) continue;
       const std::size_t at = slot(i.role) * stride_ + i.arg;
       const Tensor& t = plan_.stages[static_cast<std::size_t>(stage(i.role))].tensors[i.arg];
@@ -204,7 +208,8 @@ int64_t CudaRank::planned_bytes(MemoryPool::Of of) {
         readers[at] = t.readers;
         most = std::max(most, now += held[at]);
       } else if (--readers[at] == 0) {
-        now -= std::exchange(held[at], 0);
+        const int64_t bytes = std::exchange(held[at], 0);
+        leaves ? leaving += bytes : now -= bytes;
       }
     }
   }
@@ -334,6 +339,7 @@ StepResult CudaRank::finish_step() {
   StreamClock all{};
   for (const Stream& s : streams_) merge(all, s.clock);
   for (Stream& s : streams_) s.clock = all;
+  for (MemoryPool* p : {&pool_, &host_pool_}) p->settle();
   const float* statistics = weights_.host_statistics();
   StepResult r;
   r.grad_norm = std::sqrt(static_cast<double>(statistics[0]));

@@ -20,6 +20,13 @@ bool MemoryPool::covered(const StreamClock& uses, const StreamClock& clock) {
   return true;
 }
 
+// Whether copies to and from the host use them up to the same points.
+bool MemoryPool::copied_alike(const StreamClock& a, const StreamClock& b) {
+  constexpr auto kIn = static_cast<std::size_t>(StreamKind::kHostToDevice);
+  constexpr auto kOut = static_cast<std::size_t>(StreamKind::kDeviceToHost);
+  return a[kIn] == b[kIn] && a[kOut] == b[kOut];
+}
+
 void MemoryPool::insert_free(Pieces::iterator p) {
   p->second.free = true;
   by_size_.emplace(p->second.bytes, p->first);
@@ -90,13 +97,17 @@ char* MemoryPool::take(Pieces::iterator p, int64_t bytes) {
 
 MemoryPool::Block MemoryPool::allocate(int64_t bytes, int stream, const StreamClock& clock) {
   const int64_t want = round_up(std::max<int64_t>(bytes, 1), kAlignment);
-  for (int attempt = 0; attempt < 2; ++attempt) {
+  for (int attempt = 0; attempt < 3; ++attempt) {
     auto fallback = by_size_.end();
     int tries = 0;
     for (auto i = by_size_.lower_bound(want); i != by_size_.end() && tries < kTries; ++i, ++tries) {
       const auto p = pieces_.find(i->second);
       if (covered(p->second.after, clock)) return {take(p, want), p->second.bytes, -1};
       if (fallback == by_size_.end()) fallback = i;
+    }
+    if (apart_) {
+      join_all();
+      continue;
     }
     if (fallback != by_size_.end()) {
       const auto p = pieces_.find(fallback->second);
@@ -113,28 +124,45 @@ MemoryPool::Block MemoryPool::allocate(int64_t bytes, int stream, const StreamCl
   throw Error(ExitCode::kInternal, "the memory pool did not grow");
 }
 
+MemoryPool::Pieces::iterator MemoryPool::join(Pieces::iterator a, Pieces::iterator b) {
+  erase_free(a), erase_free(b);
+  for (std::size_t s = 0; s < a->second.after.size(); ++s)
+    a->second.after[s] = std::max(a->second.after[s], b->second.after[s]);
+  a->second.bytes += b->second.bytes;
+  a->second.next = b->second.next;
+  if (a->second.next != nullptr) pieces_.at(a->second.next).previous = a->first;
+  pieces_.erase(b);
+  insert_free(a);
+  return a;
+}
+
+void MemoryPool::join_all() {
+  for (auto p = pieces_.begin(); p != pieces_.end(); ++p)
+    while (p->second.free && p->second.next != nullptr && pieces_.at(p->second.next).free)
+      join(p, pieces_.find(p->second.next));
+  apart_ = false;
+}
+
 void MemoryPool::free(char* data, const StreamClock& last_use) {
   auto p = pieces_.find(data);
   in_use_ -= p->second.bytes;
   p->second.after = last_use;
-  const auto join = [&](Pieces::iterator a, Pieces::iterator b) {
-    for (std::size_t s = 0; s < last_use.size(); ++s)
-      a->second.after[s] = std::max(a->second.after[s], b->second.after[s]);
-    a->second.bytes += b->second.bytes;
-    a->second.next = b->second.next;
-    if (a->second.next != nullptr) pieces_.at(a->second.next).previous = a->first;
-    pieces_.erase(b);
-    return a;
-  };
-  if (p->second.next != nullptr) {
-    const auto next = pieces_.find(p->second.next);
-    if (next->second.free) erase_free(next), p = join(p, next);
-  }
-  if (p->second.previous != nullptr) {
-    const auto previous = pieces_.find(p->second.previous);
-    if (previous->second.free) erase_free(previous), p = join(previous, p);
-  }
   insert_free(p);
+  const auto joins = [&](char* neighbour) {
+    if (neighbour == nullptr) return false;
+    const Piece& n = pieces_.at(neighbour);
+    if (!n.free) return false;
+    const bool same = copied_alike(n.after, last_use);
+    apart_ = apart_ || !same;
+    return same;
+  };
+  if (joins(p->second.next)) p = join(p, pieces_.find(p->second.next));
+  if (joins(p->second.previous)) join(pieces_.find(p->second.previous), p);
+}
+
+void MemoryPool::settle() {
+  join_all();
+  for (auto& [data, piece] : pieces_) piece.after = {};
 }
 
 int64_t MemoryPool::take_peak() { return std::exchange(peak_, in_use_); }

@@ -4,7 +4,8 @@
 //
 // A block that one stream freed may be given to another one once that has waited, directly or over
 // third streams, for the point of the free; vector clocks tell. Otherwise the pool inserts the
-// wait.
+// wait. Copies between GPU and host take long, so what one of them used last stays apart from free
+// memory beside it until nothing else is left.
 #pragma once
 
 #include <array>
@@ -40,6 +41,9 @@ class MemoryPool {
   // The last use is at `clock[stream]` of `stream`; for several readers give each one's point.
   void free(char* data, const StreamClock& last_use);
 
+  // All uses of what has been freed are over, for every stream.
+  void settle();
+
   int64_t in_use() const { return in_use_; }
   int64_t reserved() const { return reserved_; }
   // High-water mark of in_use() since the last call.
@@ -58,6 +62,9 @@ class MemoryPool {
   void insert_free(Pieces::iterator p);
   void erase_free(Pieces::iterator p);
   char* take(Pieces::iterator p, int64_t bytes);
+  void join_all();
+  Pieces::iterator join(Pieces::iterator a, Pieces::iterator b);
+  static bool copied_alike(const StreamClock& a, const StreamClock& b);
   static bool covered(const StreamClock& uses, const StreamClock& clock);
 
   Pieces pieces_;                          // of all segments
@@ -66,6 +73,7 @@ class MemoryPool {
   std::vector<DeviceArray> segments_;
   std::vector<std::unique_ptr<PinnedArray<char>>> pinned_;
   int64_t in_use_ = 0, peak_ = 0, reserved_ = 0;
+  bool apart_ = false;  // some free pieces lie side by side
 };
 
 }  // namespace orrery
