@@ -16,6 +16,7 @@ struct GridPoint {
   std::vector<std::pair<std::string, int64_t>> numbers;    // of the shape: {"m", 4096}, ...
   std::vector<std::pair<std::string, std::string>> words;  // {"pattern", "cast"}, ...
   std::vector<double> us;                                  // of a launch, one for each repeat
+  double sm_clock_MHz = 0;                                 // during the repeats; 0: not read
   int64_t beside_sms = 0;                                  // that another kernel holds
   double beside_GBps = 0;                                  // that it reads and writes
 };
@@ -29,6 +30,7 @@ struct GridTask {
 std::vector<GridTask> gemm_grid();
 std::vector<GridTask> attention_grid();
 std::vector<GridTask> memory_grid();
+std::vector<GridTask> moe_grid();
 std::vector<GridTask> launch_grid();
 std::vector<GridTask> sharing_grid();
 

@@ -15,11 +15,12 @@ GridPoint point(const char* family, const AttentionShape& s) {
 std::vector<GridPoint> attention(const AttentionShape& s) {
   const AttentionCall call(s);
   GridPoint forward = point("attention_forward", s);
-  forward.us = repeats_of(
-      [&](int, cudaStream_t stream) { return attention_forward(call.forward(), stream); },
+  measure(
+      forward, [&](int, cudaStream_t stream) { return attention_forward(call.forward(), stream); },
       kUntilSteady);
   GridPoint backward = point("attention_backward", s);
-  backward.us = repeats_of(
+  measure(
+      backward,
       [&](int, cudaStream_t stream) { return attention_backward(call.backward(), stream); },
       kUntilSteady);
   return {forward, backward};

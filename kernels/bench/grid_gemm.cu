@@ -51,7 +51,8 @@ std::vector<GridPoint> bf16_forward(const Shape& s) {
   GemmBf16Params p;
   p.m = s.m, p.n = s.n, p.k = s.k, p.lda = p.ldb = s.k, p.c = c.get(), p.ldc = s.n;
   GridPoint out = point("gemm_bf16", "cuBLASLt", s);
-  out.us = repeats_of(
+  measure(
+      out,
       [&](int i, cudaStream_t stream) {
         const Operands<bf16>& o = *sets_of[static_cast<std::size_t>(i % count)];
         p.a = o.a.get(), p.b = o.b.get();
@@ -72,8 +73,9 @@ std::vector<GridPoint> bf16_wgrad(const Shape& s) {
   p.c_type = GemmOutput::kFp32, p.accumulate = true;
   GridPoint out = point("gemm_bf16", "cuBLASLt, weight gradient", s);
   out.words = {{"output", "fp32_accumulate"}};
-  out.us = repeats_of([&](int, cudaStream_t stream) { return gemm_bf16(context.gemm, p, stream); },
-                      kUntilSteady);
+  measure(
+      out, [&](int, cudaStream_t stream) { return gemm_bf16(context.gemm, p, stream); },
+      kUntilSteady);
   return {out};
 }
 
@@ -94,7 +96,8 @@ std::vector<GridPoint> fp8_tensor(const Shape& s) {
   lt.a_alignment = lt.b_alignment = lt.d_alignment = 256;
   GridPoint out = point("gemm_fp8_tensor", "cuBLASLt", s);
   bool taken = true;
-  out.us = repeats_of(
+  measure(
+      out,
       [&](int i, cudaStream_t stream) {
         const Operands<fp8>& o = *sets_of[static_cast<std::size_t>(i % count)];
         Status status = plans.run("gemm", lt, {o.b.get(), o.a.get(), c.get(), nullptr, nullptr},
@@ -129,7 +132,8 @@ std::vector<GridPoint> fp8_point(const char* family, const Shape& s, bool blocks
   Context context;
   const Sets<Fp8Operands> sets_of = fp8_sets(s, blocks);
   GridPoint out = point(family, "", s);
-  out.us = repeats_of(
+  measure(
+      out,
       [&](int i, cudaStream_t stream) {
         return launch(context.gemm, *sets_of[static_cast<std::size_t>(i) % sets_of.size()], stream);
       },
@@ -179,8 +183,8 @@ std::vector<GridPoint> grouped_fp8(const Experts& e) {
   const GroupedGemmFp8Params p{e.groups,      e.rows(), e.n,       e.k,
                                offsets.get(), a.view(), b.block(), c.get()};
   GridPoint out = grouped_point("gemm_fp8", "own, grouped", {e.rows(), e.n, e.k}, e, "m");
-  out.us = repeats_of([&](int, cudaStream_t stream) { return grouped_gemm_fp8(p, stream); },
-                      kUntilSteady);
+  measure(
+      out, [&](int, cudaStream_t stream) { return grouped_gemm_fp8(p, stream); }, kUntilSteady);
   return {out};
 }
 
@@ -193,8 +197,8 @@ std::vector<GridPoint> grouped_fp8_wgrad(const Experts& e) {
   p.offsets = offsets.get(), p.m = e.n, p.n = e.k, p.a = a.view(), p.b = b.view();
   p.c = c.get(), p.groups = e.groups;
   GridPoint out = grouped_point("gemm_fp8_wgrad", "own, grouped", {e.n, e.k, e.rows()}, e, "k");
-  out.us = repeats_of([&](int, cudaStream_t stream) { return group_wgrad_fp8(p, stream); },
-                      kUntilSteady);
+  measure(
+      out, [&](int, cudaStream_t stream) { return group_wgrad_fp8(p, stream); }, kUntilSteady);
   return {out};
 }
 
@@ -206,8 +210,8 @@ std::vector<GridPoint> grouped_bf16(const Experts& e) {
   p.groups = e.groups, p.max_rows = e.rows(), p.n = e.n, p.k = e.k;
   p.offsets = offsets.get(), p.a = a.get(), p.b = b.get(), p.c = c.get();
   GridPoint out = grouped_point("gemm_bf16", "own, grouped", {e.rows(), e.n, e.k}, e, "m");
-  out.us = repeats_of([&](int, cudaStream_t stream) { return grouped_gemm_bf16(p, stream); },
-                      kUntilSteady);
+  measure(
+      out, [&](int, cudaStream_t stream) { return grouped_gemm_bf16(p, stream); }, kUntilSteady);
   return {out};
 }
 
@@ -226,8 +230,8 @@ std::vector<GridPoint> grouped_bf16_wgrad(const Experts& e) {
                                .groups = e.groups};
   GridPoint out = grouped_point("gemm_bf16", "own, grouped", {e.n, e.k, e.rows()}, e, "k");
   out.words.emplace_back("output", "fp32_accumulate");
-  out.us = repeats_of([&](int, cudaStream_t stream) { return group_wgrad_bf16(p, stream); },
-                      kUntilSteady);
+  measure(
+      out, [&](int, cudaStream_t stream) { return group_wgrad_bf16(p, stream); }, kUntilSteady);
   return {out};
 }
 

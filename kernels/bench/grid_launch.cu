@@ -43,7 +43,7 @@ GridPoint point(const char* kernel) {
 std::vector<GridPoint> in_graph() {
   const int sms = multiprocessors();
   GridPoint p = point("graph");
-  p.us = repeats_of([&](int, cudaStream_t s) {
+  measure(p, [&](int, cudaStream_t s) {
     empty_kernel<<<sms, kThreads, 0, s>>>();
     return Status{};
   });

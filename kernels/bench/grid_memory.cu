@@ -2,11 +2,10 @@
 #include <numeric>
 
 #include "kernels/activation/swiglu.h"
-#include "kernels/bench/grid_timing.cuh"
+#include "kernels/bench/grid_points.cuh"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/loss/cross_entropy.h"
-#include "kernels/moe/permute.h"
 #include "kernels/norm/rms_norm.h"
 #include "kernels/optimizer/adamw.h"
 #include "kernels/quant/cast.h"
@@ -19,41 +18,8 @@ constexpr int64_t kCols = 7168;
 constexpr int64_t kRows[] = {256, 1024, 4096, 8192, 16384, 32768};
 constexpr double kScale = 4.0 / kTile;  // a float for every 128 elements
 
-GridPoint point(const char* kernel, const char* pattern, double bytes) {
-  GridPoint p;
-  p.family = "memory_bound", p.kernel = kernel;
-  p.words = {{"pattern", pattern}};
-  p.numbers = {{"bytes", static_cast<int64_t>(bytes)}};
-  return p;
-}
-
-// Of a kernel that says nothing about others of the pattern.
-GridPoint own_point(const char* kernel, const char* pattern, double bytes) {
-  GridPoint p = point(kernel, pattern, bytes);
-  p.words.emplace_back("about", "kernel");
-  return p;
-}
-
-// Several tensors of n elements, taken in turn so that none is in L2 when it is needed again.
-template <class T>
-class Turns {
- public:
-  Turns(int64_t n, int count, uint32_t seed = 1) : n_(n), count_(count), all_(n * count, seed) {}
-  T* operator[](int i) const { return all_.get() + n_ * (i % count_); }
-
- private:
-  int64_t n_;
-  int count_;
-  Buffer<T> all_;
-};
-
 Fp8View view(fp8* data, float* scales, int64_t rows, int64_t cols) {
   return {data, scales, rows, cols, 1, rows};
-}
-
-GridPoint measured(GridPoint p, const GridLaunch& launch) {
-  p.us = repeats_of(launch);
-  return p;
 }
 
 std::vector<GridPoint> streams(int64_t rows) {
@@ -108,18 +74,18 @@ std::vector<GridPoint> norms(int64_t rows) {
   return points;
 }
 
-std::vector<GridPoint> losses(int64_t tokens) {
-  constexpr int64_t kVocabulary = 129280;
-  const Buffer<bf16> logits(tokens * kVocabulary);
+// Logits of 200 MB and more, which do not stay in L2.
+std::vector<GridPoint> losses(int64_t vocabulary, int64_t tokens) {
+  const Buffer<bf16> logits(tokens * vocabulary);
   const Buffer<int32_t> labels(tokens);
   need(cudaMemset(labels.get(), 0, static_cast<std::size_t>(tokens) * sizeof(int32_t)));
   const Buffer<float> row_loss(tokens), sum(1);
   CrossEntropyParams p;
-  p.rows = tokens, p.vocab = kVocabulary, p.logits = logits.get(), p.labels = labels.get();
+  p.rows = tokens, p.vocab = vocabulary, p.logits = logits.get(), p.labels = labels.get();
   p.row_loss = row_loss.get(), p.loss_sum = sum.get();
-  return {measured(
-      point("cross_entropy", "row_reduce", 4.0 * static_cast<double>(tokens * kVocabulary)),
-      [&](int, cudaStream_t s) { return cross_entropy(p, s); })};
+  return {
+      measured(point("cross_entropy", "row_reduce", 4.0 * static_cast<double>(tokens * vocabulary)),
+               [&](int, cudaStream_t s) { return cross_entropy(p, s); })};
 }
 
 std::vector<GridPoint> casts(int64_t rows) {
@@ -158,6 +124,24 @@ std::vector<GridPoint> casts(int64_t rows) {
         const Fp8Block from{q[i], qs[i], rows, kCols}, to{t[i], ts[i], kCols, rows};
         return transpose_block({1, rows, kCols, from, to}, s);
       }));
+  return points;
+}
+
+// To and from 12 bits.
+std::vector<GridPoint> packings(int64_t rows) {
+  const int64_t n = rows * kCols;
+  const int count = sets(3.5 * static_cast<double>(n));
+  const double bytes = (3.5 + kScale) * static_cast<double>(n);
+  const Turns<bf16> x(n, count);
+  const Turns<uint8_t> packed(rows * e5m6_row_bytes(kCols), count);
+  const Turns<float> scales(n / kTile, count);
+  std::vector<GridPoint> points;
+  points.push_back(measured(own_point("cast_e5m6", "cast", bytes), [&](int i, cudaStream_t s) {
+    return cast_e5m6({rows, kCols, x[i], packed[i], scales[i]}, s);
+  }));
+  points.push_back(measured(own_point("cast_back_e5m6", "cast", bytes), [&](int i, cudaStream_t s) {
+    return cast_back_e5m6({rows, kCols, packed[i], scales[i], x[i]}, s);
+  }));
   return points;
 }
 
@@ -305,41 +289,6 @@ std::vector<GridPoint> embedding_gradients(int64_t rows) {
                    })};
 }
 
-// Tokens to 8 rows each and back; a token's rows lie apart, as those of different experts do.
-std::vector<GridPoint> permutations(int64_t tokens) {
-  constexpr int64_t kTopK = 8;
-  const int64_t slots = tokens * kTopK;
-  const int count = sets(2.0 * static_cast<double>((tokens + slots) * kCols));
-  const Turns<bf16> x(tokens * kCols, count), y(slots * kCols, count);
-  const Buffer<float> weights(slots);
-  const Buffer<int32_t> slot_of(slots), row_of(slots);
-  std::vector<int32_t> to(static_cast<std::size_t>(slots)), from(to.size());
-  for (int64_t r = 0; r < slots; ++r) {
-    const int64_t slot = r % tokens * kTopK + r / tokens;
-    to[static_cast<std::size_t>(r)] = static_cast<int32_t>(slot);
-    from[static_cast<std::size_t>(slot)] = static_cast<int32_t>(r);
-  }
-  const std::size_t size = to.size() * sizeof(int32_t);
-  need(cudaMemcpy(slot_of.get(), to.data(), size, cudaMemcpyHostToDevice));
-  need(cudaMemcpy(row_of.get(), from.data(), size, cudaMemcpyHostToDevice));
-  PermuteParams p;
-  p.capacity = slots, p.cols = kCols, p.k = kTopK, p.row_slot = slot_of.get();
-  UnpermuteParams u;
-  u.arrived = tokens, u.cols = kCols, u.k = kTopK, u.slot_row = row_of.get();
-  u.weights = weights.get();
-  const double bytes = 2.0 * static_cast<double>((tokens + slots) * kCols);
-  std::vector<GridPoint> points;
-  points.push_back(measured(point("permute", "gather", bytes), [&](int i, cudaStream_t s) {
-    p.x = x[i], p.out = y[i];
-    return permute(p, s);
-  }));
-  points.push_back(measured(point("unpermute", "gather", bytes), [&](int i, cudaStream_t s) {
-    u.y = y[i], u.out = x[i];
-    return unpermute(u, s);
-  }));
-  return points;
-}
-
 std::vector<GridPoint> optimizer(int64_t parameters) {
   const Buffer<float> master(parameters), grads(parameters);
   const Buffer<uint8_t> decay(parameters / kTile);
@@ -378,6 +327,7 @@ std::vector<GridTask> memory_grid() {
     add("streams", streams, rows);
     add("norms", norms, rows);
     add("casts", casts, rows);
+    add("packings", packings, rows);
     add("transposes", transposes, rows);
     add("rotations", rotations, rows);
     add("activations", activations, rows);
@@ -386,10 +336,10 @@ std::vector<GridTask> memory_grid() {
     add("concatenations", concatenations, rows);
     add("embedding gradients", embedding_gradients, rows);
   }
-  for (const int64_t tokens : {512, 1024, 2048, 4096, 8192})
-    add("permutations", permutations, tokens);
-  for (const int64_t millions : {16, 64, 256}) add("optimizer", optimizer, millions << 20);
-  for (const int64_t tokens : {512, 4096}) add("losses", losses, tokens);
+  for (const int64_t millions : {16, 64, 256, 1024}) add("optimizer", optimizer, millions << 20);
+  for (const int64_t vocabulary : {50304, 129280})
+    for (const int64_t tokens : {2048, 6144})
+      tasks.push_back({"losses", [=] { return losses(vocabulary, tokens); }});
   for (const int64_t megabytes : {4, 8, 16}) add("l2_copy", l2_copy, megabytes << 20);
   return tasks;
 }

@@ -122,7 +122,7 @@ std::vector<GridPoint> beside(GridPoint p, const GridLaunch& launch, double befo
   for (const bool copies : {false, true})
     for (const int sms : kTaken) {
       Occupant o(sms, copies);
-      p.us = prepared.repeats(before_us);
+      prepared.measure(p, before_us);
       p.beside_GBps = std::round(o.stop());
       p.beside_sms = sms;
       points.push_back(p);

@@ -7,6 +7,7 @@
 
 #include "kernels/bench/grid.h"
 #include "kernels/bench/measure.cuh"
+#include "kernels/bench/sm_clock.h"
 
 namespace orrery::kernels::bench {
 
@@ -103,13 +104,16 @@ class Prepared {
 
   // Microseconds of a launch among others of the same, one for each of nine replays, after replays
   // for `before_us`: tensor cores draw more than the power limit, and a GPU takes some tenths of a
-  // second to lower its clock to what a training step will run at.
-  std::vector<double> repeats(double before_us) {
+  // second to lower its clock to what a training step will run at. The clock is that of the nine.
+  void measure(GridPoint& p, double before_us) {
     constexpr int kRepeats = 9;
     for (double t = 0; t < before_us;) t += count_ * repeat();
-    std::vector<double> us;
-    for (int r = 0; r < kRepeats; ++r) us.push_back(repeat());
-    return us;
+    clock_.begin(stream_);
+    p.us.clear();
+    for (int r = 0; r < kRepeats; ++r) p.us.push_back(repeat());
+    clock_.end(stream_);
+    stream_.wait();
+    p.sm_clock_MHz = clock_.MHz();
   }
 
  private:
@@ -119,6 +123,7 @@ class Prepared {
 
   Stream stream_;
   Timer timer_;
+  SmClock clock_;
   int count_ = 1;
   std::unique_ptr<Replay> replay_;
 };
@@ -126,8 +131,8 @@ class Prepared {
 // For kernels of the tensor cores, and for those that never meet the power limit.
 constexpr double kUntilSteady = 300e3, kAtOnce = 0;
 
-inline std::vector<double> repeats_of(const GridLaunch& launch, double before_us = kAtOnce) {
-  return Prepared(launch).repeats(before_us);
+inline void measure(GridPoint& p, const GridLaunch& launch, double before_us = kAtOnce) {
+  Prepared(launch).measure(p, before_us);
 }
 
 }  // namespace orrery::kernels::bench

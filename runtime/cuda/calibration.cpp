@@ -44,6 +44,7 @@ ordered_json to_json(const GridPoint& p) {
   if (p.beside_sms > 0) j["beside_sms"] = p.beside_sms;
   if (p.beside_GBps > 0) j["beside_GBps"] = p.beside_GBps;
   j["us"] = times(p.us);
+  if (p.sm_clock_MHz > 0) j["sm_clock_MHz"] = rounded(p.sm_clock_MHz);
   return j;
 }
 
@@ -69,8 +70,8 @@ int gpus() {
 std::vector<GridTask> all_tasks() {
   std::vector<GridTask> all;
   for (auto* grid :
-       {kernels::bench::launch_grid, kernels::bench::memory_grid, kernels::bench::gemm_grid,
-        kernels::bench::attention_grid, kernels::bench::sharing_grid})
+       {kernels::bench::launch_grid, kernels::bench::memory_grid, kernels::bench::moe_grid,
+        kernels::bench::gemm_grid, kernels::bench::attention_grid, kernels::bench::sharing_grid})
     for (GridTask& t : grid()) all.push_back(std::move(t));
   return all;
 }

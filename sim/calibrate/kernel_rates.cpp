@@ -29,15 +29,20 @@ const std::vector<Kernel>& kernels() {
       {{"swiglu_cast_transpose"}, {"swiglu_cast_transpose"}},
       {{"transpose_fp8"}, {"transpose_block"}},
       {{"transpose_scales"}, {"transpose_scales"}},
+      {{"cast_e5m6"}, {"cast_e5m6"}},
+      {{"cast_back_e5m6"}, {"cast_back_e5m6"}},
       {{"rope", "rope_backward"}, {"rope"}},
       {{"concat_heads"}, {"concat_heads"}},
+      {{"cross_entropy"}, {"cross_entropy"}},
       {{"swiglu"}, {"swiglu"}},
       {{"swiglu_backward"}, {"swiglu_backward"}},
       {{"swiglu_weight_backward"}, {"swiglu_weight_backward"}},
       {{"swiglu_cast"}, {"swiglu_cast"}},
+      {{"router_backward"}, {"router_backward"}},
       {{"permute"}, {"permute"}},
       {{"unpermute"}, {"unpermute"}},
       {{"embedding_backward"}, {"embedding_backward"}},
+      {{"adamw"}, {"adamw"}},
   };
   return all;
 }

@@ -94,6 +94,7 @@ MeasuredPoint read_point(Reader& r) {
       p.family == Family::kCollective)
     p.bytes = Bytes(r.integer("bytes", kBytes));
   p.us = read_times(r);
+  p.sm_clock_MHz = r.number_or("sm_clock_MHz", 0, {0, 1e5});
   p.beside_sms = r.integer_or("beside_sms", 0, {0, 1024});
   p.beside_GBps = r.number_or("beside_GBps", 0, {0, 1e5});
   r.finish();

@@ -5,7 +5,8 @@
 //               "highest_memory_clock_MHz", "power_limit_W"},
 //    "software": {"driver", "cuda_of_driver", "cuda", "cublaslt", "nccl"},
 //    "reference": [{"at_s", "us", "sm_clock_MHz", "temperature_C", "power_W"}],
-//    "points": [{"family", "kernel", its shape, "us": [one for each repeat]}],
+//    "points": [{"family", "kernel", its shape, "us": [one for each repeat],
+//                "sm_clock_MHz": of the multiprocessors during the repeats}],
 //    "skipped": [what could not be measured, and why]}
 //
 // A point's time is that of one of many launches that follow each other, so it holds the gap
@@ -52,7 +53,8 @@ extern const std::string_view kCollectiveNames[kCollectives];  // "all_reduce", 
 struct MeasuredPoint {
   Family family = Family::kGemmBf16;
   std::string kernel;
-  std::vector<double> us;  // repeats, in their order
+  std::vector<double> us;   // repeats, in their order
+  double sm_clock_MHz = 0;  // during the repeats; 0: the file does not say
   GemmShape gemm;
   AttentionShape attention;
   AccessPattern pattern = AccessPattern::kStream;
