@@ -12,10 +12,6 @@ RECOMPUTE = ["/plan/recompute/norms=true", "/plan/recompute/swiglu=true"]
 SHARED = ["/plan/sequence_length=1024"]
 TP2 = ["/plan/tensor_parallel=2", "/plan/sequence_parallel=true"]
 PP2 = ["/plan/pipeline_parallel=2", "/plan/layers_per_stage=[3,3]"]
-# The kept traces are of before the optimizer wrote FP8 weights itself, and before the gradients of a
-# single micro-batch were written instead of added.
-CAST_AFTER = ["/stack/casts_in_optimizer=false"]
-ADD = ["/stack/writes_gradients=false"]
 
 
 def single():
@@ -24,8 +20,6 @@ def single():
             for precision in ("bf16", "fp8"):
                 for recompute in (False, True):
                     sets = changes + [f"/plan/precision={precision}"]
-                    if precision == "fp8":
-                        sets += CAST_AFTER
                     if recompute:
                         sets += RECOMPUTE + (["/plan/recompute/mla_up=true"] if base == "moe" else [])
                     name = f"{base}_{size}_{precision}" + ("_recompute" if recompute else "")
@@ -37,9 +31,9 @@ def shared():
         return name, f"{base}_shared_{ranks}", ranks, SHARED + [s for part in sets for s in part]
 
     dp2 = ["/plan/data_parallel=2"]
-    dp4 = ["/plan/data_parallel=4"] + ADD
+    dp4 = ["/plan/data_parallel=4"]
     ep2 = ["/plan/expert_parallel=2", "/plan/data_parallel=2"]
-    ep4 = ["/plan/expert_parallel=4", "/plan/data_parallel=4"] + ADD
+    ep4 = ["/plan/expert_parallel=4", "/plan/data_parallel=4"]
     dualpipe = ["/plan/schedule=dualpipe", "/plan/global_batch=8"]
     yield case("dense_dp2", "dense", 2, dp2)
     yield case("dense_dp4", "dense", 4, dp4)
@@ -62,7 +56,7 @@ def nvlink():
     dp2 = ["/plan/data_parallel=2"]
     ep2 = ["/plan/expert_parallel=2", "/plan/data_parallel=2"]
     dualpipe = ["/plan/schedule=dualpipe"]
-    fp8 = ["/plan/precision=fp8"] + CAST_AFTER
+    fp8 = ["/plan/precision=fp8"]
     yield case("nvlink_dense_dp2", "dense", dp2)
     yield case("nvlink_dense_dp2_fp8", "dense", dp2, fp8)
     yield case("nvlink_dense_tp2", "dense", TP2)
