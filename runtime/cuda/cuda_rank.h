@@ -2,8 +2,12 @@
 // plan on CUDA streams in program order. The host runs ahead of the device; it waits only where a
 // layer's first all-to-all tells how many rows arrive, and at the end of a step. Blocks without
 // communication become CUDA graphs when they come back with the same addresses.
+//
+// cuda_rank.cpp has the set-up and the course of a step, rank_issue.cpp instructions, rank_ops.cpp
+// ops, rank_memory.cpp tensors, rank_rehearsal.cpp what runs before the first step.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -74,6 +78,11 @@ class CudaRank {
   void rehearse_op(const PlanOp& p, uint32_t plan_op, StreamKind s, DeviceArray& memory);
   int64_t planned_bytes(MemoryPool::Of of);
   static int64_t free_bytes();
+  // Bytes of a tensor with its real shape; `groups` matrices each with whole 128x128 blocks.
+  static int64_t device_bytes(Dtype dtype, int64_t rows, int64_t cols, int64_t groups);
+  static void merge(StreamClock& into, const StreamClock& from) {
+    for (std::size_t s = 0; s < into.size(); ++s) into[s] = std::max(into[s], from[s]);
+  }
   StepResult finish_step();
   void collect_records();
   Collectives* group_of(const OptimizerShare& share) const;
