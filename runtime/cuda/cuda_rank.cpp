@@ -59,16 +59,28 @@ CudaRank::CudaRank(const ExecPlan& plan, const GraphConfig& config, const Numeri
                                   op_resource(op.kind) == Resource::kHostLink;
                          }));
   names_.resize(plan.ops.size());
+  for (std::size_t k = 0; k < c.communicators.size(); ++k)
+    if (c.communicators[k].kind == CommKind::kExpertTensor) expert_tensor_ = communicators_[k];
   weights_.initialise(options.seed, config.model.initializer_range);
   pool_.reserve(std::min(planned_bytes(MemoryPool::Of::kDevice), free_bytes()));
   if (config.plan.offload_activations) host_pool_.reserve(planned_bytes(MemoryPool::Of::kPinned));
   initialise();
 }
 
+// The table of the rank's positions, in their order.
+std::vector<float> CudaRank::rope_of_positions() const {
+  const PlanSpec& p = config_.plan;
+  std::vector<float> all, own;
+  kernels::rope_table<float>(p.sequence_length, config_.model.rope_dim(), numerics_.rope, all);
+  const auto width = static_cast<int64_t>(all.size()) / p.sequence_length;
+  for (const PositionRun& run : position_runs(p, weights_.layout().position().context))
+    own.insert(own.end(), all.begin() + run.position * width,
+               all.begin() + (run.position + run.count) * width);
+  return own;
+}
+
 void CudaRank::initialise() {
-  std::vector<float> table;
-  kernels::rope_table<float>(config_.plan.sequence_length, config_.model.rope_dim(), numerics_.rope,
-                             table);
+  const std::vector<float> table = rope_of_positions();
   rope_table_ = DeviceArray(table.size() * sizeof(float));
   copy_to_device(rope_table_.as<float>(), table.data(), rope_table_.bytes(),
                  "copying the RoPE table");

@@ -73,6 +73,7 @@ class CudaRank {
     blocks_[block_].push_back({k, s, r, 0, arg});
   }
   void upload_tokens(const StepTokens& tokens);
+  std::vector<float> rope_of_positions() const;
   void initialise();
   void rehearse();
   void rehearse_op(const PlanOp& p, uint32_t plan_op, StreamKind s, DeviceArray& memory);
@@ -135,6 +136,7 @@ class CudaRank {
   const ExecutorOptions options_;
   CudaWeights weights_;
   std::vector<Collectives*> communicators_;
+  Collectives* expert_tensor_ = nullptr;  // CudaOpCall::expert_tensor
   CudaFlight* flight_;
   MemoryPool pool_, host_pool_{MemoryPool::Of::kPinned};
   std::vector<Stream> streams_;
@@ -148,9 +150,10 @@ class CudaRank {
   std::size_t stride_ = 0;
   std::vector<CudaTensor> tensors_;
   std::vector<CudaRouting> routing_;
-  DeviceArray rope_table_, tokens_;  // of all the rank's micro-batches
-  DeviceArray batch_tokens_;         // of the call's forward micro-batch
-  std::vector<std::string> names_;   // of the plan's ops, for profilers
+  DeviceArray rope_table_;
+  DeviceArray tokens_;              // of all the rank's micro-batches
+  DeviceArray batch_tokens_;        // of the call's forward micro-batch
+  std::vector<std::string> names_;  // of the plan's ops, for profilers
   PinnedArray<int32_t> host_tokens_;
   OptimizerStep optimizer_;
   bool recording_ = false;

@@ -57,10 +57,13 @@ int64_t CudaRank::free_bytes() {
 
 CudaRouting& CudaRank::routing(Role role, int16_t unit) {
   CudaRouting& r = routing_[slot(role) * stride_ + static_cast<std::size_t>(unit)];
-  if (config_.plan.expert_parallel == 1) {
+  if (config_.plan.expert_parallel == 1 && r.arrived == 0) {
     // All tokens are here; the host never learns how many rows each expert gets.
     r.arrived = config_.plan.rows_per_rank();
-    r.expanded = kernels::expert_layout_capacity(r.arrived, config_.model.experts_per_token,
+    r.member_rows.clear();
+    for (int64_t m = 0; m <= config_.plan.expert_tensor_parallel; ++m)
+      r.member_rows.push_back(m * r.arrived);
+    r.expanded = kernels::expert_layout_capacity(r.gathered(), config_.model.experts_per_token,
                                                  config_.model.experts, kExpertRowAlignment);
   }
   return r;
@@ -83,8 +86,17 @@ char* CudaRank::take(MemoryPool& pool, int64_t bytes, StreamKind s, bool at_once
 }
 
 int64_t CudaRank::rows_of(DynamicRows d, int64_t fixed, const CudaRouting& r) const {
-  if (d == DynamicRows::kNone) return fixed;
-  return d == DynamicRows::kExpanded ? r.expanded : r.arrived;
+  switch (d) {
+    case DynamicRows::kNone:
+      return fixed;
+    case DynamicRows::kExpanded:
+      return r.expanded;
+    case DynamicRows::kGathered:
+      return r.gathered();
+    case DynamicRows::kArrived:
+      return r.arrived;
+  }
+  return fixed;
 }
 
 void CudaRank::allocate(StreamKind s, Role role, uint32_t id) {
@@ -99,7 +111,7 @@ void CudaRank::allocate(StreamKind s, Role role, uint32_t id) {
   const int64_t k = config_.model.experts_per_token;
   int64_t bytes = 0;
   if (info.packed == PackedIndex::kExpertLayout)
-    bytes = 4 * kernels::expert_layout_ints(r.arrived, k, local, r.expanded);
+    bytes = 4 * kernels::expert_layout_ints(r.gathered(), k, local, r.expanded);
   else if (info.packed == PackedIndex::kDispatchLayout)
     bytes = 4 * kernels::dispatch_layout_ints(config_.plan.rows_per_rank(), k,
                                               config_.plan.expert_parallel, local);

@@ -17,6 +17,7 @@ CudaOpCall CudaRank::resolve(Prepared& x, Scratch& scratch) {
   for (CudaTensor& t : x.out) c.out.push_back(&t);
   c.ranks = config_.plan.expert_parallel;
   c.local_experts = config_.model.experts / c.ranks;
+  c.expert_tensor = expert_tensor_;
   c.routing = x.routing;
   c.at = weights_.layout().position();
   if (op.param.valid()) bind_param(c, p.stage);
