@@ -11,6 +11,9 @@ MOE_LARGE = ["/model/hidden_size=4096", "/model/intermediate_size=8192",
 RECOMPUTE = ["/plan/recompute/norms=true", "/plan/recompute/swiglu=true"]
 SHARED = ["/plan/sequence_length=1024"]
 TP2 = ["/plan/tensor_parallel=2", "/plan/sequence_parallel=true"]
+CP2_RING = ["/plan/context_parallel=2", "/plan/context_parallel_kind=ring"]
+CP2_ALL_TO_ALL = ["/plan/context_parallel=2", "/plan/context_parallel_kind=all_to_all"]
+ETP2 = ["/plan/expert_tensor_parallel=2", "/plan/data_parallel=2"]
 PP2 = ["/plan/pipeline_parallel=2", "/plan/layers_per_stage=[3,3]"]
 
 
@@ -38,9 +41,12 @@ def shared():
     yield case("dense_dp2", "dense", 2, dp2)
     yield case("dense_dp4", "dense", 4, dp4)
     yield case("dense_tp2", "dense", 2, TP2)
+    yield case("dense_cp2_ring", "dense", 2, CP2_RING)
+    yield case("dense_cp2_all_to_all", "dense", 2, CP2_ALL_TO_ALL)
     yield case("dense_pp2_1f1b", "dense", 2, PP2)
     yield case("dense_pp2_dp2_1f1b", "dense", 4, PP2, dp2, ["/plan/global_batch=8"])
     yield case("moe_ep2", "moe", 2, ep2)
+    yield case("moe_etp2", "moe", 2, ETP2)
     yield case("moe_ep4", "moe", 4, ep4)
     yield case("moe_pp2_1f1b", "moe", 2, PP2)
     yield case("moe_pp2_dualpipe", "moe", 2, PP2, dualpipe)
@@ -62,9 +68,12 @@ def nvlink():
     yield case("nvlink_dense_tp2", "dense", TP2)
     yield case("nvlink_dense_tp2_overlap", "dense", TP2, ["/plan/overlap_tensor_parallel=true"])
     yield case("nvlink_dense_tp2_fp8", "dense", TP2, ["/plan/precision=fp8"])
+    yield case("nvlink_dense_cp2_ring", "dense", CP2_RING)
+    yield case("nvlink_dense_cp2_all_to_all", "dense", CP2_ALL_TO_ALL)
     yield case("nvlink_dense_pp2_1f1b", "dense", PP2)
     yield case("nvlink_moe_ep2", "moe", ep2)
     yield case("nvlink_moe_ep2_fp8", "moe", ep2, fp8)
+    yield case("nvlink_moe_etp2", "moe", ETP2)
     yield case("nvlink_moe_dp2", "moe", dp2)
     yield case("nvlink_moe_pp2_1f1b", "moe", PP2)
     yield case("nvlink_moe_pp2_dualpipe", "moe", PP2, dualpipe)

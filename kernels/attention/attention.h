@@ -1,5 +1,6 @@
-// Causal grouped-query attention, forward and backward, in tiles (FlashAttention-2, arXiv
-// 2307.08691): BF16 operands and probabilities, FP32 accumulation and softmax. Deterministic.
+// Grouped-query attention, causal or over a block of keys, forward and backward, in tiles
+// (FlashAttention-2, arXiv 2307.08691): BF16 operands and probabilities, FP32 accumulation and
+// softmax. Deterministic.
 //
 // Any sequence length. d_qk and d_v: multiples of 8, at most 256; (192, 128), (128, 128), (96, 64)
 // and (64, 64) run without padding, others as the next of these or (256, 256). Row strides (ld*,
@@ -20,7 +21,8 @@ namespace orrery::kernels {
 
 constexpr int64_t kMaxHeadWidth = 256;
 
-// out = softmax(scale · q·kᵀ over the keys at or before the query) · v.
+// out = softmax(scale · q·kᵀ over the keys that the query sees) · v. Of a query that sees none out
+// is 0 and lse minus infinity.
 struct AttentionForwardParams {
   AttentionShape shape;
   float scale = 0;  // above 0
@@ -37,7 +39,8 @@ struct AttentionForwardParams {
 Status attention_forward(const AttentionForwardParams& p, cudaStream_t stream);
 
 // Gradients of q, k and v (overwritten) from those of out; dk and dv are summed over the query
-// heads that share a key head. The probabilities are recomputed from lse.
+// heads that share a key head. The probabilities are recomputed from lse. Where the keys are a
+// block of more, out and lse are those over all of them, and the gradients what this block adds.
 struct AttentionBackwardParams {
   AttentionShape shape;
   float scale = 0;  // above 0

@@ -22,18 +22,17 @@ struct KeyTile : W {
   static constexpr int kSharedBytes = 2 * (kKElements + kVElements + 2 * kStageElements);
 };
 
-// s = k·qᵀ becomes p. rows[8 n + j]: of query + 8 n + j. Queries before the key get 0 when
-// `diagonal`.
+// s = k·qᵀ becomes p. rows[8 n + j]: of query + 8 n + j. Hidden pairs get 0 when `masked`.
 template <int kN>
 __device__ void probabilities(float (&s)[1][kN][4], const QueryRow* rows, float scale_log2,
-                              bool diagonal, int key, int query) {
+                              bool masked, const Pairs& pairs, int key, int query) {
 #pragma unroll
   for (int n = 0; n < kN; ++n) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const float p = exp2_approx(s[0][n][i] * scale_log2 - rows[8 * n + i % 2].lse_log2);
-      const bool past = diagonal && query + 8 * n + i % 2 < key + 8 * (i / 2);
-      s[0][n][i] = past ? 0.f : p;
+      const bool hidden = masked && pairs.hidden(query + 8 * n + i % 2, key + 8 * (i / 2));
+      s[0][n][i] = hidden ? 0.f : p;
     }
   }
 }
@@ -61,10 +60,11 @@ __global__ void __launch_bounds__(KeyTile<W>::kThreads, KeyTile<W>::kBlocks)
   const int kv_head = static_cast<int>(blockIdx.x) / tiles % static_cast<int>(s.kv_heads);
   const int sequence = static_cast<int>(blockIdx.x) / tiles / static_cast<int>(s.kv_heads);
   const int64_t token = sequence * s.seq;
-  // Step i: query tile i % query_tiles, from that of the first key on, of the group's head
-  // i / query_tiles.
-  const int query_first = first / kQueries * kQueries;
-  const int query_tiles = (seq - query_first + kQueries - 1) / kQueries;
+  // Step i: query tile i % query_tiles, from the first that sees a key on, of the group's head
+  // i / query_tiles. Keys that none sees have a tile of zeros.
+  const Pairs pairs(s);
+  const int query_first = pairs.query_begin(first, seq) / kQueries * kQueries;
+  const int query_tiles = max(1, (seq - query_first + kQueries - 1) / kQueries);
   const auto load_stage = [&](int i) {
     bf16* stage = stages + i % 2 * Tile::kStageElements;
     const int head = kv_head * group + i / query_tiles;
@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(KeyTile<W>::kThreads, KeyTile<W>::kBlocks)
 #pragma unroll 1
     for (int j = 0; j < kQueries; j += kStep) {
       const int query = query_tile + j;
-      if (query + kStep <= warp_first) continue;
+      if (pairs.all_hidden(query + kStep, warp_first)) continue;
       const bf16* q = q_tile + j * kTileStride<W::kQk>;
       const bf16* dout = dout_tile + j * kTileStride<W::kV>;
       const QueryRow* rows =
@@ -114,8 +114,8 @@ __global__ void __launch_bounds__(KeyTile<W>::kThreads, KeyTile<W>::kBlocks)
       float prob[1][kStep / 8][4];
       set_zero(prob);
       multiply_transposed<1, kStep / 8, W::kQk>(prob, warp_k, q);
-      probabilities(prob, rows, scale_log2, query < warp_first + 15, warp_first + lane / 4,
-                    query + lane % 4 * 2);
+      probabilities(prob, rows, scale_log2, pairs.some_hidden(query, warp_first, 16), pairs,
+                    warp_first + lane / 4, query + lane % 4 * 2);
       if constexpr (kDv) multiply(dv, prob, dout);
       if constexpr (kDk) {
         float ds[1][kStep / 8][4];  // dp, then ds

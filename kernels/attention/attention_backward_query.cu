@@ -18,20 +18,20 @@ struct QueryTile : W {
   static constexpr int kSharedBytes = 2 * (kQElements + kDoutElements + 2 * kStageElements);
 };
 
-// From s = q·kᵀ and dp: ds · 1/scale, in dp. rows[i]: of query row + 8 i. Keys after the query
-// get 0 when `diagonal`.
+// From s = q·kᵀ and dp: ds · 1/scale, in dp. rows[i]: of query row + 8 i. Hidden pairs get 0 when
+// `masked`.
 template <int kN>
 __device__ void score_gradients(const float (&s)[1][kN][4], float (&dp)[1][kN][4],
-                                const QueryRow (&rows)[2], float scale_log2, bool diagonal, int row,
-                                int key) {
+                                const QueryRow (&rows)[2], float scale_log2, bool masked,
+                                const Pairs& pairs, int row, int key) {
 #pragma unroll
   for (int n = 0; n < kN; ++n) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const QueryRow& r = rows[i / 2];
       const float p = exp2_approx(s[0][n][i] * scale_log2 - r.lse_log2);
-      const bool future = diagonal && key + 8 * n + i % 2 > row + 8 * (i / 2);
-      dp[0][n][i] = future ? 0.f : p * (dp[0][n][i] - r.delta);
+      const bool hidden = masked && pairs.hidden(row + 8 * (i / 2), key + 8 * n + i % 2);
+      dp[0][n][i] = hidden ? 0.f : p * (dp[0][n][i] - r.delta);
     }
   }
 }
@@ -81,19 +81,20 @@ __global__ void __launch_bounds__(QueryTile<W>::kThreads, QueryTile<W>::kBlocks)
   float dq[1][W::kQk / 8][4];
   set_zero(dq);
 
-  const int keys = min(first + kRows, seq);
+  const Pairs pairs(s);
+  const int keys = max(1, pairs.key_end(min(first + kRows, seq)));
   for (int key = 0; key < keys; key += kKeys) {
     cp_async_wait();
     __syncthreads();  // this stage is here, and the last reads of the other one are done
     if (key + kKeys < keys) load_stage(key + kKeys);
-    if (key > warp_first + 15) continue;
+    if (pairs.all_hidden(warp_first + 16, key)) continue;
     const bf16* k_tile = stages + key / kKeys % 2 * Tile::kStageElements;
     float scores[1][kKeys / 8][4], dp[1][kKeys / 8][4];
     set_zero(scores);
     multiply_transposed<1, kKeys / 8, W::kQk>(scores, warp_q, k_tile);
     set_zero(dp);
     multiply_transposed<1, kKeys / 8, W::kV>(dp, warp_dout, k_tile + Tile::kKElements);
-    score_gradients(scores, dp, rows, scale_log2, key + kKeys - 1 > warp_first,
+    score_gradients(scores, dp, rows, scale_log2, pairs.some_hidden(warp_first, key, kKeys), pairs,
                     warp_first + lane / 4, key + lane % 4 * 2);
     multiply(dq, dp, k_tile);
   }

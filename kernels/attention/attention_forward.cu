@@ -1,6 +1,7 @@
 #include "kernels/attention/attention.h"
 #include "kernels/attention/bulk_forward.h"
 #include "kernels/attention/dispatch.cuh"
+#include "kernels/attention/pairs.cuh"
 #include "kernels/attention/tile.cuh"
 
 namespace orrery::kernels {
@@ -64,16 +65,18 @@ __device__ void online_softmax(Softmax<kM>& state, float (&s)[kM][kN][4],
   }
 }
 
-// Scores of keys after the query become -infinity. s[m][n]: query row + 16 m, key + 8 n.
+// Scores of keys that the query does not see become -infinity. s[m][n]: query row + 16 m, key +
+// 8 n. Queries that see none are given the keys of those that do: what they get is not kept.
 template <int kM, int kN>
-__device__ void mask_future(float (&s)[kM][kN][4], int row, int key) {
+__device__ void mask(float (&s)[kM][kN][4], const Pairs& pairs, int row, int key) {
+  const int last = pairs.causal ? row : pairs.keys - 1, per_row = pairs.causal ? 1 : 0;
 #pragma unroll
   for (int m = 0; m < kM; ++m) {
 #pragma unroll
     for (int n = 0; n < kN; ++n) {
 #pragma unroll
       for (int i = 0; i < 4; ++i)
-        if (key + 8 * n + i % 2 > row + 16 * m + 8 * (i / 2)) s[m][n][i] = -INFINITY;
+        if (key + 8 * n + i % 2 > last + per_row * (16 * m + 8 * (i / 2))) s[m][n][i] = -INFINITY;
     }
   }
 }
@@ -116,8 +119,9 @@ __global__ void __launch_bounds__(ForwardTile<W>::kThreads, 2)
   load_tile<kThreads, kRows, W::kQk>(q_tile, q, first, seq);
   load_tile<kThreads, kKeys, W::kQk>(k_tile, k, 0, seq);
   cp_async_commit();
-  // Every query sees key 0, so that no maximum is -infinity after the first tile.
-  const int keys = min(first + kRows, seq);
+  // Key 0 is never masked, so that no maximum is -infinity after the first tile.
+  const Pairs pairs(s);
+  const int keys = max(1, pairs.key_end(min(first + kRows, seq)));
   for (int key = 0; key < keys; key += kKeys) {
     cp_async_wait();
     __syncthreads();  // k is here, and the last reads of v are done
@@ -126,8 +130,8 @@ __global__ void __launch_bounds__(ForwardTile<W>::kThreads, 2)
     float scores[kM][kKeys / 8][4];
     set_zero(scores);
     multiply_transposed<kM, kKeys / 8, W::kQk>(scores, warp_q, k_tile);
-    if (key + kKeys - 1 > warp_first)
-      mask_future(scores, warp_first + lane / 4, key + lane % 4 * 2);
+    if (pairs.some_hidden(warp_first, key, kKeys))
+      mask(scores, pairs, warp_first + lane / 4, key + lane % 4 * 2);
     cp_async_wait();
     __syncthreads();  // v is here, and the last reads of k are done
     if (key + kKeys < keys) {
@@ -146,10 +150,12 @@ __global__ void __launch_bounds__(ForwardTile<W>::kThreads, 2)
       float sum = state.sum[m][i];
       sum += __shfl_xor_sync(0xffffffffu, sum, 1);
       sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-      inverse[m][i] = 1 / sum;
       const int row = warp_first + 16 * m + 8 * i + lane / 4;
+      const bool sees = row >= pairs.first_query;
+      inverse[m][i] = sees ? 1 / sum : 0;
       if (lane % 4 == 0 && row < seq)
-        p.lse[(token + row) * s.heads + head] = state.max[m][i] * p.scale + logf(sum);
+        p.lse[(token + row) * s.heads + head] =
+            sees ? state.max[m][i] * p.scale + logf(sum) : -INFINITY;
     }
   }
   const Head<bf16> out{p.out + token * p.ldo + head * d_v, p.ldo, d_v};

@@ -7,6 +7,7 @@
 
 #include "kernels/attention/attention.h"
 #include "kernels/attention/dispatch.cuh"
+#include "kernels/attention/pairs.cuh"
 #include "kernels/attention/tile.cuh"
 
 namespace orrery::kernels::attention {

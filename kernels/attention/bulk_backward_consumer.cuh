@@ -29,16 +29,19 @@ class Consumer {
 #pragma unroll
     for (int i = 0; i < (kKeys ? kV / 2 : 1); ++i) d_v[i] = 0;
     load_own_rows();
-    const int own_tile = task_.first / kWalked + group_;  // on the diagonal
+    const Pairs pairs(p_.shape);
+    const int own = task_.first + group_ * 64;
     barrier_wait(shared_.owned_full(), 0);
     RingPosition<kStages> at;
 #pragma unroll 1
     for (int walk = 0; walk < task_.walks; ++walk) {
 #pragma unroll 1
       for (int i = 0; i < task_.count; ++i) {
-        const int tile = task_.begin + i;
+        const int walked = (task_.begin + i) * kWalked;
+        const int query = kKeys ? walked : own, key = kKeys ? own : walked;
         barrier_wait(shared_.full(at.stage), at.parity);
-        if (kKeys ? tile >= own_tile : tile <= own_tile) add(d_qk, d_v, at.stage, tile == own_tile);
+        if (!pairs.all_hidden(query + 64, key))
+          add(d_qk, d_v, at.stage, walked, pairs.some_hidden(query, key, 64));
         __syncwarp();
         if (threadIdx.x % 32 == 0) barrier_arrive(shared_.empty(at.stage));
         at.advance();
@@ -49,16 +52,17 @@ class Consumer {
 
  private:
   template <int kCount, int kVCount>
-  __device__ void add(float (&d_qk)[kCount], float (&d_v)[kVCount], int stage, bool diagonal) {
+  __device__ void add(float (&d_qk)[kCount], float (&d_v)[kVCount], int stage, int walked,
+                      bool masked) {
     if constexpr (kKeys && kQk > kV)
-      add_in_steps(d_qk, d_v, stage, diagonal);
+      add_in_steps(d_qk, d_v, stage, walked, masked);
     else
-      add_at_once(d_qk, d_v, stage, diagonal);
+      add_at_once(d_qk, d_v, stage, walked, masked);
   }
 
   template <int kCount, int kVCount>
-  __device__ void add_at_once(float (&d_qk)[kCount], float (&d_v)[kVCount], int stage,
-                              bool diagonal) {
+  __device__ void add_at_once(float (&d_qk)[kCount], float (&d_v)[kVCount], int stage, int walked,
+                              bool masked) {
     Scores p, ds;
     set_zero(p);
     set_zero(ds);
@@ -68,14 +72,14 @@ class Consumer {
     keep_in_place(p);
     const QueryRow* rows = shared_.rows(stage) + threadIdx.x % 4 * 2;
     probabilities(p, rows);
-    if (diagonal) mask(p);
+    if (masked) mask(p, walked);
     add_products(d_qk, d_v, p, ds, rows, stage);
   }
 
   // The same with fewer registers: the scores' gradients start when probabilities are there.
   template <int kCount, int kVCount>
-  __device__ void add_in_steps(float (&d_qk)[kCount], float (&d_v)[kVCount], int stage,
-                               bool diagonal) {
+  __device__ void add_in_steps(float (&d_qk)[kCount], float (&d_v)[kVCount], int stage, int walked,
+                               bool masked) {
     Scores p, ds;
     const QueryRow* rows = shared_.rows(stage) + threadIdx.x % 4 * 2;
     set_zero(p);
@@ -83,7 +87,7 @@ class Consumer {
     wgmma_wait<0>();
     keep_in_place(p);
     probabilities(p, rows);
-    if (diagonal) mask(p);
+    if (masked) mask(p, walked);
     set_zero(ds);
     start<kV>(ds, shared_.owned_v(), shared_.walked_v(stage));
     add_products(d_qk, d_v, p, ds, rows, stage);
@@ -164,13 +168,14 @@ class Consumer {
     }
   }
 
-  // In the tile on the diagonal, pairs whose key is after the query.
-  __device__ void mask(Scores& p) const {
-    const int own = row_ % 64, walked = threadIdx.x % 4 * 2;
+  // Hidden pairs. walked: the first row of what is walked over.
+  __device__ void mask(Scores& p, int walked) const {
+    const Pairs pairs(p_.shape);
+    walked += threadIdx.x % 4 * 2;
 #pragma unroll
     for (int i = 0; i < kWalked / 2; ++i) {
-      const int a = own + i / 2 % 2 * 8, b = walked + i / 4 * 8 + i % 2;
-      if (kKeys ? a > b : b > a) p[i] = 0;
+      const int a = row_ + i / 2 % 2 * 8, b = walked + i / 4 * 8 + i % 2;
+      if (kKeys ? pairs.hidden(b, a) : pairs.hidden(a, b)) p[i] = 0;
     }
   }
 

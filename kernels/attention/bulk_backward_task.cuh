@@ -71,17 +71,20 @@ __device__ Task task(const Params& params) {
   const int64_t rest = blockIdx.x - begin * tiles;
   const int64_t head = begin + rest % count, tile = rest / count;
   const int walked = static_cast<int>((s.seq + kWalked - 1) / kWalked);
+  const Pairs pairs(s);
   Task t;
   t.sequence = static_cast<int>(head / of_sequence);
   t.head = static_cast<int>(head % of_sequence);
   if constexpr (kOwner == Owner::kKeys) {
     t.first = static_cast<int>(tile) * kOwned;
     t.walks = static_cast<int>(s.group()), t.walked_head = t.head * t.walks;
-    t.begin = t.first / kWalked, t.count = walked - t.begin;
+    t.begin = pairs.query_begin(t.first, static_cast<int>(s.seq)) / kWalked;
+    t.count = walked - t.begin;
   } else {
     t.first = static_cast<int>(tiles - 1 - tile) * kOwned;
     t.walks = 1, t.walked_head = t.head / static_cast<int>(s.group());
-    t.begin = 0, t.count = min(walked, (t.first + kOwned) / kWalked);
+    t.begin = 0;
+    t.count = min(walked, (pairs.key_end(t.first + kOwned) + kWalked - 1) / kWalked);
   }
   return t;
 }

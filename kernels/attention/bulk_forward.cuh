@@ -1,12 +1,13 @@
 // The kernel of bulk_forward.h: a block computes 128 queries of a head. One warp copies, two
-// warpgroups have 64 queries each and walk the keys from the diagonal to the first, multiplying a
-// tile's scores while the tile before is weighted and added.
+// warpgroups have 64 queries each and walk the keys from the last that any of them sees to the
+// first, multiplying a tile's scores while the tile before is weighted and added.
 #pragma once
 
 #include <cuda.h>
 
 #include "kernels/attention/bulk_forward.h"
 #include "kernels/attention/bulk_launch.h"
+#include "kernels/attention/pairs.cuh"
 #include "kernels/base/exp2.cuh"
 #include "kernels/base/launch.h"
 #include "kernels/gemm/bulk_copy.cuh"
@@ -52,6 +53,7 @@ struct Shared {
 
 struct Task {
   int tile, head, sequence;  // of queries
+  int key_tiles;             // at least one: of queries that see no key nothing is kept
 };
 
 // Long tiles first, and heads in groups: all blocks that run at a time read the keys of few heads.
@@ -62,8 +64,10 @@ __device__ inline Task task(const Params& p) {
   const int64_t first = group * p.heads_at_once, count = min(p.heads_at_once, heads - first);
   const int64_t rest = blockIdx.x - first * tiles;
   const int64_t head = first + rest % count;
-  return {static_cast<int>(tiles - 1 - rest / count), static_cast<int>(head % s.heads),
-          static_cast<int>(head / s.heads)};
+  const int tile = static_cast<int>(tiles - 1 - rest / count);
+  const int keys = Pairs(s).key_end((tile + 1) * kQueries);
+  return {tile, static_cast<int>(head % s.heads), static_cast<int>(head / s.heads),
+          max(1, (keys + kKeys - 1) / kKeys)};
 }
 
 template <int kQk>
@@ -75,7 +79,7 @@ __device__ void copy(const Params& p, const Task& t, Shared<kQk> shared) {
     bulk_copy_3d(shared.q() + c * kChunkBytes, &p.q, t.sequence, t.tile * kQueries,
                  t.head * kQk + c * kChunk, shared.q_full());
   RingPosition<kStages> at;
-  for (int tile = t.tile; tile >= 0; --tile) {
+  for (int tile = t.key_tiles - 1; tile >= 0; --tile) {
     barrier_wait(shared.k_empty(at.stage), at.parity ^ 1);
     barrier_arrive_expecting(shared.k_full(at.stage), S::kQkBytes);
     for (int c = 0; c < S::kQkChunks; ++c)
@@ -112,7 +116,7 @@ class Consumer {
     barrier_wait(shared_.k_full(0), 0);
     take_turn();
     start_scores(scores, 0);
-    if (group_ == 0 || task_.tile > 0) give_turn();
+    if (group_ == 0 || task_.key_tiles > 1) give_turn();
     wgmma_wait<0>();
     keep_in_place(scores);
     release(shared_.k_empty(0));
@@ -124,7 +128,7 @@ class Consumer {
     RingPosition<kStages> now, next;
     next.advance();
 #pragma unroll 1
-    for (int tile = task_.tile - 1; tile >= 0; --tile) {
+    for (int tile = task_.key_tiles - 2; tile >= 0; --tile) {
       barrier_wait(shared_.k_full(next.stage), next.parity);
       barrier_wait(shared_.v_full(now.stage), now.parity);
       take_turn();
@@ -196,12 +200,14 @@ class Consumer {
     wgmma_commit();
   }
 
-  // Keys after the query, in the tile on the diagonal.
+  // Keys that the query does not see, in the last tile.
   __device__ void mask(Values& scores) const {
-    const int col = threadIdx.x % 4 * 2;
+    const Pairs pairs(p_.shape);
+    const int last = pairs.causal ? row_ : pairs.keys - 1 - (task_.key_tiles - 1) * kKeys;
+    const int second_row = pairs.causal ? 8 : 0, col = threadIdx.x % 4 * 2;
 #pragma unroll
     for (int i = 0; i < kKeys / 2; ++i)
-      if (col + i / 4 * 8 + i % 2 > row_ + i / 2 % 2 * 8) scores[i] = -INFINITY;
+      if (col + i / 4 * 8 + i % 2 > last + (i / 2 % 2 == 0 ? 0 : second_row)) scores[i] = -INFINITY;
   }
 
   // scores := exp(scale · (scores - the row's largest so far)); alpha: what turns values relative
@@ -246,9 +252,11 @@ class Consumer {
       float sum = sum_[h];
       sum += __shfl_xor_sync(0xffffffffu, sum, 1);
       sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-      inverse[h] = 1 / sum;
+      const bool sees = row + 8 * h >= Pairs(s).first_query;
+      inverse[h] = sees ? 1 / sum : 0;
       if (threadIdx.x % 4 == 0 && row + 8 * h < end)
-        p_.lse[(token + row + 8 * h) * s.heads + task_.head] = max_[h] * p_.scale + logf(sum);
+        p_.lse[(token + row + 8 * h) * s.heads + task_.head] =
+            sees ? max_[h] * p_.scale + logf(sum) : -INFINITY;
     }
 #pragma unroll
     for (int i = 0; i < kV / 2; ++i) out[i] *= inverse[i / 2 % 2];

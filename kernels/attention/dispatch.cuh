@@ -34,6 +34,12 @@ inline Status check_shape(const char* name, const AttentionShape& s, float scale
        {s.d_v > 0 && s.d_v % 8 == 0 && s.d_v <= kMaxHeadWidth,
         "d_v is not a positive multiple of 8, at most 256"},
        {scale > 0, "scale is not positive"},
+       {!s.causal || (s.first_query == 0 && s.keys == 0),
+        "first_query or keys is given for causal attention"},
+       {s.causal || (s.first_query >= 0 && s.first_query <= s.seq),
+        "first_query is not within the sequence"},
+       {s.causal || s.seq == 0 || (s.keys > 0 && s.keys <= s.seq),
+        "keys is not positive, at most seq"},
        // A block per tile of at least 32 rows, and two more per sequence and head.
        {s.seq < 0 || s.heads <= 0 || s.batch <= INT32_MAX / s.heads / (s.seq / 32 + 2),
         "batch · heads · seq is too large"}});

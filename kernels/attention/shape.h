@@ -1,4 +1,4 @@
-// Shape of causal grouped-query attention, without CUDA.
+// Shape of grouped-query attention, without CUDA.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,16 @@ struct AttentionShape {
   int64_t batch = 0, seq = 0;
   int64_t heads = 0, kv_heads = 0;  // kv_heads divides heads
   int64_t d_qk = 0, d_v = 0;        // width of a head
+  // Causal: a query sees the keys at or before it. Else the keys are those of another part of the
+  // sequences, as the steps of a context-parallel ring bring them: queries from first_query on see
+  // the first `keys` (above 0), the others none.
+  bool causal = true;
+  int64_t first_query = 0, keys = 0;
   constexpr int64_t group() const { return heads / kv_heads; }
   constexpr int64_t tokens() const { return batch * seq; }
 };
+
+// Outputs over parts of the keys that can be merged at a time (attention_merge.h).
+constexpr int kMaxMergedParts = 64;
 
 }  // namespace orrery::kernels

@@ -35,6 +35,13 @@ __global__ void __launch_bounds__(kItemThreads) scale_kernel(ScaleParams p, uint
   store8(p.out + at, v);
 }
 
+// An item is one element.
+__global__ void __launch_bounds__(kItemThreads)
+    scale_fp32_kernel(ScaleFp32Params p, uint32_t items) {
+  const uint32_t item = item_index();
+  if (item < items) p.out[item] = p.factor * p.x[item];
+}
+
 }  // namespace
 
 Status add(const AddParams& p, cudaStream_t stream) {
@@ -63,6 +70,14 @@ Status scale(const ScaleParams& p, cudaStream_t stream) {
   if (!bad.ok() || p.n == 0) return bad;
   scale_kernel<<<item_blocks(items), kItemThreads, 0, stream>>>(p, static_cast<uint32_t>(items));
   return launched("scale");
+}
+
+Status scale_fp32(const ScaleFp32Params& p, cudaStream_t stream) {
+  Status bad = check("scale_fp32", {{p.n >= 0 && p.n <= kMaxItems, "n is not within 0 to 2^31 - 1"},
+                                    {p.n == 0 || (p.x && p.out), "x or out is null"}});
+  if (!bad.ok() || p.n == 0) return bad;
+  scale_fp32_kernel<<<item_blocks(p.n), kItemThreads, 0, stream>>>(p, static_cast<uint32_t>(p.n));
+  return launched("scale_fp32");
 }
 
 }  // namespace orrery::kernels

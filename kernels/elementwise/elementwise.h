@@ -62,4 +62,13 @@ struct ScaleParams {
 };
 Status scale(const ScaleParams& p, cudaStream_t stream);
 
+// The same of FP32, any n.
+struct ScaleFp32Params {
+  int64_t n = 0;
+  float factor = 1;
+  const float* x = nullptr;
+  float* out = nullptr;  // may be x
+};
+Status scale_fp32(const ScaleFp32Params& p, cudaStream_t stream);
+
 }  // namespace orrery::kernels

@@ -10,8 +10,9 @@ __global__ void __launch_bounds__(kItemThreads) local_ids_kernel(LocalIdsParams 
   const uint32_t item = item_index();
   if (item >= items) return;
   const uint32_t length = static_cast<uint32_t>(p.length);
-  const int64_t id = p.ids[item / length * p.stride + item % length] - p.first;
-  p.out[item] = id >= 0 && id < p.vocab ? static_cast<int32_t>(id) : -1;
+  const int64_t sequence = item / length, i = item % length;
+  const int64_t id = p.ids[sequence * p.stride + i] - p.first;
+  p.out[sequence * p.out_stride + i] = id >= 0 && id < p.vocab ? static_cast<int32_t>(id) : -1;
 }
 
 }  // namespace
@@ -23,6 +24,7 @@ Status local_ids(const LocalIdsParams& p, cudaStream_t stream) {
             {{p.sequences >= 0 && p.length >= 0, "sequences or length is negative"},
              {empty || p.length <= kMaxItems / p.sequences, "sequences · length is above 2^31 - 1"},
              {p.first >= 0 && p.vocab > 0, "first is negative or vocab is not positive"},
+             {p.out_stride >= p.length, "out_stride is below length"},
              {empty || (p.ids && p.out), "ids or out is null"}});
   if (!bad.ok() || empty) return bad;
   const int64_t items = p.sequences * p.length;

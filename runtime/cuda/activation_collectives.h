@@ -1,5 +1,5 @@
-// Collectives of tensor parallelism on the device: each member brings whole tensors and gets
-// others.
+// Collectives of tensor, context and expert-tensor parallelism on the device: each member brings
+// whole tensors and gets others.
 #pragma once
 
 #include "runtime/cuda/collectives.h"

@@ -73,11 +73,28 @@ void activation_backward(CudaOpCall& c) {
   launch_check(kernels::pointwise_backward(p, c.stream));
 }
 
+// Rows whose tokens follow one another, and so do their positions, at a time.
+void positions(CudaOpCall& c) {
+  const OpShape& s = c.shape();
+  const int64_t rows = c.in[0]->rows;
+  const auto token = [&](int64_t row) { return token_of_row(c.config.plan, c.at, row); };
+  for (int64_t row = 0, end = 0; row < rows; row = end) {
+    end = row + 1;
+    while (end < rows && token(end) == token(end - 1) + 1) ++end;
+    kernels::bf16* x = c.in[0]->bf16() + row * s.n;
+    if (c.op.kind == OpKind::kAddPositions)
+      launch_check(
+          kernels::add_rows({end - row, s.n, s.k, c.weight.bf16, x, token(row)}, c.stream));
+    else
+      launch_check(
+          kernels::add_rows_backward({end - row, s.n, s.k, x, c.grad, token(row)}, c.stream));
+  }
+}
+
 }  // namespace
 
 bool launch_block_op(CudaOpCall& c) {
   const OpShape& s = c.shape();
-  const int64_t first_row = token_of_row(c.config.plan, c.at, 0);
   switch (c.op.kind) {
     case OpKind::kLayerNorm:
       return layer_norm(c), true;
@@ -94,13 +111,8 @@ bool launch_block_op(CudaOpCall& c) {
           kernels::add_rows_backward({c.in[0]->rows, s.n, 1, c.in[0]->bf16(), c.grad}, c.stream));
       return true;
     case OpKind::kAddPositions:
-      launch_check(kernels::add_rows(
-          {c.in[0]->rows, s.n, s.k, c.weight.bf16, c.in[0]->bf16(), first_row}, c.stream));
-      return true;
     case OpKind::kPositionsBackward:
-      launch_check(kernels::add_rows_backward(
-          {c.in[0]->rows, s.n, s.k, c.in[0]->bf16(), c.grad, first_row}, c.stream));
-      return true;
+      return positions(c), true;
     default:
       return false;
   }

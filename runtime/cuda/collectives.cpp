@@ -9,53 +9,84 @@
 namespace orrery {
 namespace {
 
-// What every member has for this rank, on the host. Waits for the stream.
+// What a member of the expert-parallel group has for a rank: rows [begin, end) of its own, and how
+// many of them each of the rank's experts gets.
 struct ArrivingCounts {
-  std::vector<int32_t> send_rows;    // [ranks + 1] this rank's own, as its dispatch layout has them
-  std::vector<int32_t> begin, end;   // [ranks] its rows among each member's
-  std::vector<int32_t> expert_rows;  // [ranks * local experts] those of its experts
+  std::vector<int32_t> begin, end;   // [ranks]
+  std::vector<int32_t> expert_rows;  // [ranks, local experts]
+  int64_t rows() const {
+    int64_t sum = 0;
+    for (std::size_t s = 0; s < begin.size(); ++s) sum += end[s] - begin[s];
+    return sum;
+  }
 };
 
-// Each member tells every other where its rows begin and end and how many its experts get.
-ArrivingCounts exchange_counts(CudaOpCall& c, Collectives& group) {
-  const int64_t n = c.ranks, local = c.local_experts;
+// On the host.
+struct Counts {
+  std::vector<int32_t> send_rows;        // [ranks + 1] this rank's own, as its dispatch layout says
+  std::vector<ArrivingCounts> arriving;  // at each rank with a part of the same experts
+};
+
+std::vector<int64_t> one_each(int64_t n) {
+  std::vector<int64_t> begin;
+  for (int64_t r = 0; r <= n; ++r) begin.push_back(r);
+  return begin;
+}
+
+// Each member tells every other where its rows begin and end and how many its experts get; ranks
+// with parts of the same experts tell each other what arrives. Waits for the stream.
+Counts exchange_counts(CudaOpCall& c, Collectives& group) {
+  const int64_t n = c.ranks, local = c.local_experts, ints = n * (2 + local);
+  const int64_t members = c.expert_tensor != nullptr ? c.expert_tensor->size() : 1;
   const kernels::DispatchLayout layout = c.dispatch_layout(*c.in.back());
-  std::vector<int64_t> one_each;
-  for (int64_t r = 0; r <= n; ++r) one_each.push_back(r);
-  auto* arrived = reinterpret_cast<int32_t*>(c.scratch.get(4 * n * (2 + local)));
+  auto* arrived = reinterpret_cast<int32_t*>(c.scratch.get(4 * ints));
   group.exchange({{layout.send_rows, arrived, 4},
                   {layout.send_rows + 1, arrived + n, 4},
                   {layout.send_expert_rows, arrived + 2 * n, 4 * local}},
-                 one_each, one_each, c.stream);
-  ArrivingCounts host;
+                 one_each(n), one_each(n), c.stream);
+  if (c.expert_tensor != nullptr) {
+    auto* all = reinterpret_cast<int32_t*>(c.scratch.get(4 * members * ints));
+    c.expert_tensor->all_gather({{arrived, all, 4 * ints}}, one_each(members), c.stream);
+    arrived = all;
+  }
+  Counts host;
   const auto copy = [&](std::vector<int32_t>& to, const int32_t* from, int64_t count) {
     to.resize(static_cast<std::size_t>(count));
     cuda_check(cudaMemcpyAsync(to.data(), from, to.size() * 4, cudaMemcpyDeviceToHost, c.stream),
                "copying counts");
   };
   copy(host.send_rows, layout.send_rows, n + 1);
-  copy(host.begin, arrived, n);
-  copy(host.end, arrived + n, n);
-  copy(host.expert_rows, arrived + 2 * n, n * local);
+  host.arriving.resize(static_cast<std::size_t>(members));
+  for (ArrivingCounts& at : host.arriving) {
+    copy(at.begin, arrived, n);
+    copy(at.end, arrived + n, n);
+    copy(at.expert_rows, arrived + 2 * n, n * local);
+    arrived += ints;
+  }
   cuda_check(cudaStreamSynchronize(c.stream), "waiting for the counts of an all-to-all");
   return host;
 }
 
 // This rank's rows out and in, and those of its experts.
 void take_counts(CudaOpCall& c, Collectives& group) {
-  const ArrivingCounts counts = exchange_counts(c, group);
+  const Counts counts = exchange_counts(c, group);
+  const int64_t member = c.expert_tensor != nullptr ? c.expert_tensor->position() : 0;
+  const ArrivingCounts& own = counts.arriving[static_cast<std::size_t>(member)];
   CudaRouting& r = *c.routing;
   r.send_rows.assign(counts.send_rows.begin(), counts.send_rows.end());
   r.recv_rows.assign(1, 0);
-  for (std::size_t s = 0; s < counts.begin.size(); ++s)
-    r.recv_rows.push_back(r.recv_rows.back() + counts.end[s] - counts.begin[s]);
+  for (std::size_t s = 0; s < own.begin.size(); ++s)
+    r.recv_rows.push_back(r.recv_rows.back() + own.end[s] - own.begin[s]);
   r.arrived = r.recv_rows.back();
+  r.member_rows.assign(1, 0);
+  for (const ArrivingCounts& at : counts.arriving)
+    r.member_rows.push_back(r.member_rows.back() + at.rows());
   r.expanded = 0;
   const auto local = static_cast<std::size_t>(c.local_experts);
   for (std::size_t e = 0; e < local; ++e) {
     int64_t rows = 0;
-    for (std::size_t i = e; i < counts.expert_rows.size(); i += local)
-      rows += counts.expert_rows[i];
+    for (const ArrivingCounts& at : counts.arriving)
+      for (std::size_t i = e; i < at.expert_rows.size(); i += local) rows += at.expert_rows[i];
     r.expanded += (rows + kExpertRowAlignment - 1) / kExpertRowAlignment * kExpertRowAlignment;
   }
 }

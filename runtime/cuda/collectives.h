@@ -26,18 +26,26 @@ class Collectives {
   virtual void all_gather(kernels::bf16* data, const std::vector<ShardRange>& parts,
                           cudaStream_t stream) = 0;
 
-  // Of activations, into other memory. Of several arrays at once, every member's, in the order of
-  // their positions.
+  // Of activations, into other memory. Rows of several arrays at once, every member's, in the order
+  // of their positions: `begin` [size() + 1] has the first of each.
   struct Gathered {
     const void* own;
     void* all;
-    int64_t bytes;  // of one member's
+    int64_t row_bytes;
   };
-  virtual void all_gather(const std::vector<Gathered>& arrays, cudaStream_t stream) = 0;
-  // Sum of `n` elements: all of it, or this rank's part, one of size() equal ones.
+  virtual void all_gather(const std::vector<Gathered>& arrays, const std::vector<int64_t>& begin,
+                          cudaStream_t stream) = 0;
+  // Sum of `n` elements.
   virtual void all_reduce(const kernels::bf16* x, kernels::bf16* sum, int64_t n,
                           cudaStream_t stream) = 0;
-  virtual void reduce_scatter(const kernels::bf16* x, kernels::bf16* part, int64_t n,
+  // Sums of this rank's rows of what every member has of all, with `begin` as above.
+  struct Summed {
+    const void* all;
+    void* own;
+    int64_t row_elements;
+    bool fp32 = false;  // else BF16
+  };
+  virtual void reduce_scatter(const std::vector<Summed>& arrays, const std::vector<int64_t>& begin,
                               cudaStream_t stream) = 0;
 
   // To one member what another one's `receive` gets from its own.

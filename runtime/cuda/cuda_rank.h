@@ -2,8 +2,12 @@
 // plan on CUDA streams in program order. The host runs ahead of the device; it waits only where a
 // layer's first all-to-all tells how many rows arrive, and at the end of a step. Blocks without
 // communication become CUDA graphs when they come back with the same addresses.
+//
+// cuda_rank.cpp has the set-up and the course of a step, rank_issue.cpp instructions, rank_ops.cpp
+// ops, rank_memory.cpp tensors, rank_rehearsal.cpp what runs before the first step.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -69,11 +73,17 @@ class CudaRank {
     blocks_[block_].push_back({k, s, r, 0, arg});
   }
   void upload_tokens(const StepTokens& tokens);
+  std::vector<float> rope_of_positions() const;
   void initialise();
   void rehearse();
   void rehearse_op(const PlanOp& p, uint32_t plan_op, StreamKind s, DeviceArray& memory);
   int64_t planned_bytes(MemoryPool::Of of);
   static int64_t free_bytes();
+  // Bytes of a tensor with its real shape; `groups` matrices each with whole 128x128 blocks.
+  static int64_t device_bytes(Dtype dtype, int64_t rows, int64_t cols, int64_t groups);
+  static void merge(StreamClock& into, const StreamClock& from) {
+    for (std::size_t s = 0; s < into.size(); ++s) into[s] = std::max(into[s], from[s]);
+  }
   StepResult finish_step();
   void collect_records();
   Collectives* group_of(const OptimizerShare& share) const;
@@ -126,6 +136,7 @@ class CudaRank {
   const ExecutorOptions options_;
   CudaWeights weights_;
   std::vector<Collectives*> communicators_;
+  Collectives* expert_tensor_ = nullptr;  // CudaOpCall::expert_tensor
   CudaFlight* flight_;
   MemoryPool pool_, host_pool_{MemoryPool::Of::kPinned};
   std::vector<Stream> streams_;
@@ -139,9 +150,10 @@ class CudaRank {
   std::size_t stride_ = 0;
   std::vector<CudaTensor> tensors_;
   std::vector<CudaRouting> routing_;
-  DeviceArray rope_table_, tokens_;  // of all the rank's micro-batches
-  DeviceArray batch_tokens_;         // of the call's forward micro-batch
-  std::vector<std::string> names_;   // of the plan's ops, for profilers
+  DeviceArray rope_table_;
+  DeviceArray tokens_;              // of all the rank's micro-batches
+  DeviceArray batch_tokens_;        // of the call's forward micro-batch
+  std::vector<std::string> names_;  // of the plan's ops, for profilers
   PinnedArray<int32_t> host_tokens_;
   OptimizerStep optimizer_;
   bool recording_ = false;

@@ -47,18 +47,33 @@ class FakeGroup : public Collectives {
              stream);
     }
   }
-  void all_gather(const std::vector<Gathered>& arrays, cudaStream_t stream) override {
+  void all_gather(const std::vector<Gathered>& arrays, const std::vector<int64_t>& begin,
+                  cudaStream_t stream) override {
+    const int64_t rows = begin[1];  // of each: peers are copies
     for (const Gathered& a : arrays)
       for (int64_t r = 0; r < size_; ++r)
-        copy(static_cast<char*>(a.all) + r * a.bytes, a.own, a.bytes, stream);
+        copy(static_cast<char*>(a.all) + r * rows * a.row_bytes, a.own, rows * a.row_bytes, stream);
   }
   void all_reduce(const kernels::bf16* x, kernels::bf16* sum, int64_t n,
                   cudaStream_t stream) override {
     launch_check(kernels::scale({n, static_cast<float>(size_), x, sum}, stream));
   }
-  void reduce_scatter(const kernels::bf16* x, kernels::bf16* part, int64_t n,
+  void reduce_scatter(const std::vector<Summed>& arrays, const std::vector<int64_t>& begin,
                       cudaStream_t stream) override {
-    all_reduce(x + position_ * (n / size_), part, n / size_, stream);
+    for (const Summed& a : arrays) {
+      const int64_t n = begin[1] * a.row_elements;
+      const auto members = static_cast<float>(size_);
+      if (a.fp32)
+        launch_check(
+            kernels::scale_fp32({n, members, static_cast<const float*>(a.all) + position_ * n,
+                                 static_cast<float*>(a.own)},
+                                stream));
+      else
+        launch_check(
+            kernels::scale({n, members, static_cast<const kernels::bf16*>(a.all) + position_ * n,
+                            static_cast<kernels::bf16*>(a.own)},
+                           stream));
+    }
   }
   void shift(const std::vector<Shifted>& arrays, int64_t, int64_t, cudaStream_t stream) override {
     for (const Shifted& a : arrays) copy(a.receive, a.send, a.bytes, stream);

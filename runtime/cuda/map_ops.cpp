@@ -53,7 +53,7 @@ void rope(CudaOpCall& c, bool inverse) {
   p.row_stride = c.in[0]->cols;
   p.column = s.column;
   p.n = s.n;
-  p.seq_len = c.config.plan.sequence_length;
+  p.seq_len = c.config.plan.sequence_length / c.config.plan.context_parallel;
   p.table = c.rope_table;
   p.style = c.numerics.rope_style;
   p.inverse = inverse;
@@ -218,29 +218,32 @@ void embedding_backward(CudaOpCall& c) {
                                            c.stream));
 }
 
-// Of the rank's part of the vocabulary.
-void load_local_tokens(CudaOpCall& c) {
-  const PlanSpec& p = c.config.plan;
-  const int64_t vocab = c.shape().first;
-  launch_check(kernels::local_ids({.sequences = p.micro_batch,
-                                   .length = p.sequence_length,
-                                   .stride = tokens_per_sequence(c.config),
-                                   .first = c.at.tensor * vocab,
-                                   .vocab = vocab,
-                                   .ids = c.tokens_of_batch + c.shape().column,
-                                   .out = c.out[0]->i32()},
-                                  c.stream));
-}
-
+// The rank's positions of every sequence; where it has a part of the vocabulary, as ids there.
 void load_tokens(CudaOpCall& c) {
-  if (c.shape().first > 0) return load_local_tokens(c);
   const PlanSpec& p = c.config.plan;
-  const auto width = static_cast<std::size_t>(4 * p.sequence_length);
-  cuda_check(cudaMemcpy2DAsync(c.out[0]->data, width, c.tokens_of_batch + c.shape().column,
-                               static_cast<std::size_t>(4 * tokens_per_sequence(c.config)), width,
-                               static_cast<std::size_t>(p.micro_batch), cudaMemcpyDeviceToDevice,
-                               c.stream),
-             "loading tokens");
+  const int64_t vocab = c.shape().first, stride = tokens_per_sequence(c.config);
+  const int64_t length = p.sequence_length / p.context_parallel;
+  for (const PositionRun& run : position_runs(p, c.at.context)) {
+    const int32_t* from = c.tokens_of_batch + c.shape().column + run.position;
+    int32_t* to = c.out[0]->i32() + run.first;
+    if (vocab > 0) {
+      launch_check(kernels::local_ids({.sequences = p.micro_batch,
+                                       .length = run.count,
+                                       .stride = stride,
+                                       .out_stride = length,
+                                       .first = c.at.tensor * vocab,
+                                       .vocab = vocab,
+                                       .ids = from,
+                                       .out = to},
+                                      c.stream));
+      continue;
+    }
+    cuda_check(cudaMemcpy2DAsync(
+                   to, static_cast<std::size_t>(4 * length), from,
+                   static_cast<std::size_t>(4 * stride), static_cast<std::size_t>(4 * run.count),
+                   static_cast<std::size_t>(p.micro_batch), cudaMemcpyDeviceToDevice, c.stream),
+               "loading tokens");
+  }
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Matrix products and attention.
 #include "kernels/attention/attention.h"
+#include "kernels/attention/attention_merge.h"
 #include "kernels/elementwise/bias.h"
 #include "kernels/gemm/grouped.h"
 #include "kernels/moe/layout.h"
@@ -173,9 +174,19 @@ void gemm(CudaOpCall& c) {
   return c.op.row_proportional ? grouped_gemm(c) : dense_gemm(c);
 }
 
+// Of a step of the ring after the first, keys and values are those of a rank with other positions:
+// from a rank before this one in the group all queries see the first half, which has the earlier of
+// that rank's two chunks of the sequence; of a rank after it the later half of the queries see both
+// (sequence_position()).
 kernels::AttentionShape attention_shape(const CudaOpCall& c) {
   const OpShape& s = c.shape();
-  return {s.m, s.n, s.k, s.groups, s.d_qk, s.d_v};
+  kernels::AttentionShape a{s.m, s.n, s.k, s.groups, s.d_qk, s.d_v};
+  if (s.index <= 1) return a;
+  a.causal = false;
+  const bool from_before = c.at.context >= s.index - 1;
+  a.first_query = from_before ? 0 : s.n / 2;
+  a.keys = from_before ? s.n / 2 : s.n;
+  return a;
 }
 
 // Keys and values: two tensors, or one with all keys before all values.
@@ -223,11 +234,25 @@ void attention_backward(CudaOpCall& c) {
   launch_check(kernels::attention_backward(p, c.stream));
 }
 
+void attention_merge(CudaOpCall& c) {
+  kernels::AttentionMergeParams p;
+  p.parts = static_cast<int>(c.in.size() / 2);
+  p.rows = c.out[0]->rows, p.heads = c.out[1]->cols, p.d_v = c.out[0]->cols / p.heads;
+  if (p.parts > kernels::kMaxMergedParts)
+    throw Error(ExitCode::kInternal, "more outputs of attention are merged than a kernel takes");
+  for (int i = 0; i < p.parts; ++i) {
+    p.outs[i] = c.in[static_cast<std::size_t>(i)]->bf16();
+    p.lses[i] = c.in[static_cast<std::size_t>(p.parts + i)]->f32();
+  }
+  p.out = c.out[0]->bf16(), p.lse = c.out[1]->f32();
+  launch_check(kernels::attention_merge(p, c.stream));
+}
+
 }  // namespace
 
 int64_t scratch_bytes(const CudaOpCall& c) {
   if (c.op.kind == OpKind::kExpertLayout)
-    return kernels::expert_layout_workspace(c.routing->arrived, c.top_k(), c.local_experts);
+    return kernels::expert_layout_workspace(c.routing->gathered(), c.top_k(), c.local_experts);
   if (c.op.kind == OpKind::kAttentionBackward)
     return static_cast<int64_t>(kernels::attention_backward_workspace(attention_shape(c)));
   return 0;
@@ -243,6 +268,8 @@ bool launch_matrix_op(CudaOpCall& c) {
       return attention(c), true;
     case OpKind::kAttentionBackward:
       return attention_backward(c), true;
+    case OpKind::kAttentionMerge:
+      return attention_merge(c), true;
     default:
       return false;
   }

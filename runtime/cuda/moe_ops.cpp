@@ -30,7 +30,7 @@ void router_backward(CudaOpCall& c) {
 
 void expert_layout(CudaOpCall& c) {
   kernels::ExpertLayoutParams p;
-  p.arrived = c.routing->arrived;
+  p.arrived = c.routing->gathered();
   p.k = c.top_k();
   p.local_experts = c.local_experts;
   p.align = kExpertRowAlignment;

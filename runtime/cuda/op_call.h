@@ -12,10 +12,15 @@
 
 namespace orrery {
 
+class Collectives;
+
 // Rows that the router's choice gave a layer for one micro-batch, known to the host.
 struct CudaRouting {
   int64_t arrived = 0, expanded = 0;
   std::vector<int64_t> send_rows, recv_rows;  // [ranks + 1], exclusive prefixes; empty: one rank
+  // The same of what arrived at each rank that has a part of the same experts.
+  std::vector<int64_t> member_rows = {0, 0};
+  int64_t gathered() const { return member_rows.back(); }
 };
 
 // Memory for the time of one op, on its stream.
@@ -45,6 +50,7 @@ struct CudaOpCall {
   CudaRouting* routing = nullptr;
   const int32_t* tokens_of_batch = nullptr;  // kLoadTokens
   int64_t local_experts = 0, ranks = 1;
+  Collectives* expert_tensor = nullptr;  // ranks with parts of the same experts; none: only this
   ExecPlan::Position at{};
 
   const OpShape& shape() const { return op.shape; }
@@ -53,7 +59,7 @@ struct CudaOpCall {
   bool fp8() const { return config.plan.precision == Precision::kFp8; }
   // The indices in a packed tensor of this layer.
   kernels::ExpertLayout expert_layout(const CudaTensor& t) const {
-    return kernels::expert_layout_view(t.i32(), routing->arrived, top_k(), local_experts,
+    return kernels::expert_layout_view(t.i32(), routing->gathered(), top_k(), local_experts,
                                        routing->expanded);
   }
   kernels::DispatchLayout dispatch_layout(const CudaTensor& t) const {

@@ -4,10 +4,13 @@
 
 #include <algorithm>
 
+#include "kernels/attention/shape.h"
 #include "sim/base/error.h"
 
 namespace orrery {
 namespace {
+
+constexpr std::size_t kMaxRing = kernels::kMaxMergedParts;
 
 bool has_no_kernel(OpKind k) {
   switch (k) {
@@ -17,7 +20,6 @@ bool has_no_kernel(OpKind k) {
     case OpKind::kGateBackward:
     case OpKind::kDropout:
     case OpKind::kDropoutBackward:
-    case OpKind::kAttentionMerge:
     case OpKind::kRepeatHeads:
     case OpKind::kSumHeads:
       return true;
@@ -28,14 +30,18 @@ bool has_no_kernel(OpKind k) {
 
 bool is_attention(OpKind k) { return k == OpKind::kAttention || k == OpKind::kAttentionBackward; }
 
+// Sums of context parallelism's ring that the stack keeps in FP32 (StackSpec::fp32_ring).
+bool sums_in_fp32(const StageGraph& g, const Op& op) {
+  if (op.kind != OpKind::kAdd && op.kind != OpKind::kAttentionMerge) return false;
+  const Dtype out = g.tensors[g.outputs(op)[0].v].dtype, in = g.tensors[g.inputs(op)[0].v].dtype;
+  return out == Dtype::kFp32 || in == Dtype::kFp32;
+}
+
 bool is_product(OpKind k) { return k == OpKind::kGemm || k == OpKind::kGemmFp8; }
 
 std::string missing(const StageGraph& g, const Op& op, const ModelSpec& m, int64_t ranks) {
   if (op.kind == OpKind::kStoreActivations && ranks > 1)
     return "activations in host memory on several ranks, which no GPU has run yet";
-  if (op.comm == CommKind::kContext || op.comm == CommKind::kExpertTensor)
-    return fmt::format("collectives of {} parallelism",
-                       kCommKindNames[static_cast<std::size_t>(op.comm)]);
   switch (op.comm) {
     case CommKind::kShard:
     case CommKind::kReplica:
@@ -56,6 +62,9 @@ std::string missing(const StageGraph& g, const Op& op, const ModelSpec& m, int64
     default:
       break;
   }
+  if (sums_in_fp32(g, op)) return "a ring's sums in FP32 (fp32_ring)";
+  if (op.kind == OpKind::kAttentionMerge && g.inputs(op).size() > 2 * kMaxRing)
+    return fmt::format("a ring of more than {} ranks", kMaxRing);
   if (has_no_kernel(op.kind)) return fmt::format("op {}", op_kind_name(op.kind));
   const bool of_experts = op.row_proportional && is_product(op.kind) && op.bias.valid();
   if (of_experts || (op.kind == OpKind::kBiasBackward && op.row_proportional))

@@ -60,6 +60,17 @@ int64_t sequence_position(const PlanSpec& p, int64_t context, int64_t i) {
   return i < chunk ? context * chunk + i : (2 * ranks - 1 - context) * chunk + i - chunk;
 }
 
+std::vector<PositionRun> position_runs(const PlanSpec& p, int64_t context) {
+  const int64_t length = p.sequence_length / p.context_parallel;
+  std::vector<PositionRun> runs = {{0, sequence_position(p, context, 0), 0}};
+  for (int64_t i = 0; i < length; ++i) {
+    const int64_t at = sequence_position(p, context, i);
+    if (at != runs.back().position + runs.back().count) runs.push_back({i, at, 0});
+    ++runs.back().count;
+  }
+  return runs;
+}
+
 int64_t token_of_row(const PlanSpec& p, const ExecPlan::Position& at, int64_t row) {
   const int64_t length = p.sequence_length / p.context_parallel;
   const int64_t token = row + (p.splits_rows() ? at.tensor * p.rows_per_rank() : 0);

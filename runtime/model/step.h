@@ -59,6 +59,12 @@ constexpr int64_t kExpertRowAlignment = 128;
 // sequence (ContextParallelKind).
 int64_t sequence_position(const PlanSpec& p, int64_t context, int64_t i);
 
+// Runs of consecutive positions in that part: elements [first, first + count) from `position` on.
+struct PositionRun {
+  int64_t first, position, count;
+};
+std::vector<PositionRun> position_runs(const PlanSpec& p, int64_t context);
+
 // The token of a row of a rank's residual stream: sequence of the micro-batch x sequence_length +
 // position.
 int64_t token_of_row(const PlanSpec& p, const ExecPlan::Position& at, int64_t row);

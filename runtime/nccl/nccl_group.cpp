@@ -18,6 +18,13 @@ bool equal(const std::vector<ShardRange>& parts) {
   });
 }
 
+// Whether each member has as many rows; begin: of each member's, and the end.
+bool equal_rows(const std::vector<int64_t>& begin) {
+  for (std::size_t r = 1; r < begin.size(); ++r)
+    if (begin[r] - begin[r - 1] != begin[1]) return false;
+  return true;
+}
+
 }  // namespace
 
 void check_nccl_version() {
@@ -130,10 +137,27 @@ void NcclGroup::all_gather(kernels::bf16* data, const std::vector<ShardRange>& p
   });
 }
 
-void NcclGroup::all_gather(const std::vector<Gathered>& arrays, cudaStream_t stream) {
+void NcclGroup::all_gather(const std::vector<Gathered>& arrays, const std::vector<int64_t>& begin,
+                           cudaStream_t stream) {
+  const bool equal = equal_rows(begin);
   grouped("all-gather", [&](auto run) {
-    for (const Gathered& a : arrays)
-      run([&] { return ncclAllGather(a.own, a.all, count(a.bytes), ncclInt8, comm_, stream); });
+    for (const Gathered& a : arrays) {
+      if (equal) {
+        run([&] {
+          return ncclAllGather(a.own, a.all, count(begin[1] * a.row_bytes), ncclInt8, comm_,
+                               stream);
+        });
+        continue;
+      }
+      for (int root = 0; root < size_; ++root) {
+        const int64_t first = begin[count(root)], rows = begin[count(root) + 1] - first;
+        if (rows > 0)
+          run([&] {
+            return ncclBroadcast(a.own, static_cast<char*>(a.all) + first * a.row_bytes,
+                                 count(rows * a.row_bytes), ncclInt8, root, comm_, stream);
+          });
+      }
+    }
   });
 }
 
@@ -142,10 +166,30 @@ void NcclGroup::all_reduce(const kernels::bf16* x, kernels::bf16* sum, int64_t n
   check(ncclAllReduce(x, sum, count(n), ncclBfloat16, ncclSum, comm_, stream), "all-reduce");
 }
 
-void NcclGroup::reduce_scatter(const kernels::bf16* x, kernels::bf16* part, int64_t n,
+void NcclGroup::reduce_scatter(const std::vector<Summed>& arrays, const std::vector<int64_t>& begin,
                                cudaStream_t stream) {
-  check(ncclReduceScatter(x, part, count(n / size_), ncclBfloat16, ncclSum, comm_, stream),
-        "reduce-scatter");
+  const bool equal = equal_rows(begin);
+  grouped("reduce-scatter", [&](auto run) {
+    for (const Summed& a : arrays) {
+      const ncclDataType_t type = a.fp32 ? ncclFloat : ncclBfloat16;
+      if (equal) {
+        run([&] {
+          return ncclReduceScatter(a.all, a.own, count(begin[1] * a.row_elements), type, ncclSum,
+                                   comm_, stream);
+        });
+        continue;
+      }
+      for (int root = 0; root < size_; ++root) {
+        const int64_t first = begin[count(root)], rows = begin[count(root) + 1] - first;
+        const int64_t bytes = first * a.row_elements * (a.fp32 ? 4 : 2);
+        if (rows > 0)
+          run([&] {
+            return ncclReduce(static_cast<const char*>(a.all) + bytes, a.own,
+                              count(rows * a.row_elements), type, ncclSum, root, comm_, stream);
+          });
+      }
+    }
+  });
 }
 
 void NcclGroup::shift(const std::vector<Shifted>& arrays, int64_t to, int64_t from,

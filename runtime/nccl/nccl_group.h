@@ -31,10 +31,11 @@ class NcclGroup : public Collectives {
                       cudaStream_t stream) override;
   void all_gather(kernels::bf16* data, const std::vector<ShardRange>& parts,
                   cudaStream_t stream) override;
-  void all_gather(const std::vector<Gathered>& arrays, cudaStream_t stream) override;
+  void all_gather(const std::vector<Gathered>& arrays, const std::vector<int64_t>& begin,
+                  cudaStream_t stream) override;
   void all_reduce(const kernels::bf16* x, kernels::bf16* sum, int64_t n,
                   cudaStream_t stream) override;
-  void reduce_scatter(const kernels::bf16* x, kernels::bf16* part, int64_t n,
+  void reduce_scatter(const std::vector<Summed>& arrays, const std::vector<int64_t>& begin,
                       cudaStream_t stream) override;
   void shift(const std::vector<Shifted>& arrays, int64_t to, int64_t from,
              cudaStream_t stream) override;

@@ -192,6 +192,132 @@ TEST_CASE("cuda rank: blocks of rows travel through four tensor-parallel ranks",
   same_as_cpu(four, CpuNumerics::kFakeQuant, 0.2);
 }
 
+Layout experts_by_width(Layout l) {
+  l.more.insert(l.more.end(), {"/plan/expert_tensor_parallel=2", "/plan/sequence_length=32"});
+  l.more = aligned(l.more).more;
+  return l;
+}
+
+TEST_CASE("cuda rank: experts split by width are the CPU backend's", "[gpu]") {
+  same_as_cpu(experts_by_width({.data = 2}), CpuNumerics::kExact, 0.05);
+  same_as_cpu(experts_by_width({.data = 4, .expert = 2}), CpuNumerics::kExact, 0.05);
+  Layout tensor = experts_by_width({.more = kSequenceParallel});
+  tensor.tensor = 2;
+  same_as_cpu(tensor, CpuNumerics::kExact, 0.05);
+  tensor.data = tensor.expert = 2;
+  same_as_cpu(tensor, CpuNumerics::kExact, 0.05);
+}
+
+TEST_CASE("cuda rank: experts split by width in FP8 are the CPU's quantised numerics", "[gpu]") {
+  for (const char* recompute : {"{}", "{\"norms\":true,\"mla_up\":true,\"swiglu\":true}"})
+    same_as_cpu(experts_by_width(
+                    {.data = 4,
+                     .expert = 2,
+                     .more = {"/plan/precision=fp8", std::string("/plan/recompute=") + recompute}}),
+                CpuNumerics::kFakeQuant, 0.2);
+}
+
+// The router's choice leaves the ranks different numbers of rows; a choice that rounding flips
+// moves gradients, so that only the losses are compared.
+TEST_CASE("cuda rank: experts split by width get uneven rows", "[gpu]") {
+  Layout l = experts_by_width({.data = 4, .expert = 2});
+  l.more.insert(l.more.end(), {"/model/num_experts_per_tok=2", "/model/topk_group=2"});
+  TinyJob<float> cpu(l);
+  LocalRanks gpu(cpu.plan, cpu.graph, cpu.constants, {.seed = 1234});
+  const HashTokens tokens(cpu.study.model.vocab);
+  for (int step = 1; step <= 2; ++step) {
+    OptimizerStep o;
+    o.step = step;
+    const auto first = static_cast<uint64_t>((step - 1) * cpu.study.plan.global_batch);
+    const StepResult a = gpu.step({&tokens, first}, o), b = cpu.job.step({&tokens, first}, o);
+    for (std::size_t d = 0; d < a.losses.size(); ++d)
+      CHECK(a.losses[d] == Approx(b.losses[d]).epsilon(0.01));
+  }
+}
+
+// With rows enough that the halves of a rank's part are aligned too.
+Layout context_parallel(const std::string& kind, Layout l) {
+  if (l.context == 1) l.context = 2;
+  const std::vector<std::string> common = {"/plan/context_parallel_kind=" + kind,
+                                           "/plan/sequence_length=64"};
+  l.more = aligned(with(common, l.more)).more;
+  return l;
+}
+
+const std::vector<std::string> kKinds = {"ring", "all_to_all"};
+
+TEST_CASE("cuda rank: context parallelism is the CPU backend's", "[gpu]") {
+  for (const std::string& kind : kKinds) {
+    same_as_cpu(context_parallel(kind, {}), CpuNumerics::kExact, 0.05);
+    same_as_cpu(context_parallel(kind, {.expert = 2, .more = {"/plan/micro_batch=2"}}),
+                CpuNumerics::kExact, 0.05);
+    same_as_cpu(context_parallel(kind, {.data = 2, .expert = 4}), CpuNumerics::kExact, 0.05);
+  }
+  same_as_cpu(context_parallel("ring", {.more = kSequenceParallel, .tensor = 2}),
+              CpuNumerics::kExact, 0.05);
+}
+
+TEST_CASE("cuda rank: context parallelism in FP8 is the CPU's quantised numerics", "[gpu]") {
+  for (const std::string& kind : kKinds)
+    for (const char* recompute : {"{}", "{\"norms\":true,\"mla_up\":true,\"swiglu\":true}"})
+      same_as_cpu(context_parallel(kind, {.more = {"/plan/precision=fp8",
+                                                   std::string("/plan/recompute=") + recompute}}),
+                  CpuNumerics::kFakeQuant, 0.2);
+}
+
+TEST_CASE("cuda rank: context parallelism of GPT and Llama blocks is the CPU backend's", "[gpu]") {
+  const std::string common =
+      R"(/model={"model_type":"orrery","hidden_size":64,"num_hidden_layers":4,"vocab_size":96,
+      "head_dim":32,"intermediate_size":256,"num_attention_heads":4,)";
+  const std::string gpt = common + R"("norm":"layer_norm","norm_bias":true,"qkv_bias":true,
+      "attention_out_bias":true,"ffn_bias":true,"position":"learned",
+      "max_position_embeddings":64,"activation":"gelu","tie_word_embeddings":true})";
+  const std::string llama = common + R"("num_key_value_heads":2,"norm":"rms_norm",
+      "position":"rope","activation":"swiglu"})";
+  const std::string normed = common + R"("num_key_value_heads":2,"norm":"rms_norm",
+      "qk_norm":true,"position":"rope","activation":"swiglu"})";
+  const std::string again = R"(/plan/recompute={"full":"uniform"})";
+  for (const std::string& kind : kKinds) {
+    for (const std::string& model : {gpt, llama, normed})
+      same_as_cpu(context_parallel(kind, {.more = {model, "/plan/micro_batch=2"}}),
+                  CpuNumerics::kExact, 0.05);
+    same_as_cpu(context_parallel(kind, {.more = {llama, again}}), CpuNumerics::kExact, 0.05);
+    same_as_cpu(context_parallel(kind, {.data = 2, .more = {gpt}}), CpuNumerics::kExact, 0.05);
+  }
+  // Blocks of keys from ranks before and after.
+  same_as_cpu(context_parallel("ring", {.more = {llama}, .context = 4}), CpuNumerics::kExact, 0.05);
+  same_as_cpu(
+      context_parallel("ring", {.more = with({gpt}, kSequenceParallel), .tensor = 2, .context = 2}),
+      CpuNumerics::kExact, 0.05);
+}
+
+// The layouts against one rank, on the GPU alone.
+TEST_CASE("cuda rank: losses of context and expert-tensor parallelism are one rank's", "[gpu]") {
+  const auto losses = [](const Layout& l) {
+    TinyJob<float> tiny(l);
+    LocalRanks gpu(tiny.plan, tiny.graph, tiny.constants, {.seed = 1234});
+    const HashTokens tokens(tiny.study.model.vocab);
+    std::vector<double> all;
+    for (int step = 1; step <= 3; ++step) {
+      OptimizerStep o;
+      o.step = step;
+      const StepResult r = gpu.step({&tokens, static_cast<uint64_t>(8 * step)}, o);
+      all.insert(all.end(), r.losses.begin(), r.losses.end());
+    }
+    return all;
+  };
+  const std::vector<double> one = losses(aligned({"/plan/sequence_length=64"}));
+  Layout width{.data = 2, .more = {"/plan/expert_tensor_parallel=2", "/plan/sequence_length=64"}};
+  width.more = aligned(width.more).more;
+  for (const Layout& l :
+       {context_parallel("ring", {}), context_parallel("all_to_all", {}), width}) {
+    INFO(l.name());
+    const std::vector<double> several = losses(l);
+    REQUIRE(several.size() == one.size());
+    for (std::size_t i = 0; i < one.size(); ++i) CHECK(several[i] == Approx(one[i]).epsilon(0.002));
+  }
+}
+
 TEST_CASE("cuda rank: Muon trains as the CPU backend does", "[gpu]") {
   same_as_cpu(aligned({"/plan/optimizer=muon"}), CpuNumerics::kExact, 0.05);
   same_as_cpu(aligned({"/plan/optimizer=muon", "/plan/precision=fp8", "/plan/moments=bf16"}),
@@ -294,11 +420,14 @@ TEST_CASE("cuda rank: two runs are the same bit for bit", "[gpu]") {
 }
 
 TEST_CASE("cuda rank: alone with a fake process group, as on the CPU", "[gpu]") {
-  // Every token goes to every expert, so that rounding moves no rows.
+  // Every token goes to every expert, so that rounding moves no rows. Not context parallelism by
+  // all-to-all: there the CPU's peers bring the heads that this rank keeps, the GPU's return what
+  // it sent.
   for (const Layout& l :
        {Layout{.data = 4, .expert = 4}, Layout{.pipeline = 2, .data = 2, .expert = 2},
         Layout{.pipeline = 2, .more = kSequenceParallel, .tensor = 2},
-        Layout{.expert = 2, .more = kSequenceParallel, .tensor = 2}}) {
+        Layout{.expert = 2, .more = kSequenceParallel, .tensor = 2}, Layout{.context = 2},
+        Layout{.data = 4, .expert = 2, .more = {"/plan/expert_tensor_parallel=2"}}}) {
     Layout alone = l;
     alone.more = aligned(l.more).more;
     INFO(alone.name());

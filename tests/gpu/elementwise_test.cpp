@@ -3,6 +3,8 @@
 #include <memory>
 
 #include "kernels/elementwise/elementwise_reference.h"
+#include "kernels/elementwise/head_parts.h"
+#include "kernels/elementwise/head_parts_reference.h"
 #include "tests/gpu/gpu.h"
 #include "tests/gpu/same_bits.h"
 
@@ -188,4 +190,53 @@ TEST_CASE("elementwise kernels name bad arguments", "[gpu][elementwise]") {
   CHECK(add({.n = 8, .inputs = {v, v + 1}, .count = 2, .out = v}, nullptr).error ==
         "add: inputs[1] is null or not 16-byte aligned");
   CHECK(scale({.n = 9, .x = v, .out = v}, nullptr).error == "scale: n is not a multiple of 8");
+}
+
+namespace {
+
+void test_head_parts(int64_t sequences, int64_t length, int64_t width, int64_t first,
+                     int64_t parts) {
+  Random random;
+  INFO("seed " << random.seed << ", sequences " << sequences << ", length " << length << ", width "
+               << width << ", first " << first << ", parts " << parts);
+  const std::vector<double> x = random.normal_bf16(size(sequences, length, width));
+  std::vector<double> split(x.size());
+  Bf16Buffer x_d(to_bf16(x)), split_d(x.size()), back_d(x.size());
+  HeadPartsParams p{sequences, length, width, first, parts, x_d.get(), split_d.get()};
+  launched(split_heads(p, nullptr));
+  head_parts_reference(sequences, length, width, first, parts, true, x.data(), split.data());
+  REQUIRE(same_bits(split_d.download(), to_bf16(split)));
+  split_d.check_canaries();
+  p.x = split_d.get(), p.out = back_d.get();
+  launched(join_heads(p, nullptr));
+  REQUIRE(same_bits(back_d.download(), to_bf16(x)));
+  back_d.check_canaries();
+}
+
+}  // namespace
+
+TEST_CASE("heads are cut into ranks' parts and put together again", "[gpu][elementwise]") {
+  test_head_parts(1, 300, 512, 0, 2);   // queries
+  test_head_parts(3, 37, 384, 256, 4);  // keys and values, wide keys
+  test_head_parts(2, 5, 48, 48, 3);     // one kind, named as the first
+  test_head_parts(2, 700, 2560, 1280, 1);
+  test_head_parts(0, 5, 64, 0, 2);
+  HeadPartsParams p{1, 4, 64, 24, 2};
+  CHECK(split_heads(p, nullptr).error == "split_heads: a piece of a row is not a multiple of 8");
+  p.first = 32;
+  CHECK(join_heads(p, nullptr).error == "join_heads: x or out is null");
+}
+
+TEST_CASE("FP32 values are scaled", "[gpu][elementwise]") {
+  Random random;
+  INFO("seed " << random.seed);
+  const std::vector<double> values = random.normal_bf16(1003);
+  const std::vector<float> x(values.begin(), values.end());
+  std::vector<float> want;
+  for (const float v : x) want.push_back(3 * v);
+  const DeviceBuffer<float> x_d(x), out_d(x.size());
+  launched(scale_fp32({1003, 3, x_d.get(), out_d.get()}, nullptr));
+  REQUIRE(out_d.download() == want);
+  out_d.check_canaries();
+  launched(scale_fp32({}, nullptr));
 }

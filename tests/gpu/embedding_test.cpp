@@ -81,14 +81,17 @@ TEST_CASE("local_ids: each token is of one range of the vocabulary", "[gpu][embe
   for (int32_t& id : ids) id = static_cast<int32_t>(random.integer(0, 4 * kVocab - 1));
   const DeviceBuffer<int32_t> ids_d(ids), out_d(kSequences * kLength);
   for (int64_t rank = 0; rank < 4; ++rank) {
-    launched(local_ids({.sequences = kSequences,
-                        .length = kLength,
-                        .stride = kStride,
-                        .first = rank * kVocab,
-                        .vocab = kVocab,
-                        .ids = ids_d.get(),
-                        .out = out_d.get()},
-                       nullptr));
+    // As two runs of positions.
+    for (const auto& [begin, length] : {std::pair{0, 300}, std::pair{300, 400}})
+      launched(local_ids({.sequences = kSequences,
+                          .length = length,
+                          .stride = kStride,
+                          .out_stride = kLength,
+                          .first = rank * kVocab,
+                          .vocab = kVocab,
+                          .ids = ids_d.get() + begin,
+                          .out = out_d.get() + begin},
+                         nullptr));
     std::vector<int32_t> want;
     for (int64_t s = 0; s < kSequences; ++s)
       for (int64_t i = 0; i < kLength; ++i)
@@ -97,9 +100,11 @@ TEST_CASE("local_ids: each token is of one range of the vocabulary", "[gpu][embe
     REQUIRE(out_d.download() == want);
     out_d.check_canaries();
   }
-  launched(local_ids({.sequences = 0, .length = 8, .vocab = 8}, nullptr));
-  CHECK(local_ids({.sequences = 1, .length = 1, .vocab = 8}, nullptr).error ==
+  launched(local_ids({.sequences = 0, .length = 8, .out_stride = 8, .vocab = 8}, nullptr));
+  CHECK(local_ids({.sequences = 1, .length = 1, .out_stride = 1, .vocab = 8}, nullptr).error ==
         "local_ids: ids or out is null");
+  CHECK(local_ids({.sequences = 1, .length = 2, .out_stride = 1, .vocab = 8}, nullptr).error ==
+        "local_ids: out_stride is below length");
 }
 
 TEST_CASE("ids beyond the vocabulary give NaN and no gradient", "[gpu][embedding]") {

@@ -48,14 +48,13 @@ class LocalGroup : public Collectives {
                       sum.data() + parts[r].begin, parts[r].elements);
     });
   }
-  void reduce_scatter(const kernels::bf16* x, kernels::bf16* part, int64_t n,
+  void reduce_scatter(const std::vector<Summed>& arrays, const std::vector<int64_t>& begin,
                       cudaStream_t stream) override {
-    meet({.in = x, .out = part, .stream = stream}, [n](const Members& all) {
-      const std::vector<kernels::bf16> sum = sum_of<kernels::bf16>(all, n);
-      const int64_t each = n / static_cast<int64_t>(all.size());
-      const kernels::bf16* from = sum.data();
-      for (const Brought* m : all) m->write(m->out, from, each), from += each;
-    });
+    for (const Summed& a : arrays)
+      if (a.fp32)
+        sum_rows<float>(a, begin, stream);
+      else
+        sum_rows<kernels::bf16>(a, begin, stream);
   }
   void all_gather(kernels::bf16* data, const std::vector<ShardRange>& parts,
                   cudaStream_t stream) override {
@@ -68,15 +67,16 @@ class LocalGroup : public Collectives {
                      2 * parts[from].elements);
     });
   }
-  void all_gather(const std::vector<Gathered>& arrays, cudaStream_t stream) override {
-    meet({.gathered = &arrays, .stream = stream}, [](const Members& all) {
+  void all_gather(const std::vector<Gathered>& arrays, const std::vector<int64_t>& begin,
+                  cudaStream_t stream) override {
+    meet({.gathered = &arrays, .stream = stream}, [&begin](const Members& all) {
       for (std::size_t from = 0; from < all.size(); ++from)
         for (std::size_t i = 0; i < all[from]->gathered->size(); ++i) {
           const Gathered& a = (*all[from]->gathered)[i];
+          const int64_t first = begin[from], rows = begin[from + 1] - first;
           for (const Brought* to : all)
-            to->copy(
-                static_cast<char*>((*to->gathered)[i].all) + static_cast<int64_t>(from) * a.bytes,
-                a.own, a.bytes);
+            to->copy(static_cast<char*>((*to->gathered)[i].all) + first * a.row_bytes, a.own,
+                     rows * a.row_bytes);
         }
     });
   }
@@ -142,6 +142,16 @@ class LocalGroup : public Collectives {
     }
     for (std::size_t i = 0; i < sum.size(); ++i) of_one[i] = T(static_cast<float>(sum[i]));
     return of_one;
+  }
+
+  template <class T>
+  void sum_rows(const Summed& a, const std::vector<int64_t>& begin, cudaStream_t stream) {
+    const int64_t cols = a.row_elements;
+    meet({.in = a.all, .out = a.own, .stream = stream}, [&begin, cols](const Members& all) {
+      const std::vector<T> sum = sum_of<T>(all, begin.back() * cols);
+      for (std::size_t r = 0; r < all.size(); ++r)
+        all[r]->write(all[r]->out, sum.data() + begin[r] * cols, (begin[r + 1] - begin[r]) * cols);
+    });
   }
 
   template <class Work>

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "kernels/elementwise/head_parts_reference.h"
 #include "tests/catch.h"
 
 using namespace orrery::kernels;
@@ -59,4 +60,17 @@ TEST_CASE("add and scale", "[kernels][elementwise]") {
   float sum = 0;
   add_reference(1, floats, 3, &sum);
   CHECK(sum == 16777218);
+}
+
+TEST_CASE("head_parts cuts a row's two kinds of heads into pieces", "[kernels][elementwise]") {
+  // One sequence of 2 tokens, rows of 4 elements of keys and 2 of values, for 2 ranks.
+  const Values x{0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15};
+  Values split(12), back(12);
+  head_parts_reference(1, 2, 6, 4, 2, true, x.data(), split.data());
+  CHECK(split == Values{0, 1, 4, 10, 11, 14, 2, 3, 5, 12, 13, 15});
+  head_parts_reference(1, 2, 6, 4, 2, false, split.data(), back.data());
+  CHECK(back == x);
+  // Two sequences of one token: each has its pieces beside each other.
+  head_parts_reference(2, 1, 6, 0, 2, true, x.data(), split.data());
+  CHECK(split == x);
 }

@@ -221,13 +221,18 @@ TEST_CASE("blocks: what has no CUDA kernel is named", "[runtime]") {
   CHECK(std::find(scores.begin(), scores.end(), "dropout of attention probabilities") !=
         scores.end());
   CHECK(missing(of(kQwen3Moe, {})).empty());
-  // Tensor parallelism, but not of experts.
   const std::string sequence = "/plan/sequence_parallel=true";
   CHECK(missing({.pipeline = 2, .data = 2, .expert = 2, .more = {sequence}, .tensor = 2}).empty());
   CHECK(missing({.more = {sequence, "/plan/overlap_tensor_parallel=true"}, .tensor = 2}).empty());
-  CHECK(missing({.more = {sequence, "/plan/expert_tensor_parallel=2"}, .tensor = 2}).front() ==
-        "collectives of expert-tensor parallelism");
-  CHECK(missing({.context = 2}).front() == "collectives of context parallelism");
+  CHECK(missing({.more = {sequence, "/plan/expert_tensor_parallel=2"}, .tensor = 2}).empty());
+  for (const char* kind : {"ring", "all_to_all"})
+    CHECK(missing({.more = {std::string("/plan/context_parallel_kind=") + kind}, .context = 2})
+              .empty());
+  StudySpec ring = tiny_study({.context = 3});
+  ring.stack.fp32_ring = true;
+  const GraphConfig config{ring.model, ring.plan, ring.stack, ring.cluster.node.gpus};
+  CHECK(missing_on_cuda(compile_plan(config), ring.model) ==
+        std::vector<std::string>{"a ring's sums in FP32 (fp32_ring)"});
   for (const char* key : {"/plan/optimizer=muon", "/plan/offload_optimizer=true"})
     CHECK(missing({.more = {key}}).empty());
   const std::vector<std::string> offload = {
