@@ -23,6 +23,8 @@ Collective collective_of(OpKind k) {
       return Collective::kAllReduce;
     case OpKind::kScatterHeads:
     case OpKind::kGatherHeads:
+    case OpKind::kDispatch:
+    case OpKind::kCombine:
       return Collective::kAllToAll;
     default:
       return Collective::kSendRecv;
@@ -113,7 +115,8 @@ CommCost CommCosts::cost(const RankClass& c, const PlanOp& p) {
             : 0;
     return {s.all_to_all_barrier_us.value * 1e-6 + wait, {}};
   }
-  if (op.kind == OpKind::kDispatch || op.kind == OpKind::kCombine) {
+  if (s.token_dispatch == TokenDispatch::kPerNode &&
+      (op.kind == OpKind::kDispatch || op.kind == OpKind::kCombine)) {
     const AllToAllSpec& kernel = op.kind == OpKind::kCombine ? s.combine
                                  : is_forward(op)            ? s.dispatch
                                                              : s.cached_dispatch;

@@ -122,6 +122,21 @@ bool is_matrix(OpKind k) {
   return is_gemm(k) || k == OpKind::kAttention || k == OpKind::kAttentionBackward;
 }
 
+// TokenDispatch::kPerExpert: permute and unpermute sort the rows of other ranks' tokens by expert
+// and back; one more kernel of each kind, on the other side of the all-to-all, copies a rank's own
+// tokens for each of their experts, or sums what comes back. Bytes of a row and its share of the
+// token's.
+double expanding_seconds(const Op& op, const TimingInput& in, const GpuShare& share) {
+  const GraphConfig& g = in.graph;
+  if (g.stack.token_dispatch != TokenDispatch::kPerExpert || g.plan.expert_parallel == 1 ||
+      (op.kind != OpKind::kPermute && op.kind != OpKind::kUnpermute))
+    return 0;
+  const double bytes = 2 * d(op_elements(op)) * (1 + 1 / d(g.model.experts_per_token));
+  const GpuSpec& gpu = in.cluster.node.gpu;
+  return gpu.launch_gap_us.value * 1e-6 +
+         memory_bound_seconds(gpu, op.work.pattern, Bytes(std::llround(bytes)), share);
+}
+
 // Time of the kernels into which the stack breaks an op, beyond that of the op as one kernel.
 double unfused_seconds(const Op& op, const TimingInput& in, const GpuShare& share) {
   for (const UnfusedOp& u : in.graph.stack.unfused_ops) {
@@ -325,7 +340,8 @@ double compute_op_seconds(const Op& op, const TimingInput& in, int64_t sms, doub
   return static_cast<double>(in.cluster.node.ranks_per_gpu) *
          (fused_op_seconds(op, in, share) /
               (is_matrix(op.kind) ? speed.matrix : speed.memory_bound).value +
-          unfused_seconds(op, in, share) / speed.memory_bound.value);
+          (unfused_seconds(op, in, share) + expanding_seconds(op, in, share)) /
+              speed.memory_bound.value);
 }
 
 PlanTiming time_ops(const ExecPlan& plan, const TimingInput& in, double row_load) {

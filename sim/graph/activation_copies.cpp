@@ -48,12 +48,12 @@ class ActivationCopier {
 
   StageGraph& graph() { return b_.graph(); }
 
-  // Layers whose tensors leave; heads stay.
+  // Layers whose tensors leave; heads and an embedding alone stay.
   void find_layers(bool keep_last) {
     const StageGraph& g = graph();
     int last = kNever;
     for (int u = 0; u < g.units; ++u) {
-      const bool layer = g.find(SegmentKind::kAttnF, u) != nullptr;
+      const bool layer = g.find(SegmentKind::kMlpB, u) != nullptr;
       leaves_.push_back(layer && u < offload_.layers.value_or(g.units));
       if (layer) last = u;
     }

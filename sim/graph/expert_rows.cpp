@@ -5,6 +5,25 @@
 #include "sim/graph/stage_builder.h"
 
 namespace orrery {
+namespace {
+
+// How many of the ranks (or nodes) that hold `held` experts each a token goes to. It chooses among
+// the experts of `top_groups` groups; where one holds several groups, among all.
+double distinct_holders(const ModelSpec& m, int64_t held) {
+  const int64_t group = m.experts / m.expert_groups;
+  const int64_t reachable = held <= group ? group * m.top_groups : m.experts;
+  double miss = 1;  // that a given one of them holds none of the k chosen experts
+  for (int64_t i = 0; i < held; ++i)
+    miss *= std::max(
+        0.0, 1.0 - static_cast<double>(m.experts_per_token) / static_cast<double>(reachable - i));
+  return static_cast<double>(reachable) / static_cast<double>(held) * (1 - miss);
+}
+
+int64_t rounded(int64_t tokens, double each) {
+  return static_cast<int64_t>(static_cast<double>(tokens) * each + 0.5);
+}
+
+}  // namespace
 
 ExpertRows expert_rows(const GraphConfig& c) {
   ExpertRows r;
@@ -21,23 +40,19 @@ ExpertRows expert_rows(const GraphConfig& c) {
     const int64_t most = r.local_experts * ranks * static_cast<int64_t>(std::ceil(share));
     r.expanded = m.router.pad_to_capacity ? most : std::min(r.expanded, most);
   }
+  const int64_t own = r.expanded;
   r.expanded += (gathered - 1) * (r.expanded - r.local_experts * 64);
-  // A token reaches the experts of `top_groups` groups; a rank holds `local_experts` of them. Where
-  // a rank holds several groups, the choice counts as one among all experts.
-  const int64_t group = m.experts / m.expert_groups;
-  const int64_t reachable = r.local_experts <= group ? group * m.top_groups : m.experts;
-  double miss = 1;  // that a given rank among them holds none of the k chosen experts
-  for (int64_t i = 0; i < r.local_experts; ++i)
-    miss *= std::max(
-        0.0, 1.0 - static_cast<double>(m.experts_per_token) / static_cast<double>(reachable - i));
-  const double distinct =
-      static_cast<double>(reachable) / static_cast<double>(r.local_experts) * (1 - miss);
-  r.arrived = static_cast<int64_t>(static_cast<double>(tokens) * distinct + 0.5);
+  r.arrived = rounded(tokens, distinct_holders(m, r.local_experts));
   r.gathered = r.arrived * gathered;
   const int64_t nodes = (c.plan.expert_ranks() + c.gpus_per_node - 1) / c.gpus_per_node;
-  r.nodes_per_token = std::min(nodes, m.experts_per_token);
+  r.sent = rounded(tokens, distinct_holders(m, m.experts / nodes));
   if (c.plan.max_nodes_per_token > 0)
-    r.nodes_per_token = std::min(r.nodes_per_token, c.plan.max_nodes_per_token);
+    r.sent = tokens * std::min({nodes, m.experts_per_token, c.plan.max_nodes_per_token});
+  if (c.stack.token_dispatch == TokenDispatch::kPerExpert && ranks > 1) {
+    r.sent = m.router.pad_to_capacity ? own : std::min(tokens * m.experts_per_token, own);
+    r.arrived = r.sent;
+    r.gathered = r.arrived * gathered;
+  }
   return r;
 }
 

@@ -14,14 +14,13 @@ int64_t row_bytes(const StageBuilder& b, Dtype dtype) {
 bool travels(const StageBuilder& b) { return b.config().plan.expert_parallel > 1; }
 
 // The entry barrier and the payload of an all-to-all. The first barrier of a layer also tells each
-// rank how many rows it will get. Logical bytes: every token to each of its nodes, the own node
-// included; the network model subtracts what stays.
+// rank how many rows it will get. Logical bytes: also of rows that stay on the rank or its node;
+// the network model subtracts them.
 void all_to_all(StageBuilder& b, OpKind kind, const std::string& name, Dtype dtype,
                 const std::vector<TensorId>& in, const std::vector<TensorId>& out) {
   b.stream(StreamKind::kAllToAll);
   b.op(OpKind::kNotify, name + " notify", {}, in, {});
-  b.op(kind, name, {.m = b.stream_rows() * b.rows().nodes_per_token, .n = row_bytes(b, dtype)}, in,
-       out);
+  b.op(kind, name, {.m = b.rows().sent, .n = row_bytes(b, dtype)}, in, out);
 }
 
 void moe_params(StageBuilder& b, FfnTape& t) {

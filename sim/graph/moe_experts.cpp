@@ -104,6 +104,13 @@ TensorId gather_arrived(StageBuilder& b, const char* name, TensorId x, TensorId*
   return out[0];
 }
 
+// Rows come with one for each expert already, and autograd keeps what the first product read; else
+// they are expanded again for its weight gradient, which takes less memory.
+bool keeps_expanded(const StageBuilder& b) {
+  return b.config().stack.token_dispatch == TokenDispatch::kPerExpert && !b.fp8() &&
+         b.config().plan.expert_parallel > 1;
+}
+
 // The sums over them, each rank's own rows.
 void scatter_arrived(StageBuilder& b, const char* name, const std::vector<TensorId*>& sums) {
   if (!shares_experts(b)) return;
@@ -127,6 +134,7 @@ TensorId experts_forward(StageBuilder& b, FfnTape& t) {
   b.row_proportional(true);
   const TensorId x = b.dynamic_map(OpKind::kPermute, "permute tokens", {t.arrived, t.layout},
                                    b.payload_dtype(), kRows, m.hidden);
+  if (keeps_expanded(b)) t.arrived = x;
   const TensorId gate_up =
       grouped_gemm(b, first_name(m) + " fwd", GemmLayout::kNN, x, m.hidden, m.gate_factor() * width,
                    t.layout, t.expert_gate_up, t.expert_gate_up_bias);
@@ -226,8 +234,9 @@ void expert_wgrads(StageBuilder& b, const FfnTape& t) {
               Dtype::kFp8Row, m.hidden, r.expanded);
     b.graph().tensors[x.v].dynamic_cols = kRows;
   } else {
-    x = b.dynamic_map(OpKind::kPermute, "permute tokens again", {t.arrived, t.layout}, Dtype::kBf16,
-                      kRows, m.hidden);
+    x = keeps_expanded(b) ? t.arrived
+                          : b.dynamic_map(OpKind::kPermute, "permute tokens again",
+                                          {t.arrived, t.layout}, Dtype::kBf16, kRows, m.hidden);
     x = b.transposed_operand("experts gate_up input^T", x, m.hidden);
   }
   each_expert(first_name(m) + " wgrad", x, t.dgate, m.hidden, m.gate_factor() * width,

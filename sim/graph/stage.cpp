@@ -1,5 +1,6 @@
 // Assembles the graph of a stage from its units: transformer layers, then on the last stage the
-// head and the MTP modules, each with a head of its own over the shared matrix.
+// head and the MTP modules, each with a head of its own over the shared matrix. A first stage
+// without layers has the embedding as a unit of its own.
 #include <deque>
 #include <numeric>
 
@@ -21,6 +22,7 @@ struct LayerTape {
 
 struct Unit {
   bool head = false;
+  bool embedding = false;
   int layer = -1;
   LayerTape tape;
   HeadTape head_tape;
@@ -152,9 +154,20 @@ class StageAssembler {
     }
     if (last_) {
       heads_and_mtp(x, add);
+    } else if (layers_ == 0) {
+      embedding_alone();
     } else {
       finish_stage(x, add);
     }
+  }
+
+  // Its rows are what the stage sends.
+  void embedding_alone() {
+    units_.emplace_back();
+    units_.back().embedding = true;
+    b_.begin(SegmentKind::kAttnF, 0, -1);
+    act_out_ = first_input();
+    b_.graph().tensors[act_out_.v].kind = BufferKind::kCommunication;
   }
 
   // The last sum of the stage belongs to the stream that the combine ran on, so that the compute
@@ -192,7 +205,8 @@ class StageAssembler {
   // Whether the forward of a unit runs again, and whether that starts from an input of its own.
   bool recomputed(int index) const {
     const Recompute& r = config_.plan.recompute;
-    const bool layer = !units_[static_cast<std::size_t>(index)].head;
+    const Unit& u = units_[static_cast<std::size_t>(index)];
+    const bool layer = !u.head && !u.embedding;
     return layer && (r.every_second_product || r.full == FullRecompute::kUniform ||
                      (r.full == FullRecompute::kBlock && index < r.full_layers));
   }
@@ -265,6 +279,9 @@ class StageAssembler {
       if (u.head) {
         const TensorId dx = head_backward(b_, u.head_tape, i);
         dy = dy.valid() ? b_.add("add head grad", dx, {dy}) : dx;
+      } else if (u.embedding) {
+        b_.begin(SegmentKind::kAttnB, i, u.layer);
+        dy = arrival("grad in", grad_in_);
       } else {
         recompute(i);
         if (!dy.valid()) {
@@ -291,6 +308,7 @@ class StageAssembler {
         head_wgrad(b_, u.head_tape, i);
         continue;
       }
+      if (u.embedding) continue;
       b_.begin(SegmentKind::kMlpW, i, u.layer);
       linear_wgrads(b_, u.tape.ffn.wgrads);
       if (u.tape.moe) expert_wgrads(b_, u.tape.ffn);

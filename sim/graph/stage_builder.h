@@ -26,9 +26,11 @@ struct ExpertRows {
   // One row per (token, local expert), each expert padded to 128 on average; with a capacity at
   // most that of each rank's tokens, or just that with padding (RouterSpec).
   int64_t expanded = 0;
-  int64_t arrived = 0;          // one row per token that chose at least one local expert
-  int64_t gathered = 0;         // those of the expert-tensor-parallel group together
-  int64_t nodes_per_token = 1;  // that a token is sent to (its own may be among them)
+  int64_t arrived = 0;   // one row per token that chose at least one local expert
+  int64_t gathered = 0;  // those of the expert-tensor-parallel group together
+  // Rows that a rank sends, counting those that it sends itself: its tokens times their nodes (the
+  // own one may be among them), or times their experts (TokenDispatch), within their capacity.
+  int64_t sent = 0;
 };
 // Balanced routing over `top_groups` of the model's expert groups. Expected distinct ranks of a
 // token: r·(1 - C(E_r - e, k)/C(E_r, k)) with r ranks holding the E_r reachable experts, e a rank.

@@ -43,11 +43,12 @@ void check_layers(const PlanSpec& p, const ModelSpec& m, std::vector<std::string
                       : fmt::format("layers_per_stage has {} entries, but pipeline_parallel {} x "
                                     "virtual_pipeline {} = {}",
                                     stages, p.pipeline_parallel, p.virtual_pipeline, p.stages()));
-  for (std::size_t i = 0; i + 1 < p.layers_per_stage.size(); ++i)
+  for (std::size_t i = 1; i + 1 < p.layers_per_stage.size(); ++i)
     if (p.layers_per_stage[i] == 0)
-      out.push_back(fmt::format(
-          "layers_per_stage[{}] is 0; only the last stage, which has the head, may have no layer",
-          i));
+      out.push_back(
+          fmt::format("layers_per_stage[{}] is 0; only the first stage, which has the embedding, "
+                      "and the last, which has the head, may have no layer",
+                      i));
   if (sum != m.layers)
     out.push_back(
         fmt::format("layers_per_stage sums to {}, but the model has {} layers "

@@ -5,6 +5,7 @@
 namespace orrery {
 
 const std::string_view kLossKernelNames[3] = {"in_place", "compiled", "eager"};
+const std::string_view kTokenDispatchNames[2] = {"per_node", "per_expert"};
 
 namespace {
 
@@ -70,6 +71,8 @@ StepSpeed read_step_speed(Reader r) {
 StackSpec read_stack(Reader r) {
   StackSpec s;
   s.name = r.string("name");
+  s.token_dispatch =
+      static_cast<TokenDispatch>(r.choice_or("token_dispatch", 0, kTokenDispatchNames));
   s.communication_sms = read_sourced(r, "communication_sms", {0, 1024});
   s.dispatch = read_all_to_all(r.object("dispatch"));
   s.cached_dispatch = read_all_to_all(r.object("cached_dispatch"));

@@ -66,8 +66,18 @@ struct StepSpeed {
 enum class LossKernel : uint8_t { kInPlace, kCompiled, kEager };
 extern const std::string_view kLossKernelNames[3];
 
+// What leaves a rank when tokens go to the ranks of their experts, and who carries it.
+//   per_node     a token once to each node that has experts of it, and there from GPU to GPU:
+//                kernels that AllToAllSpec describes (DeepEP, HybridEP)
+//   per_expert   a copy of a token for each of its experts, sorted by rank before they leave, in
+//                the all-to-all of the collectives' library (Megatron-Core's "alltoall" dispatcher:
+//                megatron/core/transformer/moe/token_dispatcher.py, MoEAlltoAllTokenDispatcher)
+enum class TokenDispatch : uint8_t { kPerNode, kPerExpert };
+extern const std::string_view kTokenDispatchNames[2];
+
 struct StackSpec {
   std::string name;
+  TokenDispatch token_dispatch = TokenDispatch::kPerNode;
   Sourced communication_sms;      // taken from compute while an all-to-all is resident
   AllToAllSpec dispatch;          // forward: FP8 payload and routing metadata
   AllToAllSpec cached_dispatch;   // backward: FP8 gradients along a known layout

@@ -17,8 +17,8 @@ double fastest(const OpTiming& t) {
 bool is_compute(StreamKind s) { return s == StreamKind::kCompute || s == StreamKind::kComputeAux; }
 
 bool is_stage_output(const StageGraph& g, const Op& op) {
-  return op.phase == Phase::kForward && op.outputs > 0 && g.act_out.valid() &&
-         g.outputs(op)[0] == g.act_out;
+  return op.kind == OpKind::kAdd && op.phase == Phase::kForward && op.outputs > 0 &&
+         g.act_out.valid() && g.outputs(op)[0] == g.act_out;
 }
 
 const Block* find_block(const RankClass& c, BlockKind kind) {
@@ -27,12 +27,13 @@ const Block* find_block(const RankClass& c, BlockKind kind) {
   return nullptr;
 }
 
-// One layer a stage, the head on a stage of its own: what the costs of layers are read from.
+// One layer a stage, embedding and head on stages of their own: what the costs of layers are read
+// from.
 PlanSpec layer_by_layer(const StudySpec& s) {
   PlanSpec p = s.plan;
-  p.layers_per_stage.assign(static_cast<std::size_t>(s.model.layers), 1);
-  p.layers_per_stage.push_back(0);
-  p.pipeline_parallel = s.model.layers + 1;
+  p.layers_per_stage.assign(static_cast<std::size_t>(s.model.layers + 2), 1);
+  p.layers_per_stage.front() = p.layers_per_stage.back() = 0;
+  p.pipeline_parallel = s.model.layers + 2;
   p.virtual_pipeline = 1;
   p.global_batch = p.data_parallel * p.micro_batch;
   p.schedule = ScheduleKind::k1F1B;
@@ -259,7 +260,7 @@ AnalyticStep AnalyticCosts::step(const PlanSpec& plan, const ScheduleShape& shap
   std::size_t layer = 0;
   for (std::size_t i = 0; i < plan.layers_per_stage.size(); ++i) {
     const std::size_t first = layer;
-    layer += static_cast<std::size_t>(plan.layers_per_stage[i]);
+    layer += static_cast<std::size_t>(plan.layers_per_stage[i]) + (i == 0 ? 1 : 0);  // embedding
     if (i + 1 == plan.layers_per_stage.size()) layer = layers_.size();
     stages.push_back(stage(first, layer));
     head.push_back(to), tail.push_back(from);

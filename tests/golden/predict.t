@@ -4,14 +4,14 @@ $ orrery predict experiments/deepseek_v3
 > layers per stage: 4 4 4 4 4 4 4 4 4 4 4 4 4 4 4 1 (embedding on the first, head and MTP on the last)
 >
 > Step
->   step time                                     17.123 s  (90 %: 15.928 to 22.363)
->   tokens per second per GPU                       1794.0  (90 %: 1373.7 to 1928.7)
->   tokens per day                                 317.4 B    (90 %: 243.1 to 341.3)
+>   step time                                     17.123 s  (90 %: 15.917 to 22.312)
+>   tokens per second per GPU                       1794.0  (90 %: 1376.8 to 1930.0)
+>   tokens per day                                 317.4 B    (90 %: 243.6 to 341.5)
 >   TFLOPS per GPU, causal / non-causal      449.3 / 504.4
 >   MFU, causal / non-causal             45.43 % / 51.00 %
 >   expert compute, for uneven loads               x 1.050
 >   90 % interval: errors of 56 runs of 11 stacks, none of its stack, whose step_speed is assumed to be 1
->     standard deviations: stack 4.9 %, GPU 3.2 %, run 8.3 %; centre +10.2 % of the prediction
+>     standard deviations: stack 4.9 %, GPU 3.2 %, run 8.2 %; centre +10.1 % of the prediction
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 250.4 / 281.2 GFLOP per token) over 989 TFLOPS BF16 dense
 >
 > Where the step goes (mean over pipeline ranks)
@@ -50,18 +50,18 @@ $ orrery predict experiments/deepseek_v3
 >   14 (14, 1)        61.4      3.1       12.2        2.7         39.6            0.9        3.0
 >   15 (15, 0)        59.6      6.3       18.4        1.1         30.7            0.1        3.0
 >   fits: rank 7 has 17.1 GiB to spare (21.6 %)
->   90 %: highest peak 61.4 to 66.4
+>   90 %: highest peak 61.4 to 66.3
 >   90 % interval of the peak: errors of 10 runs of 3 stacks, none of its stack
->     standard deviations: stack 0.7 %, run 2.0 %; centre +3.0 % of the prediction
+>     standard deviations: stack 0.7 %, run 1.9 %; centre +2.9 % of the prediction
 >   with PyTorch's allocator 75.5 GiB reserved (66.8 % unused at that peak), with expandable segments 68.3; 3.0 of them outside the allocator
 >
 > Training cost at $2 per GPU-hour
 >   phase                      tokens  GPU-hours                    90 %  days     cost                90 %    confidence
->   pre-training               14.8 T  2,291,553  2,131,511 to 2,992,697  46.6  $4.583M  $4.263M to $5.985M     simulated
->   context extension 32K   0.06291 T     18,101             over 16,836   0.4  $0.036M        over $0.034M  extrapolated
->   context extension 128K  0.06291 T     46,761             over 43,495   1.0  $0.094M        over $0.087M  extrapolated
+>   pre-training               14.8 T  2,291,553  2,130,101 to 2,985,953  46.6  $4.583M  $4.260M to $5.972M     simulated
+>   context extension 32K   0.06291 T     18,101             over 16,825   0.4  $0.036M        over $0.034M  extrapolated
+>   context extension 128K  0.06291 T     46,761             over 43,466   1.0  $0.094M        over $0.087M  extrapolated
 >   ---------------------------------------------------------------------------------------------------------------------
->   total                              2,356,414          over 2,191,843  47.9  $4.713M        over $4.384M
+>   total                              2,356,414          over 2,190,393  47.9  $4.713M        over $4.381M
 >
 > Beside the published record
 >                                  predicted  published    error
@@ -89,14 +89,14 @@ $ orrery predict experiments/deepseek_v3 --set /plan/optimizer=muon
 > layers per stage: 4 4 4 4 4 4 4 4 4 4 4 4 4 4 4 1 (embedding on the first, head and MTP on the last)
 >
 > Step
->   step time                                     17.296 s  (90 %: 16.088 to 22.588)
->   tokens per second per GPU                       1776.2  (90 %: 1360.0 to 1909.5)
->   tokens per day                                 314.3 B    (90 %: 240.7 to 337.9)
+>   step time                                     17.296 s  (90 %: 16.077 to 22.537)
+>   tokens per second per GPU                       1776.2  (90 %: 1363.1 to 1910.8)
+>   tokens per day                                 314.3 B    (90 %: 241.2 to 338.1)
 >   TFLOPS per GPU, causal / non-causal      444.8 / 499.4
 >   MFU, causal / non-causal             44.98 % / 50.49 %
 >   expert compute, for uneven loads               x 1.050
 >   90 % interval: errors of 56 runs of 11 stacks, none of its stack, whose step_speed is assumed to be 1
->     standard deviations: stack 4.9 %, GPU 3.2 %, run 8.3 %; centre +10.2 % of the prediction
+>     standard deviations: stack 4.9 %, GPU 3.2 %, run 8.2 %; centre +10.1 % of the prediction
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 250.4 / 281.2 GFLOP per token) over 989 TFLOPS BF16 dense
 >
 > Where the step goes (mean over pipeline ranks)
@@ -135,18 +135,18 @@ $ orrery predict experiments/deepseek_v3 --set /plan/optimizer=muon
 >   14 (14, 1)        63.3      3.1       12.2        4.6         39.6            0.9        3.0
 >   15 (15, 0)        64.7      6.3       18.4        6.2         30.7            0.1        3.0
 >   fits: rank 0 has 14.4 GiB to spare (18.2 %)
->   90 %: highest peak 64.1 to 69.3
+>   90 %: highest peak 64.1 to 69.2
 >   90 % interval of the peak: errors of 10 runs of 3 stacks, none of its stack
->     standard deviations: stack 0.7 %, run 2.0 %; centre +3.0 % of the prediction
+>     standard deviations: stack 0.7 %, run 1.9 %; centre +2.9 % of the prediction
 >   with PyTorch's allocator 73.3 GiB reserved (42.9 % unused at that peak), with expandable segments 65.8; 3.0 of them outside the allocator
 >
 > Training cost at $2 per GPU-hour
 >   phase                      tokens  GPU-hours                    90 %  days     cost                90 %    confidence
->   pre-training               14.8 T  2,314,612  2,152,960 to 3,022,812  47.1  $4.629M  $4.306M to $6.046M     simulated
->   context extension 32K   0.06291 T     18,283             over 17,006   0.4  $0.037M        over $0.034M  extrapolated
->   context extension 128K  0.06291 T     47,231             over 43,933   1.0  $0.094M        over $0.088M  extrapolated
+>   pre-training               14.8 T  2,314,612  2,151,536 to 3,015,999  47.1  $4.629M  $4.303M to $6.032M     simulated
+>   context extension 32K   0.06291 T     18,283             over 16,995   0.4  $0.037M        over $0.034M  extrapolated
+>   context extension 128K  0.06291 T     47,231             over 43,904   1.0  $0.094M        over $0.088M  extrapolated
 >   ---------------------------------------------------------------------------------------------------------------------
->   total                              2,380,126          over 2,213,899  48.4  $4.760M        over $4.428M
+>   total                              2,380,126          over 2,212,434  48.4  $4.760M        over $4.425M
 >
 > Beside the published record
 >                                  predicted  published    error
@@ -174,14 +174,14 @@ $ orrery predict experiments/deepseek_v3 --set /plan/offload_optimizer=true
 > layers per stage: 4 4 4 4 4 4 4 4 4 4 4 4 4 4 4 1 (embedding on the first, head and MTP on the last)
 >
 > Step
->   step time                                     17.145 s  (90 %: 15.948 to 22.391)
->   tokens per second per GPU                       1791.8  (90 %: 1372.0 to 1926.3)
->   tokens per day                                 317.0 B    (90 %: 242.8 to 340.9)
+>   step time                                     17.145 s  (90 %: 15.937 to 22.341)
+>   tokens per second per GPU                       1791.8  (90 %: 1375.1 to 1927.6)
+>   tokens per day                                 317.0 B    (90 %: 243.3 to 341.1)
 >   TFLOPS per GPU, causal / non-causal      448.7 / 503.8
 >   MFU, causal / non-causal             45.37 % / 50.94 %
 >   expert compute, for uneven loads               x 1.050
 >   90 % interval: errors of 56 runs of 11 stacks, none of its stack, whose step_speed is assumed to be 1
->     standard deviations: stack 4.9 %, GPU 3.2 %, run 8.3 %; centre +10.2 % of the prediction
+>     standard deviations: stack 4.9 %, GPU 3.2 %, run 8.2 %; centre +10.1 % of the prediction
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 250.4 / 281.2 GFLOP per token) over 989 TFLOPS BF16 dense
 >
 > Where the step goes (mean over pipeline ranks)
@@ -222,18 +222,18 @@ $ orrery predict experiments/deepseek_v3 --set /plan/offload_optimizer=true
 >   15 (15, 0)        58.5      6.3       18.4        0.0         30.7            0.1        3.0
 >   in host memory: 2.7 GiB of optimizer states per GPU
 >   fits: rank 7 has 19.8 GiB to spare (25.0 %)
->   90 %: highest peak 58.7 to 63.5
+>   90 %: highest peak 58.7 to 63.4
 >   90 % interval of the peak: errors of 10 runs of 3 stacks, none of its stack
->     standard deviations: stack 0.7 %, run 2.0 %; centre +3.0 % of the prediction
+>     standard deviations: stack 0.7 %, run 1.9 %; centre +2.9 % of the prediction
 >   with PyTorch's allocator 73.3 GiB reserved (68.9 % unused at that peak), with expandable segments 66.2; 3.0 of them outside the allocator
 >
 > Training cost at $2 per GPU-hour
 >   phase                      tokens  GPU-hours                    90 %  days     cost                90 %    confidence
->   pre-training               14.8 T  2,294,458  2,134,213 to 2,996,491  46.7  $4.589M  $4.268M to $5.993M     simulated
->   context extension 32K   0.06291 T     18,124             over 16,858   0.4  $0.036M        over $0.034M  extrapolated
->   context extension 128K  0.06291 T     46,820             over 43,550   1.0  $0.094M        over $0.087M  extrapolated
+>   pre-training               14.8 T  2,294,458  2,132,801 to 2,989,737  46.7  $4.589M  $4.266M to $5.979M     simulated
+>   context extension 32K   0.06291 T     18,124             over 16,847   0.4  $0.036M        over $0.034M  extrapolated
+>   context extension 128K  0.06291 T     46,820             over 43,521   1.0  $0.094M        over $0.087M  extrapolated
 >   ---------------------------------------------------------------------------------------------------------------------
->   total                              2,359,401          over 2,194,621  48.0  $4.719M        over $4.389M
+>   total                              2,359,401          over 2,193,169  48.0  $4.719M        over $4.386M
 >
 > Beside the published record
 >                                  predicted  published    error
@@ -261,13 +261,13 @@ $ orrery predict experiments/validation_h200/dense --set '/plan/offload_activati
 > layers per stage: 6 (embedding on the first, head and MTP on the last)
 >
 > Step
->   step time                                      0.241 s      (90 %: 0.209 to 0.338)
->   tokens per second per GPU                      67971.0  (90 %: 48411.0 to 78562.1)
+>   step time                                      0.241 s      (90 %: 0.208 to 0.338)
+>   tokens per second per GPU                      67971.0  (90 %: 48515.8 to 78621.5)
 >   tokens per day                                   5.9 B          (90 %: 4.2 to 6.8)
 >   TFLOPS per GPU, causal / non-causal      201.8 / 222.4
 >   MFU, causal / non-causal             20.41 % / 22.48 %
 >   90 % interval: errors of 56 runs of 11 stacks, none of its stack, whose step_speed is assumed to be 1; its GPU was calibrated
->     standard deviations: stack 4.9 %, GPU 10.6 %, run 8.3 %; centre +10.2 % of the prediction
+>     standard deviations: stack 4.9 %, GPU 10.6 %, run 8.2 %; centre +10.1 % of the prediction
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 3.0 / 3.3 GFLOP per token) over 989 TFLOPS BF16 dense
 >
 > Where the step goes (mean over pipeline ranks)
@@ -288,7 +288,7 @@ $ orrery predict experiments/validation_h200/dense --set '/plan/offload_activati
 >   fits: rank 0 has 128.9 GiB to spare (92.2 %)
 >   90 %: highest peak 10.8 to 11.7
 >   90 % interval of the peak: errors of 10 runs of 3 stacks, none of its stack
->     standard deviations: stack 0.7 %, run 2.0 %; centre +3.0 % of the prediction
+>     standard deviations: stack 0.7 %, run 1.9 %; centre +2.9 % of the prediction
 >   with PyTorch's allocator 11.3 GiB reserved (12.4 % unused at that peak), with expandable segments 11.3; 1.5 of them outside the allocator
 >
 > Training cost at $3 per GPU-hour

@@ -1,10 +1,10 @@
 $ orrery sweep experiments/tiny_moe_4_ranks --vary /plan/schedule=1f1b,dualpipe --vary /plan/layers_per_stage=[2,2],[3,1],[4,1]
 > /plan/schedule  /plan/layers_per_stage  step s            90 %  tokens/s/GPU  MFU %  peak GiB
-> 1f1b                             [2,2]   0.552  0.510 to 0.726        1854.3   0.00       1.5
-> 1f1b                             [3,1]   0.442  0.408 to 0.581        2316.8   0.00       1.5
+> 1f1b                             [2,2]   0.551  0.509 to 0.723        1856.8   0.00       1.5
+> 1f1b                             [3,1]   0.441  0.408 to 0.579        2319.7   0.00       1.5
 > 1f1b                             [4,1]       -               -             -      -         -  infeasible
-> dualpipe                         [2,2]   0.389  0.359 to 0.511        2633.7   0.00       1.5
-> dualpipe                         [3,1]   0.391  0.361 to 0.514        2619.8   0.00       1.5
+> dualpipe                         [2,2]   0.388  0.359 to 0.509        2636.7   0.00       1.5
+> dualpipe                         [3,1]   0.390  0.360 to 0.512        2622.7   0.00       1.5
 > dualpipe                         [4,1]       -               -             -      -         -  infeasible
 > /plan/schedule=1f1b /plan/layers_per_stage=[4,1]: experiments/tiny_moe_4_ranks/experiment.json: the plan cannot run:
 >   layers_per_stage sums to 5, but the model has 4 layers (num_hidden_layers)
@@ -13,8 +13,8 @@ $ orrery sweep experiments/tiny_moe_4_ranks --vary /plan/schedule=1f1b,dualpipe 
 
 $ orrery sweep experiments/tiny_moe_4_ranks --vary /plan/global_batch=8,16 --fidelity analytic --csv --threads 1
 > /plan/global_batch,outcome,step_time_s,tokens_per_s_per_gpu,mfu,peak_memory_GiB,cost_usd,step_time_low_s,step_time_high_s,peak_memory_low_GiB,peak_memory_high_GiB,note
-> 8,fits,0.5144055238566966,1990.6473638204293,2.5796664330950787e-05,0,0,,,,,
-> 16,fits,0.9827104866126964,2084.031897389483,2.700682817511852e-05,0,0,,,,,
+> 8,fits,0.5135745868756966,1993.868127762024,2.5838401992678625e-05,0,0,,,,,
+> 16,fits,0.9812169614236965,2087.2040338850798,2.704793567706794e-05,0,0,,,,,
 
 $ orrery sweep experiments/tiny_moe_4_ranks --vary plan/global_batch=8
 ? 64

@@ -36,3 +36,17 @@ TEST_CASE("Gradients added by kernels of their own cost their reads and writes",
   s.stack.separate_gradient_add = true;
   CHECK(step(s) > fused);
 }
+
+TEST_CASE("Copies of a token for each expert take longer than one for its node", "[exec]") {
+  const std::string root = kSourceDir;
+  StudySpec s = load_study(root + "/experiments/tiny_moe_4_ranks", {"/plan/precision=bf16"}, root);
+  s.stack.token_dispatch = TokenDispatch::kPerNode;
+  const double once = step(s);
+  s.stack.token_dispatch = TokenDispatch::kPerExpert;
+  CHECK(step(s) > once);
+  // All experts on every rank: nothing is dispatched.
+  s.plan.expert_parallel = 1;
+  const double alone = step(s);
+  s.stack.token_dispatch = TokenDispatch::kPerNode;
+  CHECK(step(s) == alone);
+}

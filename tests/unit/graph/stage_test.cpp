@@ -80,5 +80,25 @@ TEST_CASE("Expert rows under balanced routing", "[graph]") {
   CHECK(r.expanded == 4096 * 8 + 4 * 64);
   // 32 reachable ranks of 4 experts: 32·(1 - (120·119·118·117)/(128·127·126·125)) = 7.359 a token.
   CHECK(static_cast<double>(r.arrived) / 4096 == Approx(7.359).epsilon(1e-4));
-  CHECK(r.nodes_per_token == 4);
+  CHECK(r.sent == 4096 * 4);  // to four nodes each
+  // Without that limit to the nodes of 8 experts of 4 groups, a node (8 ranks) holding a group:
+  // 4·(1 - 96·95·94·93·92·91·90·89/(128·127·126·125·124·123·122·121)) = 3.6290.
+  StudySpec free = s;
+  free.plan.max_nodes_per_token = 0;
+  const ExpertRows f = expert_rows({free.model, free.plan, free.stack, free.cluster.node.gpus});
+  CHECK(static_cast<double>(f.sent) / 4096 == Approx(3.6290).epsilon(1e-3));
+}
+
+TEST_CASE("A copy of a token travels for each of its experts where the stack says so", "[graph]") {
+  StudySpec s = deepseek();
+  s.stack.token_dispatch = TokenDispatch::kPerExpert;
+  const auto sent = [&] {
+    return expert_rows({s.model, s.plan, s.stack, s.cluster.node.gpus}).sent;
+  };
+  CHECK(sent() == 4096 * 8);
+  // With a capacity of 1.25 a buffer of 256 experts x 1.25 x 4096 x 8 / 256 rows, full or not.
+  s.model.router.capacity_factor = 1.25;
+  CHECK(sent() == 4096 * 8);
+  s.model.router.pad_to_capacity = true;
+  CHECK(sent() == 5 * 4096 * 8 / 4);
 }

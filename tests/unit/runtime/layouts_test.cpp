@@ -324,6 +324,13 @@ TEST_CASE("layouts: pipeline parallel with 1F1B", "[runtime]") {
   same_as_single_rank({.pipeline = 2, .data = 2, .expert = 2});
 }
 
+TEST_CASE("layouts: embedding and head on stages without layers", "[runtime]") {
+  const std::string ends = "/plan/layers_per_stage=[0,2,2,0]";
+  same_as_single_rank({.pipeline = 4, .more = {ends}});
+  same_as_single_rank({.pipeline = 2, .schedule = "interleaved_1f1b", .more = {ends}, .chunks = 2});
+  same_as_single_rank({.pipeline = 4, .more = {ends}, .dp = zero(3)});
+}
+
 TEST_CASE("layouts: DualPipe", "[runtime]") {
   same_as_single_rank({.pipeline = 2, .schedule = "dualpipe"});
   same_as_single_rank({.pipeline = 4, .schedule = "dualpipe"});

@@ -122,6 +122,16 @@ TEST_CASE("Each rule between plan, model and cluster has its sentence", "[spec]"
   only([](PlanSpec& p) { p.layers_per_stage.back() = 2; }, "layers_per_stage sums to 62");
   only(
       [](PlanSpec& p) {
+        p.layers_per_stage[2] += p.layers_per_stage[1];
+        p.layers_per_stage[1] = 0;
+      },
+      "layers_per_stage[1] is 0; only the first stage, which has the embedding, and the last");
+  CHECK(broken([](PlanSpec& p) {
+          p.layers_per_stage[1] += p.layers_per_stage[0];
+          p.layers_per_stage[0] = 0;
+        }).empty());
+  only(
+      [](PlanSpec& p) {
         p.layers_per_stage.pop_back();
         p.layers_per_stage.back() = 5;
       },

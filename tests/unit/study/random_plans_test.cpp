@@ -57,7 +57,7 @@ RandomStudy random_study(Random& r) {
   std::string split;
   int64_t layers = 0;
   for (int64_t i = 0; i < pp * chunks; ++i) {
-    const int64_t n = 1 + r.below(2);
+    const int64_t n = (i == 0 && pp * chunks > 1 ? 0 : 1) + r.below(2);
     layers += n;
     split += fmt::format("{}{}", i == 0 ? "" : ",", n);
   }
