@@ -79,14 +79,15 @@ void head_forward(StageBuilder& b, TensorId x, const Addends& add, ParamId weigh
   const LossKernel kernel = b.config().stack.loss_kernel;
   if (kernel == LossKernel::kEager)
     return eager_cross_entropy(b, logits, labels, loss, t.loss, depth);
-  // Reads the logits twice (maximum and sum, then gradient) and writes the gradient over them.
   std::vector<TensorId> out = {loss};
   if (kernel == LossKernel::kCompiled)
     out.push_back(
         b.tensor("logits grad", Dtype::kBf16, b.tokens(), m.vocab, BufferKind::kWorkspace));
   b.op(OpKind::kCrossEntropy, "cross entropy", {.m = b.tokens(), .n = m.vocab, .index = depth},
        {logits, labels}, std::move(out), t.loss);
-  b.last_op().work.hbm = 3 * b.graph().tensors[logits.v].bytes;
+  // Logits are read for the maximum and the sum, then for the gradient, which is written.
+  const int passes = kernel == LossKernel::kResident ? 2 : 3;
+  b.last_op().work.hbm = passes * b.graph().tensors[logits.v].bytes;
 }
 
 TensorId head_backward(StageBuilder& b, HeadTape& t, int unit) {

@@ -4,7 +4,7 @@
 
 namespace orrery {
 
-const std::string_view kLossKernelNames[3] = {"in_place", "compiled", "eager"};
+const std::string_view kLossKernelNames[4] = {"in_place", "resident", "compiled", "eager"};
 const std::string_view kTokenDispatchNames[2] = {"per_node", "per_expert"};
 
 namespace {

@@ -57,14 +57,16 @@ struct StepSpeed {
 };
 
 // Cross-entropy over a whole vocabulary, and where its gradient goes.
-//   in_place   one kernel, which leaves the gradient where the logits were
+//   in_place   one kernel, which reads the logits twice and leaves the gradient where they were
+//   resident   the same, with the logits of a token on the chip from the sum to the gradient
+//              (kernels/loss/cross_entropy.h)
 //   compiled   fused kernels that leave it beside the logits (torch.compile: an input of the
 //              compiled loss is not overwritten)
 //   eager      PyTorch, cross_entropy of logits.float(), kernel by kernel: FP32 logits for the
 //              log-softmax, which stays; in the backward the gradient of the log-softmax and that
 //              of the FP32 logits beside it (ATen LossNLL.cpp, SoftMax.cpp)
-enum class LossKernel : uint8_t { kInPlace, kCompiled, kEager };
-extern const std::string_view kLossKernelNames[3];
+enum class LossKernel : uint8_t { kInPlace, kResident, kCompiled, kEager };
+extern const std::string_view kLossKernelNames[4];
 
 // What leaves a rank when tokens go to the ranks of their experts, and who carries it.
 //   per_node     a token once to each node that has experts of it, and there from GPU to GPU:
