@@ -14,7 +14,7 @@ namespace {
 // Llama on 4 GPUs: 3,475,456 parameters, padded to a multiple of 4 x 128, 868,992 of them owned.
 constexpr int64_t kOwned = 868992, kChunk = 65536;
 
-StudySpec llama(std::vector<std::string> more) {
+StudySpec state_llama(std::vector<std::string> more) {
   std::vector<std::string> o = {"/cluster/node/gpus=4", "/plan/data_parallel=4",
                                 "/plan/global_batch=16",
                                 fmt::format("/plan/offload_chunk_parameters={}", kChunk)};
@@ -27,7 +27,7 @@ Prediction state_run(bool offload, std::vector<std::string> more = {}) {
   more.push_back(fmt::format("/plan/offload_optimizer={}", offload));
   PredictOptions options;
   options.record = true;
-  return predict(llama(std::move(more)), options);
+  return predict(state_llama(std::move(more)), options);
 }
 
 int64_t held(const Prediction& p) {
@@ -89,7 +89,7 @@ TEST_CASE("A chunk is copied at the host link's rate, the third when the first i
 
 TEST_CASE("GPUs that copy at once share the host's memory", "[graph]") {
   // 8 GPUs, reads and writes: 614.4 / 16.
-  StudySpec s = llama({});
+  StudySpec s = state_llama({});
   s.cluster.node.gpus = 8;
   CHECK(s.cluster.node.host_copy_per_rank().count() == Approx(38.4e9));
   s.cluster.node.gpus = 1;
@@ -110,12 +110,12 @@ TEST_CASE("Muon's states are copied batch by batch", "[graph]") {
 TEST_CASE("What offload_optimizer does not go with is refused by name", "[graph]") {
   const auto error = [](std::vector<std::string> more) {
     more.push_back("/plan/offload_optimizer=true");
-    return error_of([&] { llama(std::move(more)); });
+    return error_of([&] { state_llama(std::move(more)); });
   };
   CHECK(contains(error({"/plan/zero_stage=3"}), "offload_optimizer needs zero_stage 0 to 2"));
   CHECK(
       contains(error({"/plan/optimizer=sgd"}), "offload_optimizer needs optimizer adamw or muon"));
-  StudySpec s = llama({"/plan/offload_optimizer=true"});
+  StudySpec s = state_llama({"/plan/offload_optimizer=true"});
   CHECK(check_plan(s.plan, s.model, s.cluster).empty());
   s.cluster.node.host_link_effective_GBps.value = 0;
   REQUIRE(check_plan(s.plan, s.model, s.cluster).size() == 1);
