@@ -9,13 +9,6 @@
 namespace orrery {
 namespace {
 
-template <class T>
-std::vector<Collective<T>*> members(std::span<void* const> arguments) {
-  std::vector<Collective<T>*> all;
-  for (void* a : arguments) all.push_back(static_cast<Collective<T>*>(a));
-  return all;
-}
-
 // Every operand's rows, one member after the other. Packed operands have integers beside values.
 template <class T>
 void gather_rows(std::span<void* const> arguments) {

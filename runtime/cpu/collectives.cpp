@@ -12,13 +12,6 @@
 namespace orrery {
 namespace {
 
-template <class T>
-std::vector<Collective<T>*> members(std::span<void* const> arguments) {
-  std::vector<Collective<T>*> all;
-  for (void* a : arguments) all.push_back(static_cast<Collective<T>*>(a));
-  return all;
-}
-
 // Of an array that a collective divides, the part of each member.
 template <class T>
 ShardRange part_of(const std::vector<Collective<T>*>& all, std::size_t member) {

@@ -2,6 +2,9 @@
 // for all, and what each member does when it is done.
 #pragma once
 
+#include <span>
+#include <vector>
+
 #include "runtime/cpu/communicator.h"
 #include "runtime/cpu/optimizer_ops.h"
 
@@ -37,6 +40,14 @@ struct Collective {
   int64_t own_rows = 0;
   OpShape shape;
 };
+
+// The arguments of a communicator's work, one of every member.
+template <class T>
+std::vector<Collective<T>*> members(std::span<void* const> arguments) {
+  std::vector<Collective<T>*> all;
+  for (void* a : arguments) all.push_back(static_cast<Collective<T>*>(a));
+  return all;
+}
 
 template <class T>
 Collective<T> make_collective(OpCall<T>& c, CpuState<T>& state, RoutingState& routing);

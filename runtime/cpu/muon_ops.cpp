@@ -58,7 +58,7 @@ void product(OpCall<T>& c, CpuState<T>& state) {
 }
 
 template <class T>
-void update(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
+void update_matrices(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
   const MuonBatch b = batch_of(c, state);
   const auto i = share_of(c);
   const int64_t begin = state.layout.shard_begin(static_cast<int>(i)) + b.begin;
@@ -80,7 +80,7 @@ void run_muon_op(OpCall<T>& c, CpuState<T>& state, const OptimizerStep& step) {
     case OpKind::kNewtonSchulz:
       return product(c, state);
     default:
-      return update(c, state, step);
+      return update_matrices(c, state, step);
   }
 }
 

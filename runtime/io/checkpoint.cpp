@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "runtime/io/checkpoint_folders.h"
+#include "runtime/io/fail.h"
 #include "sim/base/error.h"
 #include "sim/base/text.h"
 
@@ -13,10 +14,6 @@ namespace orrery {
 namespace {
 
 using Kind = CheckpointFolderKind;
-
-[[noreturn]] void fail(const std::string& where, std::string message) {
-  throw InputError({{where, std::move(message)}});
-}
 
 std::string in_folder(const std::string& folder, const std::string& name) {
   return (std::filesystem::path(folder) / name).string();

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "runtime/io/fail.h"
 #include "sim/base/error.h"
 #include "sim/base/json_reader.h"
 #include "sim/base/text.h"
@@ -15,20 +16,16 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little);
 
-constexpr std::array<char, 8> kMagic = {'O', 'R', 'R', 'C', 'K', 'P', 'T', '1'};
+constexpr std::array<char, 8> kCheckpointMagic = {'O', 'R', 'R', 'C', 'K', 'P', 'T', '1'};
 
 struct Footer {
   uint64_t index_offset = 0;
   uint64_t index_bytes = 0;
-  std::array<char, 8> magic = kMagic;
+  std::array<char, 8> magic = kCheckpointMagic;
   uint64_t checksum = 0;
 };
 static_assert(sizeof(Footer) == 32);
 constexpr std::size_t kCheckedFooterBytes = 24;  // up to the checksum
-
-[[noreturn]] void fail(const std::string& path, std::string message) {
-  throw InputError({{path, std::move(message)}});
-}
 
 // Of a file of this format, whatever its index and checksum say.
 Footer footer_of(const MappedFile& file) {
@@ -37,7 +34,7 @@ Footer footer_of(const MappedFile& file) {
   if (bytes.size() >= sizeof footer) {
     std::memcpy(&footer, bytes.last(sizeof footer).data(), sizeof footer);
   }
-  if (bytes.size() < sizeof footer || footer.magic != kMagic) {
+  if (bytes.size() < sizeof footer || footer.magic != kCheckpointMagic) {
     fail(file.path(), "the checkpoint file has no footer at its end, after " +
                           bytes_text(bytes.size()) + "; it is truncated or not of this format");
   }

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "runtime/io/fail.h"
 #include "sim/base/error.h"
 #include "sim/base/file.h"
 #include "sim/base/text.h"
@@ -14,11 +15,6 @@ namespace {
 
 constexpr std::string_view kChecksumKey = ",\n  \"manifest_xxh3\": \"";
 constexpr std::size_t kChecksumDigits = 16;
-
-[[noreturn]] void fail(const std::string& path, std::string message,
-                       ExitCode code = ExitCode::kBadInput) {
-  throw InputError({{path, std::move(message)}}, code);
-}
 
 std::string manifest_path(const std::string& folder) {
   return (std::filesystem::path(folder) / kManifestName).string();

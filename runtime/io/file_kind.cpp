@@ -12,30 +12,30 @@ namespace {
 
 using std::string_view_literals::operator""sv;
 
-struct Kind {
+struct KnownKind {
   std::string_view magic;
   std::string_view text;
 };
 
 constexpr std::array kKinds = {
-    Kind{"\x93NUMPY"sv, "it looks like a NumPy array (.npy)"},
-    Kind{"version https://git-lfs"sv,
-         "it looks like a Git LFS pointer, not the file itself (run: git lfs pull)"},
-    Kind{"PK\x03\x04"sv,
-         "it looks like a zip archive, as PyTorch (.pt, .bin) and NumPy (.npz) write"},
-    Kind{"\x80\x02"sv, "it looks like a Python pickle (.pkl, an old PyTorch .pt)"},
-    Kind{"\x80\x04"sv, "it looks like a Python pickle (.pkl, an old PyTorch .pt)"},
-    Kind{"\x1f\x8b"sv, "it looks compressed (gzip)"},
-    Kind{"\x28\xb5\x2f\xfd"sv, "it looks compressed (zstd)"},
-    Kind{"\xfd\x37zXZ"sv, "it looks compressed (xz)"},
-    Kind{"MMIDIDX\0\0"sv, "it looks like the index of a Megatron-LM data set (.idx)"},
-    Kind{"PAR1"sv, "it looks like a Parquet table"},
-    Kind{"ARROW1"sv, "it looks like an Arrow table"},
-    Kind{"GGUF"sv, "it looks like a GGUF model"},
-    Kind{"\x89HDF"sv, "it looks like an HDF5 file"},
-    Kind{"ORRTOKEN"sv, "it looks like an Orrery token file"},
-    Kind{"{"sv, "it looks like JSON text"},
-    Kind{"["sv, "it looks like JSON text"},
+    KnownKind{"\x93NUMPY"sv, "it looks like a NumPy array (.npy)"},
+    KnownKind{"version https://git-lfs"sv,
+              "it looks like a Git LFS pointer, not the file itself (run: git lfs pull)"},
+    KnownKind{"PK\x03\x04"sv,
+              "it looks like a zip archive, as PyTorch (.pt, .bin) and NumPy (.npz) write"},
+    KnownKind{"\x80\x02"sv, "it looks like a Python pickle (.pkl, an old PyTorch .pt)"},
+    KnownKind{"\x80\x04"sv, "it looks like a Python pickle (.pkl, an old PyTorch .pt)"},
+    KnownKind{"\x1f\x8b"sv, "it looks compressed (gzip)"},
+    KnownKind{"\x28\xb5\x2f\xfd"sv, "it looks compressed (zstd)"},
+    KnownKind{"\xfd\x37zXZ"sv, "it looks compressed (xz)"},
+    KnownKind{"MMIDIDX\0\0"sv, "it looks like the index of a Megatron-LM data set (.idx)"},
+    KnownKind{"PAR1"sv, "it looks like a Parquet table"},
+    KnownKind{"ARROW1"sv, "it looks like an Arrow table"},
+    KnownKind{"GGUF"sv, "it looks like a GGUF model"},
+    KnownKind{"\x89HDF"sv, "it looks like an HDF5 file"},
+    KnownKind{"ORRTOKEN"sv, "it looks like an Orrery token file"},
+    KnownKind{"{"sv, "it looks like JSON text"},
+    KnownKind{"["sv, "it looks like JSON text"},
 };
 
 }  // namespace
@@ -43,7 +43,7 @@ constexpr std::array kKinds = {
 std::string guess_file_kind(std::span<const std::byte> content) {
   const std::string_view text(reinterpret_cast<const char*>(content.data()), content.size());
   if (text.empty()) return "it is empty";
-  for (const Kind& kind : kKinds) {
+  for (const KnownKind& kind : kKinds) {
     if (text.starts_with(kind.magic)) return std::string(kind.text);
   }
   // A header length below 2^32, then the header's opening brace.

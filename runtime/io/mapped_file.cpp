@@ -9,17 +9,14 @@
 #include <system_error>
 #include <utility>
 
+#include "runtime/io/fail.h"
 #include "sim/base/error.h"
 
 namespace orrery {
 namespace {
 
-[[noreturn]] void fail(const std::string& path, std::string message) {
-  throw InputError({{path, std::move(message)}}, ExitCode::kNoInput);
-}
-
 [[noreturn]] void fail_read(const std::string& path, int error) {
-  fail(path, "cannot read the file: " + std::system_category().message(error));
+  fail(path, "cannot read the file: " + std::system_category().message(error), ExitCode::kNoInput);
 }
 
 }  // namespace
@@ -55,8 +52,9 @@ MappedFile::MappedFile(std::string path) : path_(std::move(path)) {
   }
   ::close(fd);
   if (!known) fail_read(path_, stat_error);
-  if (S_ISDIR(info.st_mode)) fail(path_, "found a directory, expected a file");
-  if (!S_ISREG(info.st_mode)) fail(path_, "found a device or a pipe, expected a regular file");
+  if (S_ISDIR(info.st_mode)) fail(path_, "found a directory, expected a file", ExitCode::kNoInput);
+  if (!S_ISREG(info.st_mode))
+    fail(path_, "found a device or a pipe, expected a regular file", ExitCode::kNoInput);
   if (size == 0) return;  // nothing can be mapped
   if (data == MAP_FAILED) fail_read(path_, map_error);
   bytes_ = {static_cast<const std::byte*>(data), size};

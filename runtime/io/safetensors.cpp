@@ -9,6 +9,7 @@
 #include <set>
 #include <utility>
 
+#include "runtime/io/fail.h"
 #include "runtime/io/file_kind.h"
 #include "sim/base/error.h"
 #include "sim/base/json_reader.h"
@@ -22,10 +23,6 @@ static_assert(std::endian::native == std::endian::little);
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
 constexpr std::size_t kLengthBytes = 8;
 constexpr char kMetadata[] = "__metadata__";
-
-[[noreturn]] void fail(const std::string& path, std::string message) {
-  throw InputError({{path, std::move(message)}});
-}
 
 [[noreturn]] void fail_no_safetensors(const MappedFile& file, const std::string& why) {
   const std::string kind = guess_file_kind(file.bytes());

@@ -13,7 +13,8 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little);
 
-[[noreturn]] void fail(const std::string& path, std::string_view name, const std::string& message) {
+[[noreturn]] void fail_tensor(const std::string& path, std::string_view name,
+                              const std::string& message) {
   throw InputError({{path, "tensor " + in_quotes(name) + message}});
 }
 
@@ -71,13 +72,14 @@ SafetensorsWriter::SafetensorsWriter(std::string path, const std::vector<Safeten
   uint64_t end = 0;
   for (const SafetensorInfo* tensor : by_element_size(tensors)) {
     const std::string& name = tensor->name;
-    if (name.empty() || name == "__metadata__") fail(file_.path(), name, ": this is not a name");
+    if (name.empty() || name == "__metadata__")
+      fail_tensor(file_.path(), name, ": this is not a name");
     const uint64_t begin = end;
     if (__builtin_add_overflow(begin, tensor_bytes(*tensor), &end)) {
-      fail(file_.path(), name, ": the tensors are too large together");
+      fail_tensor(file_.path(), name, ": the tensors are too large together");
     }
     if (!extents_.emplace(name, Extent{begin, end}).second) {
-      fail(file_.path(), name, " is declared twice");
+      fail_tensor(file_.path(), name, " is declared twice");
     }
     header += (header.size() > 1 ? "," : "") + quoted(file_.path(), name) + ":" +
               tensor_json(*tensor, begin, end);
@@ -95,13 +97,13 @@ SafetensorsWriter::SafetensorsWriter(std::string path, const std::vector<Safeten
 
 void SafetensorsWriter::write(std::string_view name, std::span<const std::byte> bytes) {
   const auto found = extents_.find(name);
-  if (found == extents_.end()) fail(file_.path(), name, " was not declared");
+  if (found == extents_.end()) fail_tensor(file_.path(), name, " was not declared");
   Extent& extent = found->second;
   if (bytes.size() > extent.end - extent.next) {
-    fail(file_.path(), name,
-         ": found " + with_commas(static_cast<long long>(bytes.size())) +
-             " more bytes, expected at most " +
-             with_commas(static_cast<long long>(extent.end - extent.next)));
+    fail_tensor(file_.path(), name,
+                ": found " + with_commas(static_cast<long long>(bytes.size())) +
+                    " more bytes, expected at most " +
+                    with_commas(static_cast<long long>(extent.end - extent.next)));
   }
   file_.file().write_at(extent.next, bytes);
   extent.next += bytes.size();
@@ -110,9 +112,9 @@ void SafetensorsWriter::write(std::string_view name, std::span<const std::byte> 
 void SafetensorsWriter::finish() {
   for (const auto& [name, extent] : extents_) {
     if (extent.next == extent.end) continue;
-    fail(file_.path(), name,
-         ": " + with_commas(static_cast<long long>(extent.end - extent.next)) +
-             " bytes of its data have not been written");
+    fail_tensor(file_.path(), name,
+                ": " + with_commas(static_cast<long long>(extent.end - extent.next)) +
+                    " bytes of its data have not been written");
   }
   file_.commit();
 }

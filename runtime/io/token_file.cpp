@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "runtime/io/counter_random.h"
+#include "runtime/io/fail.h"
 #include "runtime/io/file_kind.h"
 #include "sim/base/error.h"
 #include "sim/base/text.h"
@@ -18,11 +19,11 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little);
 
-constexpr std::array<char, 8> kMagic = {'O', 'R', 'R', 'T', 'O', 'K', 'E', 'N'};
+constexpr std::array<char, 8> kTokenMagic = {'O', 'R', 'R', 'T', 'O', 'K', 'E', 'N'};
 constexpr uint32_t kVersion = 1;
 
 struct Header {
-  std::array<char, 8> magic = kMagic;
+  std::array<char, 8> magic = kTokenMagic;
   uint32_t version = kVersion;
   uint32_t bytes_per_token = 0;
   uint64_t count = 0;
@@ -30,10 +31,6 @@ struct Header {
   std::array<char, 36> zeros = {};
 };
 static_assert(sizeof(Header) == 64);
-
-[[noreturn]] void fail(const std::string& path, std::string message) {
-  throw InputError({{path, std::move(message)}});
-}
 
 std::string count_text(uint64_t n) { return with_commas(static_cast<long long>(n)); }
 
@@ -65,7 +62,7 @@ Header read_header(const MappedFile& file) {
   Header header;
   const std::size_t have = std::min(bytes.size(), sizeof header);
   if (have > 0) std::memcpy(&header, bytes.data(), have);
-  if (have < sizeof kMagic || header.magic != kMagic) fail_no_token_file(file);
+  if (have < sizeof kTokenMagic || header.magic != kTokenMagic) fail_no_token_file(file);
   if (have < sizeof header) {
     fail(path, "the token file is truncated: found " + bytes_text(have) +
                    ", expected a header of 64 bytes");

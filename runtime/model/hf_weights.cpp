@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t kMaxNamesInWarning = 8;
 
-std::size_t index(int64_t i) { return static_cast<std::size_t>(i); }
+std::size_t as_index(int64_t i) { return static_cast<std::size_t>(i); }
 
 HfExperts experts_in(const SafetensorsReader& files) {
   const auto& all = files.tensors();
@@ -118,8 +118,8 @@ class Loader {
     const auto& shares = layout_.rank_class().shares;
     for (std::size_t i = 0; i < shares.size(); ++i) {
       const OptimizerShare& s = shares[i];
-      const StageGraph& stage = plan_.stages[index(s.stage)];
-      std::vector<float> values(index(s.elements));
+      const StageGraph& stage = plan_.stages[as_index(s.stage)];
+      std::vector<float> values(as_index(s.elements));
       for (std::size_t p = 0; p < s.params.size(); ++p)
         fill(stage.params[s.params[p].v], values.data() + s.offsets[p]);
       rank_.write_weights(static_cast<int>(i), values);
@@ -127,10 +127,10 @@ class Loader {
   }
 
   void fill_buffers() {
-    std::vector<float> values(index(layout_.buffer_elements()));
+    std::vector<float> values(as_index(layout_.buffer_elements()));
     rank_.read_buffers(values);
     for (int stage : layout_.rank_class().stage_of_chunk) {
-      const auto& params = plan_.stages[index(stage)].params;
+      const auto& params = plan_.stages[as_index(stage)].params;
       for (uint32_t p = 0; p < params.size(); ++p)
         if (!params[p].trained && params[p].saved)
           fill(params[p], values.data() + layout_.find(stage, {p}).offset);
@@ -146,13 +146,13 @@ class Loader {
     std::vector<float> matrix;
     for (int64_t g = 0; g < p.groups; ++g) {
       float* mine = out + g * each;
-      if (p.shard.ways > 1) matrix.assign(index(whole.count() / p.groups), 0);
+      if (p.shard.ways > 1) matrix.assign(as_index(whole.count() / p.groups), 0);
       float* to = p.shard.ways > 1 ? matrix.data() : mine;
       for (const HfMatrix& m : hf_matrices(model_, whole, first + g, experts_))
         read_hf_matrix(m, files_.at(m.name), to, whole.cols);
       if (p.shard.ways == 1) continue;
       for (int64_t i = 0; i < each; ++i)
-        mine[i] = matrix[index(whole_index(p, layout_.shard(p), i))];
+        mine[i] = matrix[as_index(whole_index(p, layout_.shard(p), i))];
     }
   }
 

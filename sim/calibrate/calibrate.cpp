@@ -51,7 +51,7 @@ class Fitter {
   Calibration run() {
     Calibration c;
     launches(c);
-    for (const KernelClass& k : kernel_classes()) {
+    for (const FittedClass& k : kernel_classes()) {
       Indices of_class;
       for (std::size_t i = 0; i < m_.points.size(); ++i)
         if (!m_.points[i].shared() && k.takes(m_.points[i])) of_class.push_back(i);
@@ -137,7 +137,7 @@ Drift drift_of(const Measured& m) {
 
 }  // namespace
 
-ClassFit fit_class(const Measured& m, const KernelClass& k, const Indices& points, GpuSpec& gpu,
+ClassFit fit_class(const Measured& m, const FittedClass& k, const Indices& points, GpuSpec& gpu,
                    const GpuSpec& base) {
   ClassFit f;
   f.name = k.name;

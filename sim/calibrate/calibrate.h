@@ -64,7 +64,7 @@ Calibration calibrate_gpu(const Measured& measured, const GpuSpec& base);
 
 // Fits the constants of `k` in `gpu`, from those of `base`, on four fifths of the points. Errors
 // with the base's constants are those of `base`.
-ClassFit fit_class(const Measured& measured, const KernelClass& k,
+ClassFit fit_class(const Measured& measured, const FittedClass& k,
                    const std::vector<std::size_t>& points, GpuSpec& gpu, const GpuSpec& base);
 
 // A fifth of the points, the same ones whatever their order: those whose names hash lowest. Fewer

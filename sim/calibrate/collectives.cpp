@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "sim/base/casts.h"
 #include "sim/calibrate/robust.h"
 #include "sim/net/fabric.h"
 
@@ -13,15 +14,13 @@ namespace {
 
 using Indices = std::vector<std::size_t>;
 
-constexpr double kOutlierSigmas = 5, kOutlierFloor = 0.3;
+constexpr double kCollectiveOutlierSigmas = 5, kCollectiveOutlierFloor = 0.3;
 
 struct Model {
   ClusterSpec cluster;
   CollectiveSpec spec;
   double call_us = 0;  // added to every base latency
 };
-
-std::size_t at(auto e) { return static_cast<std::size_t>(e); }
 
 CollectiveSpec with_call(const Model& m) {
   CollectiveSpec s = m.spec;
@@ -51,10 +50,10 @@ FreeConstant<Model> constant(std::string pointer, std::function<double&(Model&)>
   return {std::move(pointer), std::move(of), bound};
 }
 
-class Fitter {
+class CollectiveFitter {
  public:
-  Fitter(const std::vector<MeasuredPoint>& points, const CollectiveSpec& base,
-         const ClusterSpec& cluster)
+  CollectiveFitter(const std::vector<MeasuredPoint>& points, const CollectiveSpec& base,
+                   const ClusterSpec& cluster)
       : base_{cluster, base, 0}, model_(base_) {
     for (const MeasuredPoint& p : points)
       if (p.family == Family::kCollective && !p.shared()) m_.points.push_back(p);
@@ -172,8 +171,9 @@ class Fitter {
       if (f.points.empty()) continue;
       c.errors.push_back({std::string(kCollectiveNames[k]), summarise(f, m_, Part::kAll, true),
                           summarise(f, m_, Part::kFitted), summarise(f, m_, Part::kHeldOut)});
-      for (const std::size_t i : outliers(relative, kOutlierSigmas, kOutlierFloor)) {
-        if (std::abs(relative[i]) < kOutlierFloor) continue;
+      for (const std::size_t i :
+           outliers(relative, kCollectiveOutlierSigmas, kCollectiveOutlierFloor)) {
+        if (std::abs(relative[i]) < kCollectiveOutlierFloor) continue;
         const MeasuredPoint& p = m_.points[f.points[i].point];
         c.outliers.push_back(fmt::format("{} of {}, {:.1f} us, predicted {:.1f}", p.kernel,
                                          p.shape_text(), p.median_us(), f.points[i].predicted_us));
@@ -229,7 +229,7 @@ std::vector<MeasuredPoint> collective_points(const NcclTestRun& run, const std::
 CollectiveCalibration calibrate_collectives(const std::vector<MeasuredPoint>& points,
                                             const CollectiveSpec& base,
                                             const ClusterSpec& cluster) {
-  return Fitter(points, base, cluster).run();
+  return CollectiveFitter(points, base, cluster).run();
 }
 
 }  // namespace orrery

@@ -13,8 +13,8 @@ constexpr Bound kSoftmax{0, 15, true};
 constexpr Bound kKernelFixed{0, 10, true};
 constexpr int64_t kNarrowHead = 96;
 
-KernelClass gemm_class(Family family, GemmKernelSpec GpuSpec::*spec) {
-  KernelClass k;
+FittedClass gemm_class(Family family, GemmKernelSpec GpuSpec::*spec) {
+  FittedClass k;
   k.name = kFamilyNames[static_cast<std::size_t>(family)];
   k.takes = [family](const MeasuredPoint& p) { return p.family == family; };
   k.known = [spec](const GpuSpec& g) { return (g.*spec).exists(); };
@@ -29,8 +29,8 @@ KernelClass gemm_class(Family family, GemmKernelSpec GpuSpec::*spec) {
   return k;
 }
 
-KernelClass attention_class(Family family, AttentionKernelSpec GpuSpec::*spec) {
-  KernelClass k;
+FittedClass attention_class(Family family, AttentionKernelSpec GpuSpec::*spec) {
+  FittedClass k;
   k.name = kFamilyNames[static_cast<std::size_t>(family)];
   k.takes = [family](const MeasuredPoint& p) {
     return p.family == family && p.attention.d_qk >= kNarrowHead;
@@ -47,8 +47,8 @@ KernelClass attention_class(Family family, AttentionKernelSpec GpuSpec::*spec) {
   return k;
 }
 
-KernelClass pattern_class(std::size_t pattern) {
-  KernelClass k;
+FittedClass pattern_class(std::size_t pattern) {
+  FittedClass k;
   k.name = fmt::format("memory_bound {}", kAccessPatternNames[pattern]);
   k.takes = [pattern](const MeasuredPoint& p) {
     return p.family == Family::kMemoryBound && !p.about_kernel &&
@@ -65,8 +65,8 @@ KernelClass pattern_class(std::size_t pattern) {
   return k;
 }
 
-std::vector<KernelClass> make_classes() {
-  std::vector<KernelClass> all;
+std::vector<FittedClass> make_classes() {
+  std::vector<FittedClass> all;
   for (std::size_t p = 0; p < kAccessPatterns; ++p) all.push_back(pattern_class(p));
   all.push_back(gemm_class(Family::kGemmBf16, &GpuSpec::gemm_bf16));
   all.push_back(gemm_class(Family::kGemmFp8, &GpuSpec::gemm_fp8));
@@ -79,8 +79,8 @@ std::vector<KernelClass> make_classes() {
 
 }  // namespace
 
-const std::vector<KernelClass>& kernel_classes() {
-  static const std::vector<KernelClass> classes = make_classes();
+const std::vector<FittedClass>& kernel_classes() {
+  static const std::vector<FittedClass> classes = make_classes();
   return classes;
 }
 

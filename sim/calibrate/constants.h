@@ -11,7 +11,7 @@
 
 namespace orrery {
 
-struct KernelClass {
+struct FittedClass {
   std::string name;
   std::function<bool(const MeasuredPoint&)> takes;
   std::function<bool(const GpuSpec&)> known;  // whether the profile has such kernels at all
@@ -24,6 +24,6 @@ struct KernelClass {
 // from heads at least 96 wide. A profile has one set of constants for all heads, and narrower ones
 // run other kernels: they are only checked. pJ_per_FLOP stays: at one power limit a lower clock
 // looks like a lower mainloop_efficiency, and the two fitted together run to their bounds.
-const std::vector<KernelClass>& kernel_classes();
+const std::vector<FittedClass>& kernel_classes();
 
 }  // namespace orrery

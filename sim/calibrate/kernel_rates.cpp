@@ -10,7 +10,7 @@ namespace orrery {
 namespace {
 
 constexpr std::size_t kFewest = 4;  // points
-constexpr Bound kEfficiency{0.03, 1, false};
+constexpr Bound kRateEfficiency{0.03, 1, false};
 constexpr Bound kFixed{0, 30, true};
 
 struct Kernel {
@@ -53,11 +53,12 @@ KernelRateFit fit_kernel(const Kernel& kernel, const Measured& m, const GpuSpec&
   rate.kinds = kernel.kinds;
   // The formula is that of memory-bound kernels with constants of its own.
   const auto pattern = static_cast<std::size_t>(m.points[points[0]].pattern);
-  KernelClass k;
+  FittedClass k;
   k.name = kernel.points[0];
   k.constants = {
       {"hbm_efficiency",
-       [pattern](GpuSpec& g) -> double& { return g.hbm_efficiency[pattern].value; }, kEfficiency},
+       [pattern](GpuSpec& g) -> double& { return g.hbm_efficiency[pattern].value; },
+       kRateEfficiency},
       {"fixed_us", [](GpuSpec& g) -> double& { return g.kernel_fixed_us.value; }, kFixed}};
   GpuSpec own = gpu;
   rate.fit = fit_class(m, k, points, own, gpu);

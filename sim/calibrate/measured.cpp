@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "sim/base/casts.h"
 #include "sim/base/text.h"
 #include "sim/calibrate/robust.h"
 
@@ -20,8 +21,6 @@ using json::Reader;
 
 constexpr Range kSize{1, 1e12};
 constexpr Range kBytes{1, 1e15};
-
-std::size_t at(auto e) { return static_cast<std::size_t>(e); }
 
 bool is_gemm(Family f) { return at(f) <= at(Family::kGemmFp8Tensor); }
 bool is_attention(Family f) {

@@ -20,7 +20,7 @@ struct BenchArguments {
 
 #ifndef ORRERY_HAS_CUDA
 
-const std::vector<std::string> kFamilies{"gemm", "attention", "bandwidth"};
+const std::vector<std::string> kBenchFamilies{"gemm", "attention", "bandwidth"};
 
 void bench_verb(const BenchArguments&) {
   throw Error(ExitCode::kUnavailable, "no GPU: this orrery was built without CUDA");
@@ -28,7 +28,7 @@ void bench_verb(const BenchArguments&) {
 
 #else
 
-const std::vector<std::string>& kFamilies = kernel_bench_families();
+const std::vector<std::string>& kBenchFamilies = kernel_bench_families();
 
 // A number of the line, or a dash where there is none.
 std::string number(const nlohmann::ordered_json& line, const char* key, const char* format) {
@@ -53,7 +53,8 @@ void print_table(const nlohmann::ordered_json& report) {
 }
 
 void bench_verb(const BenchArguments& a) {
-  const nlohmann::ordered_json report = bench_kernels(a.families.empty() ? kFamilies : a.families);
+  const nlohmann::ordered_json report =
+      bench_kernels(a.families.empty() ? kBenchFamilies : a.families);
   if (a.json)
     fmt::print("{}\n", report.dump(2));
   else
@@ -71,7 +72,7 @@ void add_bench(CLI::App& app) {
   CLI::App* verb = bench->add_subcommand(
       "kernels", "Time every kernel beside what bounds it and a library's (needs a GPU)");
   verb->add_option("families", a->families, "only these: gemm, attention, bandwidth")
-      ->check(CLI::IsMember(kFamilies));
+      ->check(CLI::IsMember(kBenchFamilies));
   verb->add_flag("--json", a->json, "print one JSON document");
   verb->footer("Example:\n  orrery bench kernels gemm --json");
   verb->callback([a] { bench_verb(*a); });

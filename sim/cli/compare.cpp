@@ -26,7 +26,7 @@ struct CompareArguments {
   double max_error = -1;
 };
 
-[[noreturn]] void usage(const std::string& message) { throw Error(ExitCode::kUsage, message); }
+[[noreturn]] void refuse(const std::string& message) { throw Error(ExitCode::kUsage, message); }
 
 void check_error(const CompareArguments& a, const Sides& sides, const ComparedRow& row) {
   const double fraction = sides.fraction(row.predicted_us, row.measured_us);
@@ -87,8 +87,8 @@ void compare_two_runs(const CompareArguments& a, const std::vector<std::string>&
 Comparison pair_of(const CompareArguments& a, const StudySpec& study, const MeasuredTrace& trace) {
   const int stage = a.stage.value_or(1);
   if (stage < 0 || stage >= study.plan.pipeline_parallel)
-    usage(fmt::format("--stage {}: the plan has pipeline_parallel {} stages, 0 to {}", stage,
-                      study.plan.pipeline_parallel, study.plan.pipeline_parallel - 1));
+    refuse(fmt::format("--stage {}: the plan has pipeline_parallel {} stages, 0 to {}", stage,
+                       study.plan.pipeline_parallel, study.plan.pipeline_parallel - 1));
   return compare_pair(study, stage, trace);
 }
 
@@ -97,8 +97,8 @@ int64_t rank_of(const CompareArguments& a, const StudySpec& study, const Measure
   const int64_t rank = a.rank.value_or(trace.rank.value_or(0));
   if (rank >= 0 && rank < ranks) return rank;
   if (a.rank)
-    usage(fmt::format("--rank {}: the plan has {} ranks, 0 to {}", rank, ranks, ranks - 1));
-  usage(
+    refuse(fmt::format("--rank {}: the plan has {} ranks, 0 to {}", rank, ranks, ranks - 1));
+  refuse(
       fmt::format("the trace is of rank {}, but the plan has {} ranks; --rank says which of them "
                   "it stands for",
                   rank, ranks));
@@ -121,7 +121,7 @@ void compare_with_kineto(const CompareArguments& a, const StudySpec& study,
   const MeasuredTrace trace = read_kineto(path);
   const bool pair = a.stage.has_value() || is_annotated_pair(trace);
   if (pair && (a.rank || a.step))
-    usage("--rank and --step are for traces of whole steps, not of a pair of passes");
+    refuse("--rank and --step are for traces of whole steps, not of a pair of passes");
   Comparison c;
   std::string what;
   if (pair) {
@@ -141,11 +141,11 @@ void compare_with_kineto(const CompareArguments& a, const StudySpec& study,
 void compare_verb(const CompareArguments& a) {
   const CompareInputs in = compare_inputs(a.files, a.runs);
   if (in.kineto.empty() && (a.stage || a.rank || a.step))
-    usage("--stage, --rank and --step are for PyTorch traces");
+    refuse("--stage, --rank and --step are for PyTorch traces");
   if (!a.metrics.empty() && (in.experiment.empty() || !in.kineto.empty()))
-    usage("--metrics is for an experiment beside a trace of `orrery run`");
+    refuse("--metrics is for an experiment beside a trace of `orrery run`");
   if (in.experiment.empty()) {
-    if (!a.overrides.empty()) usage("--set is for an experiment; two traces have none");
+    if (!a.overrides.empty()) refuse("--set is for an experiment; two traces have none");
     return compare_two_runs(a, in.runs);
   }
   const StudySpec study = load_study(in.experiment, a.overrides, data_root());

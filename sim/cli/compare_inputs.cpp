@@ -36,7 +36,7 @@ Content content_of(const std::string& path) {
   return text.find("\"traceEvents\"") != std::string::npos ? Content::kKineto : Content::kOther;
 }
 
-[[noreturn]] void usage(const std::string& found) {
+[[noreturn]] void expected_one_trace(const std::string& found) {
   throw Error(ExitCode::kUsage,
               found +
                   ": compare takes an experiment and one trace, of `orrery run --trace` or of "
@@ -46,12 +46,14 @@ Content content_of(const std::string& path) {
 void check_numbers(const CompareInputs& in, std::size_t kineto) {
   const std::size_t traces = in.runs.size() + kineto;
   if (!in.experiment.empty()) {
-    if (traces == 0) usage("found no trace");
-    if (traces > 1) usage("found an experiment and " + std::to_string(traces) + " traces");
+    if (traces == 0) expected_one_trace("found no trace");
+    if (traces > 1)
+      expected_one_trace("found an experiment and " + std::to_string(traces) + " traces");
     return;
   }
-  if (kineto > 0) usage("found a PyTorch trace without the experiment that it is of");
-  if (traces != 2) usage(traces == 1 ? "found one trace alone" : "found no experiment");
+  if (kineto > 0) expected_one_trace("found a PyTorch trace without the experiment that it is of");
+  if (traces != 2)
+    expected_one_trace(traces == 1 ? "found one trace alone" : "found no experiment");
 }
 
 }  // namespace

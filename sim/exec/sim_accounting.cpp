@@ -45,7 +45,6 @@ bool SimEngine::pass_memory(Actor& a, uint32_t last) {
   if (a.held + Bytes(m.rise(first, last)) > trace_.memory[a.program].peak) return false;
   a.held += Bytes(m.held(first, last));
   for (std::size_t k = 0; k < kBufferKinds; ++k) a.by_kind[k] += Bytes(m.by_kind(first, last, k));
-  constexpr int kCompute = static_cast<int>(StreamKind::kCompute);
   const Stream& s = a.streams[kCompute];
   m.for_each_shared(first, last, [&](uint32_t instr) {
     const StreamInstr& i = program(a).instrs[instr];

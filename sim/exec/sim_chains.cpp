@@ -7,12 +7,6 @@
 #include "sim/exec/sim_engine.h"
 
 namespace orrery {
-namespace {
-
-constexpr int kCompute = static_cast<int>(StreamKind::kCompute);
-
-}  // namespace
-
 void ComputeChains::fill(unsigned beside) {
   std::vector<int64_t>& s = sums_[beside];
   s.reserve(times_.size() + 1);

@@ -4,14 +4,13 @@
 #include <cmath>
 #include <set>
 
+#include "sim/base/casts.h"
 #include "sim/net/chunk.h"
 #include "sim/net/collectives/hierarchical.h"
 #include "sim/net/routed_rate.h"
 
 namespace orrery {
 namespace {
-
-double d(int64_t x) { return static_cast<double>(x); }
 
 Collective collective_of(OpKind k) {
   switch (k) {

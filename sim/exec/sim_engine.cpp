@@ -9,7 +9,6 @@
 namespace orrery {
 namespace {
 
-constexpr int kCompute = static_cast<int>(StreamKind::kCompute);
 constexpr int kComputeAux = static_cast<int>(StreamKind::kComputeAux);
 constexpr int kAllToAll = static_cast<int>(StreamKind::kAllToAll);
 constexpr int kGradient = static_cast<int>(StreamKind::kGradient);

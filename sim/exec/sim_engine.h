@@ -18,6 +18,8 @@
 
 namespace orrery {
 
+constexpr int kCompute = static_cast<int>(StreamKind::kCompute);
+
 class SimEngine {
  public:
   SimEngine(const ExecPlan& plan, const PlanTiming& timing, const SimOptions& options);

@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "sim/base/casts.h"
 #include "sim/base/error.h"
 #include "sim/exec/sim_timing.h"
 
 namespace orrery {
 namespace {
-
-std::size_t at(auto i) { return static_cast<std::size_t>(i); }
 
 double largest(const PortDemand& d) { return *std::max_element(d.port.begin(), d.port.end()); }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "sim/base/casts.h"
 #include "sim/cost/attention.h"
 #include "sim/cost/gemm.h"
 #include "sim/cost/memory_bound.h"
@@ -13,8 +14,6 @@
 
 namespace orrery {
 namespace {
-
-double d(int64_t x) { return static_cast<double>(x); }
 
 GemmKernel cast_kernel(Precision p, bool weight_gradient) {
   switch (p) {

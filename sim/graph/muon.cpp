@@ -5,7 +5,7 @@
 namespace orrery {
 namespace {
 
-constexpr int64_t kMasterBytes = 4;
+constexpr int64_t kFp32Bytes = 4;
 constexpr int64_t kBf16Bytes = 2;
 constexpr int64_t kPartialSums = 256;  // of a matrix's squares, FP32
 
@@ -32,7 +32,7 @@ class Batch {
     std::vector<TensorId> in = {x}, out = {updated};
     if (copies.on()) in.push_back(states), out.push_back(copies.changed());
     b_.op(OpKind::kMuonUpdate, "muon update",
-          elementwise(kBf16Bytes + 2 * kMasterBytes + (plan_.dp.shards_weights() ? 0 : kBf16Bytes)),
+          elementwise(kBf16Bytes + 2 * kFp32Bytes + (plan_.dp.shards_weights() ? 0 : kBf16Bytes)),
           in, out);
     mark();
     if (copies.on()) copies.store(out.back());

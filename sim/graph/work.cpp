@@ -1,11 +1,10 @@
 #include "sim/graph/work.h"
 
+#include "sim/base/casts.h"
 #include "sim/spec/model.h"
 
 namespace orrery {
 namespace {
-
-double d(int64_t x) { return static_cast<double>(x); }
 
 Bytes sum_bytes(const StageGraph& g, std::span<const TensorId> ids) {
   Bytes b{0};

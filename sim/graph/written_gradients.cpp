@@ -5,13 +5,13 @@
 namespace orrery {
 namespace {
 
-constexpr int64_t kGradBytes = 4;  // FP32
+constexpr int64_t kGradientBytes = 4;  // FP32
 
 }  // namespace
 
 void mark_written_gradients(const GraphConfig& config, StageGraph& g) {
   const PlanSpec& plan = config.plan;
-  const bool whole_fp32 = !plan.dp.shards_gradients() && plan.dp.gradient_bytes() == kGradBytes;
+  const bool whole_fp32 = !plan.dp.shards_gradients() && plan.dp.gradient_bytes() == kGradientBytes;
   if (!config.stack.writes_gradients || plan.micro_batches() > 1 || !whole_fp32) return;
   std::vector<std::vector<Op*>> writers(g.params.size());
   for (Op& op : g.ops) {
@@ -27,7 +27,7 @@ void mark_written_gradients(const GraphConfig& config, StageGraph& g) {
     const bool product = op.kind == OpKind::kGemm || op.kind == OpKind::kGemmFp8Wgrad;
     if (!product || !op.param.valid() || op.param.v != i || made != p.count()) continue;
     p.gradient_written = op.writes_gradient = true;
-    op.work.hbm -= Bytes(kGradBytes * made);
+    op.work.hbm -= Bytes(kGradientBytes * made);
   }
 }
 

@@ -42,9 +42,9 @@ bool to_cell(const std::string& w, TopoCell& c) {
   return true;
 }
 
-class Reader {
+class TopoReader {
  public:
-  explicit Reader(const std::string& file) : file_(file) {}
+  explicit TopoReader(const std::string& file) : file_(file) {}
 
   NvidiaSmiTopo read(const std::string& text) {
     std::istringstream in(text);
@@ -124,7 +124,7 @@ std::vector<int> NvidiaSmiTopo::nearest_nic() const {
 }
 
 NvidiaSmiTopo parse_nvidia_smi_topo(const std::string& text, const std::string& file) {
-  return Reader(file).read(text);
+  return TopoReader(file).read(text);
 }
 
 }  // namespace orrery

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <map>
 
+#include "sim/base/casts.h"
 #include "sim/base/error.h"
 #include "sim/net/chunk.h"
 #include "sim/net/collectives/tuner.h"
@@ -11,9 +12,6 @@ namespace {
 
 constexpr int64_t kTreeChunks = 256;  // in flight behind each other, of each tree
 constexpr int64_t kNvlsChunks = 64;
-
-double d(int64_t x) { return static_cast<double>(x); }
-std::size_t at(auto e) { return static_cast<std::size_t>(e); }
 
 enum Port : uint32_t { kGpuOut, kGpuIn, kNicOut, kNicIn, kPorts };
 

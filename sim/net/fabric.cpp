@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <vector>
 
+#include "sim/base/casts.h"
+
 namespace orrery {
 namespace {
-
-double d(int64_t x) { return static_cast<double>(x); }
 
 // Calls f(value, how many) for each value of a sorted list.
 template <class F>

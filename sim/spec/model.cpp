@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "sim/base/casts.h"
+
 namespace orrery {
 
 const std::string_view kNormNames[2] = {"rms_norm", "layer_norm"};
@@ -14,8 +16,6 @@ const std::string_view kPositionNames[4] = {"rope", "learned", "alibi", "none"};
 const std::string_view kBlockFormNames[3] = {"sequential", "parallel", "parallel_one_norm"};
 
 namespace {
-
-double d(int64_t x) { return static_cast<double>(x); }
 
 // Matrices of the attention block: what its products count.
 int64_t attention_matrices(const ModelSpec& m) {

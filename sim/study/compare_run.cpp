@@ -13,9 +13,9 @@ namespace orrery {
 namespace {
 
 // class, call, op
-using Key = std::tuple<int, uint32_t, uint32_t>;
+using InstanceKey = std::tuple<int, uint32_t, uint32_t>;
 
-std::string place_text(const Key& k, const std::string& name) {
+std::string place_text(const InstanceKey& k, const std::string& name) {
   return fmt::format("class {} call {} op {} {}", std::get<0>(k), std::get<1>(k), std::get<2>(k),
                      in_quotes(name));
 }
@@ -39,16 +39,16 @@ class Instances {
     }
   }
 
-  const Instance* find(const Key& key) const {
+  const Instance* find(const InstanceKey& key) const {
     const auto it = all_.find(key);
     return it == all_.end() ? nullptr : &it->second;
   }
   const std::string& name(const Instance& i) const { return timeline_.operators[i.oper].name; }
   // Once on every rank of the class.
-  bool whole(const Key& key, const Instance& i) const {
+  bool whole(const InstanceKey& key, const Instance& i) const {
     return i.same_operator && !i.repeated && i.ranks == ranks_.at(std::get<0>(key));
   }
-  const std::map<Key, Instance>& all() const { return all_; }
+  const std::map<InstanceKey, Instance>& all() const { return all_; }
 
  private:
   void add(const RankTimeline& r, const TimelineOp& o) {
@@ -61,7 +61,7 @@ class Instances {
   }
 
   const Timeline& timeline_;
-  std::map<Key, Instance> all_;
+  std::map<InstanceKey, Instance> all_;
   std::map<int, std::set<int64_t>> ranks_;
 };
 
@@ -71,7 +71,7 @@ class Joiner {
       : first_(first), second_(second), predicted_(first), measured_(second), c_(c) {}
 
   void join() {
-    std::set<Key> joined;
+    std::set<InstanceKey> joined;
     for (const auto& [key, p] : predicted_.all()) {
       const Instance* m = measured_.find(key);
       const bool same = m != nullptr && predicted_.whole(key, p) && measured_.whole(key, *m) &&

@@ -12,8 +12,6 @@ const std::string_view kErrorBasisNames[3] = {"other_stacks", "other_gpus", "sam
 
 namespace {
 
-double squared(double x) { return x * x; }
-
 // Of the step's time, from the errors of the kernels that its GPU was calibrated with.
 VarianceComponent calibration_variance(const StudySpec& s, const RateShares& shares,
                                        const VarianceComponent& between_gpus) {

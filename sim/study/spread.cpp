@@ -59,8 +59,6 @@ VarianceComponent between_stacks(const std::map<std::string, Stack>& stacks, Spr
   return {std::max(0.0, total - within / m), m - 1};
 }
 
-double squared(double x) { return x * x; }
-
 }  // namespace
 
 Spread estimate_spread(std::span<const RunResidual> rows) {

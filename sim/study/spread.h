@@ -35,6 +35,8 @@
 
 namespace orrery {
 
+inline double squared(double x) { return x * x; }
+
 // A variance of ln(published / predicted) with the degrees of freedom it was estimated with.
 struct VarianceComponent {
   double variance = 0;

@@ -2,15 +2,13 @@
 
 #include <algorithm>
 
+#include "sim/base/casts.h"
 #include "sim/net/collectives/tuner.h"
 
 namespace orrery {
 namespace {
 
 constexpr double kGiga = 1e9;
-
-double d(int64_t x) { return static_cast<double>(x); }
-std::size_t at(auto e) { return static_cast<std::size_t>(e); }
 
 // Bytes through each port, and the time of the slower one at the given rates (GB/s).
 void transfer(CollectiveCost& c, const GroupLinks& l, double gpu_bytes, double gpu_GBps,

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "sim/base/casts.h"
+
 namespace orrery {
 namespace {
-
-double d(int64_t x) { return static_cast<double>(x); }
 
 // That k experts drawn from `all` miss `taken` of them.
 double all_missed(double all, double taken, int64_t k) {

@@ -4,6 +4,8 @@
 #include <bit>
 #include <limits>
 
+#include "sim/base/casts.h"
+
 namespace orrery {
 namespace {
 
@@ -14,8 +16,6 @@ constexpr double kTreeShare = 0.92;
 constexpr double kTreeLlShare = 1 / 3.8;
 constexpr double kTreeLl128Local = 7.0 / 9.0;
 
-double d(int64_t x) { return static_cast<double>(x); }
-std::size_t at(auto e) { return static_cast<std::size_t>(e); }
 int log2_floor(int64_t x) { return static_cast<int>(std::bit_width(static_cast<uint64_t>(x))) - 1; }
 
 std::size_t scale(const GroupLinks& l) { return l.nodes == 1 ? 0 : l.nodes == 2 ? 1 : 2; }

@@ -19,7 +19,7 @@ constexpr const char* kDocument = R"({
   }
 })";
 
-std::string error_of(std::string_view pointer, std::string_view text = "1") {
+std::string set_error(std::string_view pointer, std::string_view text = "1") {
   Node root = parse_json(kDocument, "f.json");
   const testing::Failure failure = failure_of([&] { set_at_pointer(root, pointer, text); });
   if (!failure.message.empty()) CHECK(failure.code == ExitCode::kBadInput);
@@ -100,30 +100,31 @@ TEST_CASE("other values leave the source of a number alone", "[json]") {
 }
 
 TEST_CASE("set_at_pointer refuses what does not exist", "[json]") {
-  CHECK(error_of("/gpu/prize") == "--set /gpu/prize: no such key; did you mean \"/gpu/price\"?");
-  CHECK(error_of("/gpus/price") == "--set /gpus/price: no such key; did you mean \"/gpu/price\"?");
-  CHECK(error_of("/a~1c/m") == "--set /a~1c/m: no such key; did you mean \"/a~1b/m\"?");
-  CHECK(error_of("/gpu/zzzzzz") ==
+  CHECK(set_error("/gpu/prize") == "--set /gpu/prize: no such key; did you mean \"/gpu/price\"?");
+  CHECK(set_error("/gpus/price") == "--set /gpus/price: no such key; did you mean \"/gpu/price\"?");
+  CHECK(set_error("/a~1c/m") == "--set /a~1c/m: no such key; did you mean \"/a~1b/m\"?");
+  CHECK(set_error("/gpu/zzzzzz") ==
         "--set /gpu/zzzzzz: no such key; the keys are \"peak_TFLOPS\", \"price\" and \"plain\"");
-  CHECK(error_of("/empty/x") == "--set /empty/x: no such key; the object is empty");
-  CHECK(error_of("/name/x") == "--set /name/x: no such key; \"/name\" is a string, not an object");
-  CHECK(error_of("/nodes/2") == "--set /nodes/2: found array index \"2\", expected 0 to 1");
+  CHECK(set_error("/empty/x") == "--set /empty/x: no such key; the object is empty");
+  CHECK(set_error("/name/x") == "--set /name/x: no such key; \"/name\" is a string, not an object");
+  CHECK(set_error("/nodes/2") == "--set /nodes/2: found array index \"2\", expected 0 to 1");
   for (const char* index : {"-", "-1", "01", "x", "", "99999999999999999999"}) {
-    CHECK(error_of("/nodes/" + std::string(index)).find("expected 0 to 1") != std::string::npos);
+    CHECK(set_error("/nodes/" + std::string(index)).find("expected 0 to 1") != std::string::npos);
   }
-  CHECK(error_of("/none/0") == "--set /none/0: found array index \"0\", but the array is empty");
-  CHECK(error_of("/a~2b") == "--set /a~2b: found a lone '~'; expected ~0 (for ~) or ~1 (for /)");
-  CHECK(error_of("/a~").find("lone '~'") != std::string::npos);
-  CHECK(error_of("name") == "--set: found \"name\", expected a JSON pointer such as /cluster/name");
-  CHECK(error_of("").starts_with("--set: found \"\", expected a JSON pointer"));
+  CHECK(set_error("/none/0") == "--set /none/0: found array index \"0\", but the array is empty");
+  CHECK(set_error("/a~2b") == "--set /a~2b: found a lone '~'; expected ~0 (for ~) or ~1 (for /)");
+  CHECK(set_error("/a~").find("lone '~'") != std::string::npos);
+  CHECK(set_error("name") ==
+        "--set: found \"name\", expected a JSON pointer such as /cluster/name");
+  CHECK(set_error("").starts_with("--set: found \"\", expected a JSON pointer"));
 }
 
 TEST_CASE("set_at_pointer refuses broken JSON", "[json]") {
-  CHECK(error_of("/name", "{\"a\": 1") ==
+  CHECK(set_error("/name", "{\"a\": 1") ==
         "--set /name: cannot read \"{\\\"a\\\": 1\": unexpected end of file inside an object; "
         "expected ',' or '}' (the file ends too early)");
-  CHECK(error_of("/name", "[1,]").find("remove the comma") != std::string::npos);
-  CHECK(error_of("/name", "\"x").find("closing") != std::string::npos);
+  CHECK(set_error("/name", "[1,]").find("remove the comma") != std::string::npos);
+  CHECK(set_error("/name", "\"x").find("closing") != std::string::npos);
 }
 
 TEST_CASE("a failed set changes nothing", "[json]") {

@@ -11,7 +11,7 @@ using testing::Failure;
 using testing::failure_of;
 using testing::TemporaryDirectory;
 
-std::string error_of(std::string_view text) {
+std::string parse_error(std::string_view text) {
   const Failure failure = failure_of([&] { parse_json(text, "f.json"); });
   if (!failure.message.empty()) CHECK(failure.code == ExitCode::kBadInput);
   return failure.message;
@@ -83,7 +83,7 @@ TEST_CASE("each value knows where it starts", "[json]") {
 
 TEST_CASE("a byte order mark is skipped", "[json]") {
   CHECK(parse_json("\xEF\xBB\xBF[7]", "f").items[0].where("") == "f:1:2");
-  CHECK(error_of("\xEF\xBB\xBF[7,]").starts_with("f.json:1:4: unexpected ']'"));
+  CHECK(parse_error("\xEF\xBB\xBF[7,]").starts_with("f.json:1:4: unexpected ']'"));
 }
 
 struct BadText {
@@ -148,54 +148,55 @@ TEST_CASE("a syntax error says where, what, and what was expected", "[json]") {
   };
   for (const BadText& bad : cases) {
     CAPTURE(bad.text);
-    CHECK(error_of(bad.text) == std::string("f.json:") + bad.message);
+    CHECK(parse_error(bad.text) == std::string("f.json:") + bad.message);
   }
 }
 
 TEST_CASE("numbers that JSON or a double cannot hold are refused", "[json]") {
   for (const char* text : {"NaN", "nan", "Infinity", "-Infinity", "inf", "-inf", "+Inf"}) {
-    CHECK(error_of("{\"a\":\n  " + std::string(text) + "}") ==
+    CHECK(parse_error("{\"a\":\n  " + std::string(text) + "}") ==
           "f.json:2:3: found " + std::string(text) +
               ", which JSON does not have; expected a finite number");
   }
   for (const char* text : {"1.", ".5", "+1", "-", "1e", "1.x", "--1", "1e+"}) {
-    CHECK(error_of("[0, " + std::string(text) + "]") ==
+    CHECK(parse_error("[0, " + std::string(text) + "]") ==
           "f.json:1:5: found \"" + std::string(text) +
               "\", which is not a JSON number; expected a number such as 12, 0.5 or 1e9");
   }
-  CHECK(error_of("[01]") == "f.json:1:3: unexpected \"1\"; expected ',' or ']'");
-  CHECK(error_of("[-01]") == "f.json:1:4: unexpected \"1\"; expected ',' or ']'");
-  CHECK(error_of("[1.2.3]") == "f.json:1:5: unexpected \".3\"; expected ',' or ']'");
+  CHECK(parse_error("[01]") == "f.json:1:3: unexpected \"1\"; expected ',' or ']'");
+  CHECK(parse_error("[-01]") == "f.json:1:4: unexpected \"1\"; expected ',' or ']'");
+  CHECK(parse_error("[1.2.3]") == "f.json:1:5: unexpected \".3\"; expected ',' or ']'");
   for (const char* text : {"1e999", "-1e999"}) {
-    CHECK(error_of("[\n" + std::string(text) + "]") ==
+    CHECK(parse_error("[\n" + std::string(text) + "]") ==
           "f.json:2:1: found \"" + std::string(text) +
               "\", which is too large for a number; expected a magnitude below 1.8e308");
   }
-  CHECK(error_of("1e999").starts_with("f.json:1:1: found \"1e999\", which is too large"));
-  CHECK(error_of("[1e308,1e-999]").empty());
+  CHECK(parse_error("1e999").starts_with("f.json:1:1: found \"1e999\", which is too large"));
+  CHECK(parse_error("[1e308,1e-999]").empty());
 }
 
 TEST_CASE("bad strings are refused at the bad character", "[json]") {
-  CHECK(error_of("[\"a\xFF\"]") == "f.json:1:4: invalid string: ill-formed UTF-8 byte");
-  CHECK(error_of("[\"a\xC0\x80\"]") == "f.json:1:4: invalid string: ill-formed UTF-8 byte");
-  CHECK(error_of("{\"\xED\xA0\x80\":1}").find("ill-formed UTF-8 byte") != std::string::npos);
-  CHECK(error_of("[\"\\x\"]").starts_with("f.json:1:4: invalid string: forbidden character"));
-  CHECK(error_of("[\"\\ud800\"]").find("surrogate") != std::string::npos);
-  CHECK(error_of("[\"a\tb\"]").starts_with("f.json:1:4: invalid string: control character U+0009"));
-  CHECK(error_of("[1,\n \"abc\n\"]") ==
+  CHECK(parse_error("[\"a\xFF\"]") == "f.json:1:4: invalid string: ill-formed UTF-8 byte");
+  CHECK(parse_error("[\"a\xC0\x80\"]") == "f.json:1:4: invalid string: ill-formed UTF-8 byte");
+  CHECK(parse_error("{\"\xED\xA0\x80\":1}").find("ill-formed UTF-8 byte") != std::string::npos);
+  CHECK(parse_error("[\"\\x\"]").starts_with("f.json:1:4: invalid string: forbidden character"));
+  CHECK(parse_error("[\"\\ud800\"]").find("surrogate") != std::string::npos);
+  CHECK(parse_error("[\"a\tb\"]")
+            .starts_with("f.json:1:4: invalid string: control character U+0009"));
+  CHECK(parse_error("[1,\n \"abc\n\"]") ==
         "f.json:2:2: the string does not end on its line; expected a closing '\"' (a line break in "
         "a string is written \\n)");
 }
 
 TEST_CASE("every duplicate key is reported", "[json]") {
-  CHECK(error_of("{\"a\": 1,\n \"b\": {\"x\": 1, \"x\": 2},\n \"a\": 3}") ==
+  CHECK(parse_error("{\"a\": 1,\n \"b\": {\"x\": 1, \"x\": 2},\n \"a\": 3}") ==
         "f.json:2:21: duplicate key \"x\", found before at line 2 column 13; remove one of the "
         "two\n"
         "f.json:3:7: duplicate key \"a\", found before at line 1 column 7; remove one of the two");
-  CHECK(error_of("{\"a\": 1, \"\\u0061\": 2}").find("duplicate key \"a\"") != std::string::npos);
-  CHECK(error_of("[{\"a\": 1}, {\"a\": 2}]").empty());
-  CHECK(error_of("{\"a\": {\"a\": 2}, \"A\": 1}").empty());
-  CHECK(error_of("{\"o\": {\"a\": 1, \"a\": 2}, x}") ==
+  CHECK(parse_error("{\"a\": 1, \"\\u0061\": 2}").find("duplicate key \"a\"") != std::string::npos);
+  CHECK(parse_error("[{\"a\": 1}, {\"a\": 2}]").empty());
+  CHECK(parse_error("{\"a\": {\"a\": 2}, \"A\": 1}").empty());
+  CHECK(parse_error("{\"o\": {\"a\": 1, \"a\": 2}, x}") ==
         "f.json:1:21: duplicate key \"a\", found before at line 1 column 13; remove one of the "
         "two\nf.json:1:25: unexpected \"x\"; expected a key in double quotes");
 }
@@ -203,30 +204,30 @@ TEST_CASE("every duplicate key is reported", "[json]") {
 TEST_CASE("duplicate keys of a large object are found quickly", "[json]") {
   std::string text = "{";
   for (int i = 0; i < 200'000; ++i) text += "\"k" + std::to_string(i) + "\":0,";
-  CHECK(error_of(text + "\"last\":0}").empty());
-  CHECK(error_of(text + "\"k7\":0}").find("duplicate key \"k7\"") != std::string::npos);
+  CHECK(parse_error(text + "\"last\":0}").empty());
+  CHECK(parse_error(text + "\"k7\":0}").find("duplicate key \"k7\"") != std::string::npos);
 }
 
 TEST_CASE("nesting is limited", "[json]") {
   const std::string open(kMaxDepth, '['), close(kMaxDepth, ']');
-  CHECK(error_of(open + close).empty());
+  CHECK(parse_error(open + close).empty());
   const std::string expected =
       "f.json:1:65: found more than 64 nested arrays and objects, expected at most 64";
-  CHECK(error_of("[" + open + close + "]") == expected);
-  CHECK(error_of(std::string(100'000, '[')) == expected);
+  CHECK(parse_error("[" + open + close + "]") == expected);
+  CHECK(parse_error(std::string(100'000, '[')) == expected);
   std::string objects;
   for (int i = 0; i < 100'000; ++i) objects += "{\"a\":";
-  CHECK(error_of(objects).starts_with("f.json:1:321: found more than 64 nested"));
+  CHECK(parse_error(objects).starts_with("f.json:1:321: found more than 64 nested"));
 }
 
 TEST_CASE("a document cut at any byte is an error, never a crash", "[json]") {
   const std::string text =
       "\xEF\xBB\xBF{\"name\": \"h\u00e9 \\u00e9\\n\", \"list\": [1, -2.5e+10, true, false, null],\n"
       " \"nested\": {\"deep\": [{\"x\": [[]]}, {}]}, \"big\": 18446744073709551616}";
-  REQUIRE(error_of(text).empty());
+  REQUIRE(parse_error(text).empty());
   for (std::size_t size = 0; size < text.size(); ++size) {
     CAPTURE(size);
-    const std::string message = error_of(text.substr(0, size));
+    const std::string message = parse_error(text.substr(0, size));
     CHECK(message.starts_with("f.json:"));
     const bool says_so = message.find("end of file") != std::string::npos ||
                          message.find("empty") != std::string::npos ||
@@ -269,7 +270,7 @@ TEST_CASE("a text that is too large is refused", "[json]") {
   text[0] = '1';
   CHECK(parse_json(text, "f").integer == 1);
   text += ' ';
-  CHECK(error_of(text).starts_with("f.json: the file is too large: found 67,108,865 bytes"));
+  CHECK(parse_error(text).starts_with("f.json: the file is too large: found 67,108,865 bytes"));
 }
 
 TEST_CASE("a file is named in its errors", "[json]") {

@@ -16,7 +16,8 @@ using namespace orrery::testing;
 
 namespace {
 
-const std::filesystem::path kProfiles = std::filesystem::path(kSourceDir) / "hardware_profiles";
+const std::filesystem::path kProfileFolder =
+    std::filesystem::path(kSourceDir) / "hardware_profiles";
 
 // 8 GPUs of one node, all collectives, 1 KiB to 1 GiB.
 std::vector<MeasuredPoint> points_of(const ClusterSpec& cluster, const CollectiveSpec& spec) {
@@ -43,12 +44,12 @@ double value_of(const CollectiveCalibration& c, const std::string& pointer) {
   return -2;
 }
 
-bool near(double a, double b, double part) { return std::abs(a / b - 1) < part; }
+bool within(double a, double b, double part) { return std::abs(a / b - 1) < part; }
 
 }  // namespace
 
 TEST_CASE("Constants of collectives are recovered", "[calibrate]") {
-  const ClusterSpec base = load_cluster(kProfiles, "cluster/hgx_h100");
+  const ClusterSpec base = load_cluster(kProfileFolder, "cluster/hgx_h100");
   ClusterSpec truth = base;
   CollectiveSpec spec = nccl();
   const auto hopper = static_cast<std::size_t>(GpuArchitecture::kHopper);
@@ -60,11 +61,11 @@ TEST_CASE("Constants of collectives are recovered", "[calibrate]") {
   for (auto& protocols : spec.base_latency_us)
     for (double& us : protocols) us += 5;
   const CollectiveCalibration c = calibrate_collectives(points_of(truth, spec), nccl(), base);
-  CHECK(near(value_of(c, "/cluster/node/nvlink_effective_GBps"), 330, 0.03));
-  CHECK(near(value_of(c, "/stack/collectives/nvls_efficiency/hopper"), 0.78, 0.03));
-  CHECK(near(value_of(c, "/stack/collectives/p2p_efficiency/hopper"), 0.8, 0.03));
-  CHECK(near(value_of(c, "/stack/collectives/p2p_latency_us"), 31, 0.02));
-  CHECK(near(value_of(c, "call_us"), 5, 0.1));
+  CHECK(within(value_of(c, "/cluster/node/nvlink_effective_GBps"), 330, 0.03));
+  CHECK(within(value_of(c, "/stack/collectives/nvls_efficiency/hopper"), 0.78, 0.03));
+  CHECK(within(value_of(c, "/stack/collectives/p2p_efficiency/hopper"), 0.8, 0.03));
+  CHECK(within(value_of(c, "/stack/collectives/p2p_latency_us"), 31, 0.02));
+  CHECK(within(value_of(c, "call_us"), 5, 0.1));
   REQUIRE(c.errors.size() == 5);
   for (const CollectiveErrors& e : c.errors) {
     CHECK(e.fitted.median < 0.02);
@@ -74,16 +75,16 @@ TEST_CASE("Constants of collectives are recovered", "[calibrate]") {
   // Both profiles can be read in the place of what they extend.
   const TemporaryDirectory folder;
   write(folder.file("c.json"), cluster_profile(c, "cluster/hgx_h100", "", "x", "2026").dump());
-  const json::Node cluster_file = load_profile(folder.file("c.json"), kProfiles);
+  const json::Node cluster_file = load_profile(folder.file("c.json"), kProfileFolder);
   Diagnostics d;
   const ClusterSpec measured = read_cluster(json::Reader(cluster_file, "", d));
-  CHECK(near(measured.node.nvlink_effective_GBps.value, 330, 0.03));
+  CHECK(within(measured.node.nvlink_effective_GBps.value, 330, 0.03));
   CHECK(measured.node.nvlink_effective_GBps.source == Source::kMeasured);
   write(folder.file("n.json"), collectives_profile(c, "collectives/nccl_2_28", "x", "2026").dump());
-  const json::Node library_file = load_profile(folder.file("n.json"), kProfiles);
+  const json::Node library_file = load_profile(folder.file("n.json"), kProfileFolder);
   const CollectiveSpec library = read_collectives(json::Reader(library_file, "", d));
   d.throw_if_any();
-  CHECK(near(library.p2p_latency_us, 31, 0.02));
+  CHECK(within(library.p2p_latency_us, 31, 0.02));
   CHECK(library.p2p_efficiency[0] == nccl().p2p_efficiency[0]);
   const auto ring = static_cast<std::size_t>(Algorithm::kRing);
   CHECK(library.base_latency_us[ring][0] > nccl().base_latency_us[ring][0] + 4);
@@ -108,7 +109,7 @@ TEST_CASE("nccl-tests output gives points of its collective", "[calibrate]") {
 }
 
 TEST_CASE("Groups that do not fit the cluster's nodes are refused", "[calibrate]") {
-  const ClusterSpec base = load_cluster(kProfiles, "cluster/hgx_h100");
+  const ClusterSpec base = load_cluster(kProfileFolder, "cluster/hgx_h100");
   std::vector<MeasuredPoint> points = points_of(base, nccl());
   for (MeasuredPoint& p : points) p.ranks = 16;
   CHECK(failure_of([&] { calibrate_collectives(points, nccl(), base); }).code ==

@@ -21,13 +21,13 @@ constexpr int64_t kCore = 2 * kStream + kLogSumExp;  // queries, keys and values
 constexpr int64_t kLayer = 5 * kStream + kCore + kGateUp + kActivation;
 const std::string kAll = R"({"min_tensor_elements":1})";
 
-StudySpec llama(const std::string& offload, std::vector<std::string> more = {}) {
+StudySpec offloading(const std::string& offload, std::vector<std::string> more = {}) {
   if (!offload.empty()) more.push_back("/plan/offload_activations=" + offload);
   const std::string root = kSourceDir;
   return load_study(root + "/experiments/tiny_llama", more, root);
 }
 
-Prediction run(const StudySpec& s) {
+Prediction offloaded_run(const StudySpec& s) {
   PredictOptions options;
   options.record = true;
   return predict(s, options);
@@ -85,8 +85,8 @@ int64_t most_activations(const StepTrace& t, std::size_t rank_class) {
 }  // namespace
 
 TEST_CASE("What the backward reads of all layers but the last goes to host memory", "[graph]") {
-  const Prediction here = run(llama("")), there = run(llama(kAll));
-  CHECK(offloaded(llama(kAll)) == 3 * kLayer);
+  const Prediction here = offloaded_run(offloading("")), there = offloaded_run(offloading(kAll));
+  CHECK(offloaded(offloading(kAll)) == 3 * kLayer);
   CHECK(there.memory[0].host == Bytes(3 * kLayer));
   CHECK(here.memory[0].host == Bytes(0));
   // At the end of the forward, where the peak is, nothing of the first layer is left, and of the
@@ -97,16 +97,17 @@ TEST_CASE("What the backward reads of all layers but the last goes to host memor
   CHECK(there.trace.step >= here.trace.step);
   CHECK(verify(there.plan).empty());
   // All layers with gpipe, whose backwards come later.
-  CHECK(offloaded(llama(kAll, {"/plan/schedule=gpipe"})) == 4 * kLayer);
-  CHECK(offloaded(llama(R"({"min_tensor_elements":1,"layers":2})")) == 2 * kLayer);
+  CHECK(offloaded(offloading(kAll, {"/plan/schedule=gpipe"})) == 4 * kLayer);
+  CHECK(offloaded(offloading(R"({"min_tensor_elements":1,"layers":2})")) == 2 * kLayer);
   // No tensor of this model has 2^20 elements; gate and up together have the most.
-  CHECK(offloaded(llama("{}")) == 0);
-  CHECK(offloaded(llama(R"({"min_tensor_elements":180225})")) == 3 * kGateUp);
+  CHECK(offloaded(offloading("{}")) == 0);
+  CHECK(offloaded(offloading(R"({"min_tensor_elements":180225})")) == 3 * kGateUp);
 }
 
 TEST_CASE("Modules that are named leave, others stay", "[graph]") {
   const auto of = [](const char* module) {
-    return offloaded(llama(fmt::format(R"({{"min_tensor_elements":1,"modules":["{}"]}})", module)));
+    return offloaded(
+        offloading(fmt::format(R"({{"min_tensor_elements":1,"modules":["{}"]}})", module)));
   };
   CHECK(of("attn_norm") == 3 * kStream);
   CHECK(of("qkv_linear") == 3 * kStream);
@@ -118,11 +119,11 @@ TEST_CASE("Modules that are named leave, others stay", "[graph]") {
   CHECK(of("expert_fc1") == 0);
   CHECK(of("moe_act") == 0);
   // Whole layers that are computed again keep their input alone.
-  CHECK(offloaded(llama(kAll, {R"(/plan/recompute={"full":"uniform"})"})) == 3 * kStream);
+  CHECK(offloaded(offloading(kAll, {R"(/plan/recompute={"full":"uniform"})"})) == 3 * kStream);
 }
 
 TEST_CASE("Copies run beside the layers next to theirs", "[graph]") {
-  const Prediction p = run(llama(kAll));
+  const Prediction p = offloaded_run(offloading(kAll));
   // One GPU of a node has the 55 GB/s of its link to itself; then the gap between kernels.
   const double gap = p.study.cluster.node.gpu.launch_gap_us.value * 1e-6;
   for (int unit = 0; unit < 3; ++unit) {
@@ -149,7 +150,8 @@ TEST_CASE("Copies run beside the layers next to theirs", "[graph]") {
 
 TEST_CASE("A slow host link is waited for, and the wait is reported", "[graph]") {
   const auto at = [](double rate, const std::string& offload) {
-    return run(llama(offload, {fmt::format("/cluster/node/host_link_effective_GBps={}", rate)}));
+    return offloaded_run(
+        offloading(offload, {fmt::format("/cluster/node/host_link_effective_GBps={}", rate)}));
   };
   const auto waits = [](const Prediction& p) {
     return p.breakdown.exposed[static_cast<std::size_t>(KernelClass::kHostCopy)];
@@ -207,13 +209,15 @@ TEST_CASE("Activations go to host memory under every schedule", "[graph]") {
 }
 
 TEST_CASE("What offload_activations does not go with is refused by name", "[graph]") {
-  const auto error = [](const std::string& offload) { return error_of([&] { llama(offload); }); };
+  const auto error = [](const std::string& offload) {
+    return error_of([&] { offloading(offload); });
+  };
   CHECK(contains(error(R"({"modules":["atn_norm"]})"), "did you mean \"attn_norm\"?"));
   CHECK(contains(error(R"({"modules":[]})"), "names none"));
   CHECK(contains(error(R"({"layer":1})"), "layer"));
   CHECK(contains(error(R"({"layers":5})"),
                  "offload_activations.layers 5 exceeds the 4 layers of the fullest stage"));
-  StudySpec s = llama(kAll);
+  StudySpec s = offloading(kAll);
   s.cluster.node.host_link_effective_GBps.value = 0;
   REQUIRE(check_plan(s.plan, s.model, s.cluster).size() == 1);
   CHECK(contains(check_plan(s.plan, s.model, s.cluster)[0],

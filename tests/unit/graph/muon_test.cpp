@@ -13,7 +13,7 @@ using namespace orrery;
 namespace {
 
 // Llama with 4 layers. Of each: q, kv and o 256 x 256, gate and up 1408 x 256, down 256 x 704.
-StudySpec llama(int64_t data, std::vector<std::string> more = {}) {
+StudySpec muon_llama(int64_t data, std::vector<std::string> more = {}) {
   std::vector<std::string> o = {
       fmt::format("/cluster/node/gpus={}", data), fmt::format("/plan/data_parallel={}", data),
       fmt::format("/plan/global_batch={}", 4 * data), "/plan/optimizer=muon"};
@@ -39,7 +39,7 @@ std::vector<Op> ops(const ExecPlan& plan, const std::string& name, int64_t rows,
 }  // namespace
 
 TEST_CASE("FLOPs and bytes of Muon's ops", "[graph]") {
-  const StudySpec s = llama(4);
+  const StudySpec s = muon_llama(4);
   const Prediction p = predict(s, {});
   // Of 12 square matrices a rank has 3: 196,608 elements. FP32 gradients, momentum read and
   // written, BF16 update written: 4 + 8 + 2 bytes each.
@@ -84,12 +84,12 @@ TEST_CASE("Muon's states: one moment of whole matrices", "[graph]") {
   // Per rank 3·65,536 + 360,448 + 180,224 = 737,280 parameters of Muon at 8 bytes, and of AdamW at
   // 12 the embedding, the head and nine norms: 2·262,144 + 9·256 = 526,592, padded to a multiple of
   // 4·128, over 4: 131,712.
-  CHECK(states(llama(4)) == 8 * 737280 + 12 * 131712);
-  CHECK(states(llama(4, {"/plan/moments=bf16"})) == 6 * 737280 + 8 * 131712);
+  CHECK(states(muon_llama(4)) == 8 * 737280 + 12 * 131712);
+  CHECK(states(muon_llama(4, {"/plan/moments=bf16"})) == 6 * 737280 + 8 * 131712);
   // All on every rank with ZeRO-0.
-  CHECK(states(llama(4, {"/plan/zero_stage=0"})) == 8 * 4 * 737280 + 12 * 526592);
+  CHECK(states(muon_llama(4, {"/plan/zero_stage=0"})) == 8 * 4 * 737280 + 12 * 526592);
   // On 8 ranks: two square matrices, and one of each of the others on the first four.
-  CHECK(states(llama(8)) == 8 * (2 * 65536 + 360448 + 180224) + 12 * 527360 / 8);
+  CHECK(states(muon_llama(8)) == 8 * (2 * 65536 + 360448 + 180224) + 12 * 527360 / 8);
 }
 
 TEST_CASE("Shards of a stack are whole matrices, the first never the smaller", "[graph]") {
@@ -109,9 +109,9 @@ TEST_CASE("Shards of a stack are whole matrices, the first never the smaller", "
 
 TEST_CASE("Large shares are orthogonalised in batches", "[graph]") {
   // Square matrices of 4096² = 2^24 elements: 2^26 / 2^24 = 4 at a time, of 3 layers · 3 = 9.
-  const StudySpec s = llama(1, {"/model/hidden_size=4096", "/model/num_attention_heads=32",
-                                "/model/num_key_value_heads=16", "/model/head_dim=128",
-                                "/model/num_hidden_layers=3", "/plan/layers_per_stage=[3]"});
+  const StudySpec s = muon_llama(1, {"/model/hidden_size=4096", "/model/num_attention_heads=32",
+                                     "/model/num_key_value_heads=16", "/model/head_dim=128",
+                                     "/model/num_hidden_layers=3", "/plan/layers_per_stage=[3]"});
   const ExecPlan plan = predict(s, {}).plan;
   std::vector<int64_t> counts;
   for (const Op& op : ops(plan, "muon momentum", 4096, 4096)) counts.push_back(op.shape.groups);
@@ -120,7 +120,7 @@ TEST_CASE("Large shares are orthogonalised in batches", "[graph]") {
 
 TEST_CASE("What Muon does not go with is refused by name", "[graph]") {
   const auto error = [](std::vector<std::string> more) {
-    return error_of([&] { llama(4, std::move(more)); });
+    return error_of([&] { muon_llama(4, std::move(more)); });
   };
   CHECK(contains(error({"/plan/tensor_parallel=2", "/plan/data_parallel=2"}),
                  "optimizer muon needs whole matrices: tensor_parallel 1"));

@@ -15,14 +15,14 @@ StudySpec with(const std::string& recompute) {
                         "/plan/precision=bf16", "/plan/recompute=" + recompute});
 }
 
-std::vector<StageGraph> stages(const StudySpec& s) {
+std::vector<StageGraph> recompute_stages(const StudySpec& s) {
   std::vector<StageGraph> all;
   for (int64_t i = 0; i < s.plan.stages(); ++i)
     all.push_back(build_stage({s.model, s.plan, s.stack, s.cluster.node.gpus}, i));
   return all;
 }
 
-Prediction run(const StudySpec& s) {
+Prediction predicted(const StudySpec& s) {
   PredictOptions o;
   o.allow_oom = true;
   return predict(s, o);
@@ -37,7 +37,7 @@ double activations(const Prediction& p, std::size_t rank) {
 
 TEST_CASE("Recomputed layers run their forward a second time, and no other op", "[graph]") {
   const StudySpec s = with(R"({"full":"uniform"})");
-  for (const StageGraph& g : stages(s)) {
+  for (const StageGraph& g : recompute_stages(s)) {
     double forward = 0, again = 0;
     for (const Op& op : g.ops) {
       const bool head = op.segment == SegmentKind::kHeadF;
@@ -47,26 +47,26 @@ TEST_CASE("Recomputed layers run their forward a second time, and no other op", 
     }
     CHECK(again == Approx(forward).epsilon(1e-12));
   }
-  for (const StageGraph& g : stages(with("{}")))
+  for (const StageGraph& g : recompute_stages(with("{}")))
     CHECK(std::none_of(g.ops.begin(), g.ops.end(), [](const Op& op) { return op.again; }));
 }
 
 TEST_CASE("Block recomputation takes the first layers of each stage", "[graph]") {
   // Stages of 2, 2, 1 and 1 layers; the last has the head and an MTP module too.
-  const std::vector<StageGraph> g = stages(with(R"({"full":"block","full_layers":1})"));
+  const std::vector<StageGraph> g = recompute_stages(with(R"({"full":"block","full_layers":1})"));
   CHECK(g[0].recompute_from == std::vector<int>{0, -1});
   CHECK(g[2].recompute_from == std::vector<int>{0});
-  const std::vector<StageGraph> u = stages(with(R"({"full":"uniform","full_layers":2})"));
+  const std::vector<StageGraph> u = recompute_stages(with(R"({"full":"uniform","full_layers":2})"));
   // The second layer's backward brings the forward of both.
   CHECK(u[0].recompute_from == std::vector<int>{-1, 0});
   CHECK(u[3].recompute_from == std::vector<int>{0, -1, 2, -1});
 }
 
 TEST_CASE("More recomputation holds less and takes longer", "[graph]") {
-  const Prediction none = run(with("{}"));
-  const Prediction core = run(with(R"({"attention":true})"));
-  const Prediction block = run(with(R"({"full":"block","full_layers":1})"));
-  const Prediction full = run(with(R"({"full":"uniform"})"));
+  const Prediction none = predicted(with("{}"));
+  const Prediction core = predicted(with(R"({"attention":true})"));
+  const Prediction block = predicted(with(R"({"full":"block","full_layers":1})"));
+  const Prediction full = predicted(with(R"({"full":"uniform"})"));
   CHECK(activations(core, 0) < activations(none, 0));
   CHECK(activations(block, 0) < activations(none, 0));
   CHECK(activations(full, 0) < activations(block, 0));
@@ -84,7 +84,7 @@ TEST_CASE("Selective checkpoints of eager PyTorch keep what nobody reads", "[gra
     s.stack.separate_projections = true;
     s.stack.loss_kernel = LossKernel::kEager;  // where the most is held
     s.stack.keeps_unread_products = keeps;
-    return run(s).trace.memory[0].peak.count();
+    return predicted(s).trace.memory[0].peak.count();
   };
   const StudySpec s = load_study(root + "/experiments/tiny_llama", {}, root);
   // The output of each layer's last product, of seven, in BF16.

@@ -14,7 +14,7 @@ namespace {
 // Llama on 4 GPUs: 3,475,456 parameters, padded to a multiple of 4 x 128, 868,992 of them owned.
 constexpr int64_t kOwned = 868992, kChunk = 65536;
 
-StudySpec llama(std::vector<std::string> more) {
+StudySpec state_llama(std::vector<std::string> more) {
   std::vector<std::string> o = {"/cluster/node/gpus=4", "/plan/data_parallel=4",
                                 "/plan/global_batch=16",
                                 fmt::format("/plan/offload_chunk_parameters={}", kChunk)};
@@ -23,18 +23,18 @@ StudySpec llama(std::vector<std::string> more) {
   return load_study(root + "/experiments/tiny_llama", o, root);
 }
 
-Prediction run(bool offload, std::vector<std::string> more = {}) {
+Prediction state_run(bool offload, std::vector<std::string> more = {}) {
   more.push_back(fmt::format("/plan/offload_optimizer={}", offload));
   PredictOptions options;
   options.record = true;
-  return predict(llama(std::move(more)), options);
+  return predict(state_llama(std::move(more)), options);
 }
 
 int64_t held(const Prediction& p) {
   return p.plan.classes[0].static_bytes[static_cast<std::size_t>(BufferKind::kOptimizer)].count();
 }
 
-std::vector<OpRecord> records(const Prediction& p, const std::string& name) {
+std::vector<OpRecord> records_of(const Prediction& p, const std::string& name) {
   std::vector<OpRecord> found;
   for (const OpRecord& r : p.trace.records)
     if (p.plan.graph_op(p.plan.ops[r.op]).name == name) found.push_back(r);
@@ -51,7 +51,7 @@ int64_t most_on_gpu(const Prediction& p) {
 }  // namespace
 
 TEST_CASE("Offloaded optimizer states are in host memory, two chunks on the GPU", "[graph]") {
-  const Prediction here = run(false), there = run(true);
+  const Prediction here = state_run(false), there = state_run(true);
   // FP32 master weights and two moments: 12 bytes.
   CHECK(held(here) == 12 * kOwned);
   CHECK(held(there) == 0);
@@ -66,9 +66,9 @@ TEST_CASE("Offloaded optimizer states are in host memory, two chunks on the GPU"
 
 TEST_CASE("A chunk is copied at the host link's rate, the third when the first is back",
           "[graph]") {
-  const Prediction p = run(true);
-  const auto loads = records(p, "load states"), stores = records(p, "store states");
-  const auto updates = records(p, "adamw");
+  const Prediction p = state_run(true);
+  const auto loads = records_of(p, "load states"), stores = records_of(p, "store states");
+  const auto updates = records_of(p, "adamw");
   // 868,992 = 13 · 65,536 + 17,024.
   REQUIRE(loads.size() == 14);
   REQUIRE(stores.size() == 14);
@@ -89,7 +89,7 @@ TEST_CASE("A chunk is copied at the host link's rate, the third when the first i
 
 TEST_CASE("GPUs that copy at once share the host's memory", "[graph]") {
   // 8 GPUs, reads and writes: 614.4 / 16.
-  StudySpec s = llama({});
+  StudySpec s = state_llama({});
   s.cluster.node.gpus = 8;
   CHECK(s.cluster.node.host_copy_per_rank().count() == Approx(38.4e9));
   s.cluster.node.gpus = 1;
@@ -97,25 +97,25 @@ TEST_CASE("GPUs that copy at once share the host's memory", "[graph]") {
 }
 
 TEST_CASE("Muon's states are copied batch by batch", "[graph]") {
-  const Prediction here = run(false, {"/plan/optimizer=muon"}),
-                   there = run(true, {"/plan/optimizer=muon"});
+  const Prediction here = state_run(false, {"/plan/optimizer=muon"}),
+                   there = state_run(true, {"/plan/optimizer=muon"});
   // 737,280 parameters of Muon at 8 bytes, 131,712 of AdamW at 12 (see muon_test.cpp).
   CHECK(there.plan.classes[0].host_bytes == Bytes(8 * 737280 + 12 * 131712));
   CHECK(there.trace.step >= here.trace.step);
   CHECK(verify(there.plan).empty());
   // AdamW's 131,712 parameters in three chunks, and one of the matrices of each size.
-  CHECK(records(there, "load states").size() == 3 + 3);
+  CHECK(records_of(there, "load states").size() == 3 + 3);
 }
 
 TEST_CASE("What offload_optimizer does not go with is refused by name", "[graph]") {
   const auto error = [](std::vector<std::string> more) {
     more.push_back("/plan/offload_optimizer=true");
-    return error_of([&] { llama(std::move(more)); });
+    return error_of([&] { state_llama(std::move(more)); });
   };
   CHECK(contains(error({"/plan/zero_stage=3"}), "offload_optimizer needs zero_stage 0 to 2"));
   CHECK(
       contains(error({"/plan/optimizer=sgd"}), "offload_optimizer needs optimizer adamw or muon"));
-  StudySpec s = llama({"/plan/offload_optimizer=true"});
+  StudySpec s = state_llama({"/plan/offload_optimizer=true"});
   CHECK(check_plan(s.plan, s.model, s.cluster).empty());
   s.cluster.node.host_link_effective_GBps.value = 0;
   REQUIRE(check_plan(s.plan, s.model, s.cluster).size() == 1);

@@ -21,7 +21,9 @@ ModelSpec read_node(const json::Node& n, const std::string& name) {
   d.throw_if_any();
   return m;
 }
-ModelSpec read(const std::string& text) { return read_node(json::parse_json(text, "c.json"), "m"); }
+ModelSpec read_family(const std::string& text) {
+  return read_node(json::parse_json(text, "c.json"), "m");
+}
 ModelSpec file(const std::string& name) {
   return read_node(json::parse_json_file(kModels + "/" + name + ".json"), name);
 }
@@ -104,7 +106,7 @@ TEST_CASE("Nemotron-4 340B", "[import]") {
 }
 
 TEST_CASE("Windows, sinks, biases and forms come from each family's keys", "[import]") {
-  const ModelSpec oss = read(R"({"model_type": "gpt_oss"})");
+  const ModelSpec oss = read_family(R"({"model_type": "gpt_oss"})");
   CHECK(oss.window(0) == 128);
   CHECK(oss.window(1) == 0);
   CHECK(oss.attention_sinks);
@@ -112,17 +114,17 @@ TEST_CASE("Windows, sinks, biases and forms come from each family's keys", "[imp
   CHECK(oss.rope.kind == RopeKind::kYarn);
   CHECK_FALSE(oss.rope.truncate);
   CHECK(oss.defaulted.size() == 11);
-  const ModelSpec mistral = read(R"({"model_type": "mistral"})");
+  const ModelSpec mistral = read_family(R"({"model_type": "mistral"})");
   CHECK(mistral.window(31) == 4096);
-  CHECK(read(R"({"model_type": "mistral", "sliding_window": null})").window(0) == 0);
-  const ModelSpec qwen2 = read(R"({"model_type": "qwen2", "use_sliding_window": true})");
+  CHECK(read_family(R"({"model_type": "mistral", "sliding_window": null})").window(0) == 0);
+  const ModelSpec qwen2 = read_family(R"({"model_type": "qwen2", "use_sliding_window": true})");
   CHECK(qwen2.qkv_bias);
   CHECK_FALSE(qwen2.attention_out_bias);
   CHECK(qwen2.window(27) == 0);
   CHECK(qwen2.window(28) == 4096);
-  CHECK(read(R"({"model_type": "qwen2"})").window(31) == 0);
-  CHECK(read(R"({"model_type": "qwen3"})").qk_norm);
-  const ModelSpec moe = read(R"({"model_type": "qwen2_moe", "decoder_sparse_step": 2,
+  CHECK(read_family(R"({"model_type": "qwen2"})").window(31) == 0);
+  CHECK(read_family(R"({"model_type": "qwen3"})").qk_norm);
+  const ModelSpec moe = read_family(R"({"model_type": "qwen2_moe", "decoder_sparse_step": 2,
       "mlp_only_layers": [3]})");
   CHECK_FALSE(moe.is_moe_layer(0));
   CHECK(moe.is_moe_layer(1));
@@ -130,21 +132,21 @@ TEST_CASE("Windows, sinks, biases and forms come from each family's keys", "[imp
   CHECK(moe.moe_layers() == 11);
   CHECK(moe.shared_width() == 5632);
   CHECK(moe.shared_gate);
-  const ModelSpec neox = read(R"({"model_type": "gpt_neox"})");
+  const ModelSpec neox = read_family(R"({"model_type": "gpt_neox"})");
   CHECK(neox.block == BlockForm::kParallel);
   CHECK(neox.rope_dim() == 24);  // a quarter of 96
-  const ModelSpec gpt2 = read(R"({"model_type": "gpt2"})");
+  const ModelSpec gpt2 = read_family(R"({"model_type": "gpt2"})");
   CHECK(gpt2.position == PositionKind::kLearned);
   CHECK(gpt2.activation == Activation::kGeluTanh);
   CHECK(gpt2.dropout == 0.1);
   CHECK(count_parameters(gpt2).total() == 124439808LL);  // GPT-2 small
-  CHECK(read(R"({"model_type": "mpt"})").position == PositionKind::kAlibi);
-  const ModelSpec lite = read(R"({"model_type": "deepseek_v2", "num_experts_per_tok": 6,
+  CHECK(read_family(R"({"model_type": "mpt"})").position == PositionKind::kAlibi);
+  const ModelSpec lite = read_family(R"({"model_type": "deepseek_v2", "num_experts_per_tok": 6,
       "q_lora_rank": null})");
   CHECK(lite.q_lora_rank == 0);
   CHECK(lite.router.score == RouterScore::kSoftmax);
   CHECK_FALSE(lite.router.norm_topk_prob);
-  CHECK(contains(error_of([] { read(R"({"model_type": "qwen3_mo"})"); }),
+  CHECK(contains(error_of([] { read_family(R"({"model_type": "qwen3_mo"})"); }),
                  "did you mean \"qwen3_moe\"?"));
 }
 
@@ -155,7 +157,7 @@ TEST_CASE("The own form of every model reads back as itself", "[import]") {
     const ModelSpec m = file(entry.path().stem().string());
     CHECK(m.defaulted.empty());
     const std::string text = model_to_json(m);
-    const ModelSpec again = read(text);
+    const ModelSpec again = read_family(text);
     CHECK(model_to_json(again) == text);
     CHECK(count_parameters(again).total() == count_parameters(m).total());
     CHECK(model_flops_per_token(again, 3000).causal == model_flops_per_token(m, 3000).causal);
@@ -171,12 +173,12 @@ TEST_CASE("The own form names what is missing, unknown or contradictory", "[impo
       "vocab_size": 100, "norm": "layer_norm", "num_attention_heads": 4, "position": "none",
       "activation": "gelu", "intermediate_size": 256)";
   const auto with = [&](const std::string& more) {
-    return error_of([&] { read(base + more + "}"); });
+    return error_of([&] { read_family(base + more + "}"); });
   };
   CHECK(with("").empty());
   CHECK(contains(with(R"(, "ffn_bais": true)"), "ffn_bias"));
   CHECK(contains(with(R"(, "position_embedding": "rope")"), "unknown key"));
-  CHECK(contains(error_of([] { read(R"({"model_type": "orrery"})"); }), "hidden_size"));
+  CHECK(contains(error_of([] { read_family(R"({"model_type": "orrery"})"); }), "hidden_size"));
   CHECK(contains(with(R"(, "rotary_dim": 32)"), "32 rotated dimensions of a head of 16"));
   CHECK(contains(with(R"(, "block": "parallel", "moe": {"experts": 4, "experts_per_token": 2,
       "expert_intermediate_size": 32})"),
@@ -188,7 +190,7 @@ TEST_CASE("A window lets a query see the keys within it", "[import]") {
   CHECK(causal_scores(100, 8) == 768);
   CHECK(causal_scores(100, 0) == 5000);
   CHECK(causal_scores(100, 100) == 5000);
-  ModelSpec m = read(R"({"model_type": "mistral", "sliding_window": 1024})");
+  ModelSpec m = read_family(R"({"model_type": "mistral", "sliding_window": 1024})");
   const ModelFlops windowed = model_flops_per_token(m, 8192);
   m.sliding_layers.assign(32, 0);
   const ModelFlops full = model_flops_per_token(m, 8192);

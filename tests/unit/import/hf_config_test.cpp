@@ -8,7 +8,7 @@ using namespace orrery;
 
 namespace {
 
-ModelSpec read(const std::string& text) {
+ModelSpec read_config(const std::string& text) {
   const json::Node n = json::parse_json(text, "config.json");
   Diagnostics d;
   ModelSpec m = read_hf_config(n, "/model", "m", d);
@@ -34,7 +34,7 @@ bool defaulted(const ModelSpec& m, const std::string& entry) {
 
 TEST_CASE("DeepSeek's inference config describes the same model as its Hugging Face config",
           "[import]") {
-  const ModelSpec m = read(kInference);
+  const ModelSpec m = read_config(kInference);
   const ModelSpec hf = deepseek().model;
   CHECK(count_parameters(m).total() == count_parameters(hf).total());
   CHECK(model_flops_per_token(m, 4096).causal == model_flops_per_token(hf, 4096).causal);
@@ -58,7 +58,7 @@ TEST_CASE("DeepSeek's inference config describes the same model as its Hugging F
 TEST_CASE("An inference config must give every shape", "[import]") {
   std::string text = kInference;
   text.replace(text.find("\"inter_dim\""), 11, "\"enter_dim\"");
-  CHECK(contains(error_of([&] { read(text); }), "inter_dim"));
+  CHECK(contains(error_of([&] { read_config(text); }), "inter_dim"));
 }
 
 TEST_CASE("The repository's config leaves nothing to defaults", "[import]") {
@@ -66,7 +66,7 @@ TEST_CASE("The repository's config leaves nothing to defaults", "[import]") {
 }
 
 TEST_CASE("A key left out takes the family's default and is listed", "[import]") {
-  const ModelSpec m = read(R"({"model_type": "deepseek_v3", "intermediate_size": 10944})");
+  const ModelSpec m = read_config(R"({"model_type": "deepseek_v3", "intermediate_size": 10944})");
   CHECK(m.ffn == 10944);
   CHECK(m.hidden == 7168);
   CHECK(defaulted(m, "hidden_size=7168"));
@@ -74,7 +74,7 @@ TEST_CASE("A key left out takes the family's default and is listed", "[import]")
 }
 
 TEST_CASE("A null q_lora_rank means queries without a latent", "[import]") {
-  const ModelSpec m = read(R"({"model_type": "deepseek_v3", "q_lora_rank": null})");
+  const ModelSpec m = read_config(R"({"model_type": "deepseek_v3", "q_lora_rank": null})");
   CHECK(m.q_lora_rank == 0);
   // One 7168 x 128·192 matrix in place of two and no norm between them.
   const ModelSpec hf = deepseek().model;
@@ -84,7 +84,7 @@ TEST_CASE("A null q_lora_rank means queries without a latent", "[import]") {
 }
 
 TEST_CASE("Mixtral 8x7B has 46.7 billion parameters", "[import]") {
-  const ModelSpec m = read(R"({"model_type": "mixtral"})");
+  const ModelSpec m = read_config(R"({"model_type": "mixtral"})");
   CHECK(m.attention == AttentionKind::kGqa);
   CHECK(m.kv_heads == 8);
   // 32 layers of q, o 4096² and k, v 4096·1024; 8 experts of 3·4096·14336; router 4096·8;
@@ -96,7 +96,7 @@ TEST_CASE("Mixtral 8x7B has 46.7 billion parameters", "[import]") {
 
 TEST_CASE("A wrong value in a config is named with its place", "[import]") {
   const auto refusal = [](const std::string& member) {
-    return error_of([&] { read(R"({"model_type": "deepseek_v3", )" + member + "}"); });
+    return error_of([&] { read_config(R"({"model_type": "deepseek_v3", )" + member + "}"); });
   };
   CHECK(contains(refusal(R"("hidden_size": "7168")"), "/model/hidden_size"));
   CHECK(contains(refusal(R"("hidden_size": 0)"), "/model/hidden_size"));
@@ -104,17 +104,18 @@ TEST_CASE("A wrong value in a config is named with its place", "[import]") {
   CHECK(contains(refusal(R"("moe_layer_freq": 0)"), "/model/moe_layer_freq"));
   CHECK(contains(refusal(R"("first_k_dense_replace": 62)"), "62 leading dense layers"));
   CHECK(contains(refusal(R"("topk_group": 9)"), "keeps 9 groups of only 8"));
-  CHECK(contains(error_of([] { read(R"({"model_type": "deepseek_v4"})"); }), "deepseek_v"));
-  CHECK(contains(error_of([] { read("{}"); }), "model_type"));
+  CHECK(contains(error_of([] { read_config(R"({"model_type": "deepseek_v4"})"); }), "deepseek_v"));
+  CHECK(contains(error_of([] { read_config("{}"); }), "model_type"));
   const std::string heads = error_of([] {
-    read(R"({"model_type": "mixtral", "num_attention_heads": 32, "num_key_value_heads": 5})");
+    read_config(
+        R"({"model_type": "mixtral", "num_attention_heads": 32, "num_key_value_heads": 5})");
   });
   CHECK(contains(heads, "num_attention_heads (32) is not a multiple of num_key_value_heads (5)"));
 }
 
 TEST_CASE("Llama is dense, with as many key-value heads as heads unless it says otherwise",
           "[import]") {
-  const ModelSpec m = read(R"({"model_type": "llama", "num_key_value_heads": null,
+  const ModelSpec m = read_config(R"({"model_type": "llama", "num_key_value_heads": null,
                                "head_dim": null})");
   CHECK(m.attention == AttentionKind::kGqa);
   CHECK(m.kv_heads == 32);
@@ -131,7 +132,7 @@ TEST_CASE("Llama is dense, with as many key-value heads as heads unless it says 
 }
 
 TEST_CASE("Llama 3.2 1B has 1.24 billion parameters, its head tied", "[import]") {
-  const ModelSpec m = read(R"({"model_type": "llama", "hidden_size": 2048,
+  const ModelSpec m = read_config(R"({"model_type": "llama", "hidden_size": 2048,
       "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32,
       "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 128256, "tie_word_embeddings": true,
       "attention_bias": false, "mlp_bias": false, "hidden_act": "silu", "rms_norm_eps": 1e-05,
@@ -146,8 +147,8 @@ TEST_CASE("A head dimension need not divide the hidden size when it is given", "
   const auto llama = [](const std::string& more) {
     return R"({"model_type": "llama", "hidden_size": 100, "num_attention_heads": 8)" + more + "}";
   };
-  CHECK(read(llama(R"(, "head_dim": 64)")).qk_dim() == 64);
-  CHECK(contains(error_of([&] { read(llama("")); }),
+  CHECK(read_config(llama(R"(, "head_dim": 64)")).qk_dim() == 64);
+  CHECK(contains(error_of([&] { read_config(llama("")); }),
                  "hidden_size (100) is not a multiple of num_attention_heads (8)"));
 }
 
@@ -162,7 +163,7 @@ TEST_CASE("Numerics come from the file, or from the family's defaults without be
   CHECK(v3.router.routed_scaling_factor == 2.5);
   CHECK(v3.router.bias);
 
-  const ModelSpec mixtral = read(R"({"model_type": "mixtral"})");
+  const ModelSpec mixtral = read_config(R"({"model_type": "mixtral"})");
   CHECK(mixtral.router.score == RouterScore::kSoftmax);
   CHECK(mixtral.router.norm_topk_prob);
   CHECK(mixtral.router.routed_scaling_factor == 1);
@@ -171,7 +172,7 @@ TEST_CASE("Numerics come from the file, or from the family's defaults without be
   CHECK(mixtral.max_position_embeddings == 131072);
   for (const std::string& d : mixtral.defaulted) CHECK_FALSE(contains(d, "rms_norm_eps"));
 
-  const ModelSpec set = read(R"({"model_type": "deepseek_v3", "scoring_func": "softmax",
+  const ModelSpec set = read_config(R"({"model_type": "deepseek_v3", "scoring_func": "softmax",
       "norm_topk_prob": false, "routed_scaling_factor": 16, "topk_method": "group_limited_greedy",
       "rms_norm_eps": 1e-5, "initializer_range": 0.006})");
   CHECK(set.router.score == RouterScore::kSoftmax);
@@ -184,7 +185,7 @@ TEST_CASE("Numerics come from the file, or from the family's defaults without be
 
 TEST_CASE("What the training graph cannot do is refused by its key", "[import]") {
   const auto refusal = [](const std::string& family, const std::string& member) {
-    return error_of([&] { read(R"({"model_type": ")" + family + "\", " + member + "}"); });
+    return error_of([&] { read_config(R"({"model_type": ")" + family + "\", " + member + "}"); });
   };
   CHECK(contains(refusal("llama", R"("hidden_act": "gelu")"), "found \"gelu\", expected \"silu\""));
   CHECK(contains(refusal("gpt2", R"("activation_function": "silu")"), "\"gelu_new\""));

@@ -26,7 +26,7 @@ const char* const kJson = R"({"version": 1, "devices": [{"rank": 0}, {"rank": 1}
    "out_of_place": {"time": 20.0, "alg_bw": 52.43, "bus_bw": 52.43, "nwrong": 0},
    "in_place": {"time": 21.0, "alg_bw": 49.93, "bus_bw": 49.93, "nwrong": null}}]})";
 
-std::string refusal(const std::string& text) {
+std::string table_refusal(const std::string& text) {
   return testing::failure_of([&] { parse_nccl_tests(text, "x.txt"); }).message;
 }
 
@@ -81,11 +81,11 @@ TEST_CASE("The JSON of nccl-tests gives the same point", "[import]") {
 }
 
 TEST_CASE("Output that cannot be trusted is refused with its line", "[import]") {
-  CHECK(refusal("# nothing\n").find("no row") != std::string::npos);
+  CHECK(table_refusal("# nothing\n").find("no row") != std::string::npos);
   const std::string wrong = "1024 256 float sum -1 10.2 0.1 0.1 3 10.1 0.1 0.1 0\n";
-  CHECK(refusal(wrong).find("x.txt:1") != std::string::npos);
-  CHECK(refusal(wrong).find("3 wrong values") != std::string::npos);
+  CHECK(table_refusal(wrong).find("x.txt:1") != std::string::npos);
+  CHECK(table_refusal(wrong).find("3 wrong values") != std::string::npos);
   const std::string broken = "1024 256 float sum -1 fast 0.1 0.1 0 10.1 0.1 0.1 0\n";
-  CHECK(refusal(broken).find("found \"fast\" in column 6") != std::string::npos);
-  CHECK(refusal(R"({"results": [{"size": 8}]})").find("out_of_place") != std::string::npos);
+  CHECK(table_refusal(broken).find("found \"fast\" in column 6") != std::string::npos);
+  CHECK(table_refusal(R"({"results": [{"size": 8}]})").find("out_of_place") != std::string::npos);
 }

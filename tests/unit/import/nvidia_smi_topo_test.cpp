@@ -16,7 +16,7 @@ const char* const kTwo =
     "NIC1\tSYS\tPIX\tSYS\t X \n"
     "\nLegend:\n\n  X    = Self\n  SYS  = Connection traversing PCIe\n";
 
-std::string refusal(const std::string& text) {
+std::string topo_refusal(const std::string& text) {
   return testing::failure_of([&] { parse_nvidia_smi_topo(text, "t.txt"); }).message;
 }
 
@@ -40,8 +40,8 @@ TEST_CASE("GPUs that only PCIe joins have no NVLink", "[import]") {
 }
 
 TEST_CASE("A matrix that is none is refused with its line", "[import]") {
-  CHECK(refusal("nothing\n").find("no GPU in it") != std::string::npos);
-  CHECK(refusal("GPU0 GPU1\nGPU0 X FAR\nGPU1 PHB X\n").find("t.txt:2") != std::string::npos);
-  CHECK(refusal("GPU0 GPU1\nGPU0 X PHB\n").find("2 GPUs in the header, 1 rows") !=
+  CHECK(topo_refusal("nothing\n").find("no GPU in it") != std::string::npos);
+  CHECK(topo_refusal("GPU0 GPU1\nGPU0 X FAR\nGPU1 PHB X\n").find("t.txt:2") != std::string::npos);
+  CHECK(topo_refusal("GPU0 GPU1\nGPU0 X PHB\n").find("2 GPUs in the header, 1 rows") !=
         std::string::npos);
 }

@@ -15,14 +15,14 @@ namespace {
 using Values = std::vector<double>;
 using Words = std::vector<int32_t>;
 
-std::size_t z(int64_t n) { return static_cast<std::size_t>(n); }
+std::size_t index_of(int64_t n) { return static_cast<std::size_t>(n); }
 
-struct Random {
+struct RouterRandom {
   uint64_t seed = std::random_device{}();
   std::mt19937_64 engine{seed};
   Values normal(int64_t n) {
     std::normal_distribution<double> d;
-    Values v(z(n));
+    Values v(index_of(n));
     for (double& x : v) x = d(engine);
     return v;
   }
@@ -40,7 +40,8 @@ struct Routed {
 
 Routed route(const RouterConfig& c, const Values& logits, const Values& bias = {}) {
   const int64_t tokens = static_cast<int64_t>(logits.size()) / c.experts;
-  Routed r{Words(z(tokens * kRoutingWords * c.k)), Values(z(tokens * c.k)), Values(z(c.experts))};
+  Routed r{Words(index_of(tokens * kRoutingWords * c.k)), Values(index_of(tokens * c.k)),
+           Values(index_of(c.experts))};
   router_reference(c, tokens, logits.data(), bias.empty() ? nullptr : bias.data(), r.routing.data(),
                    r.weights.data(), r.load.data());
   return r;
@@ -54,7 +55,7 @@ unsigned best_subset(int n, int count, unsigned candidates, const Values& values
     if (std::popcount(set) != count || (set & ~candidates) != 0) continue;
     double sum = 0;
     for (int i = 0; i < n; ++i)
-      if (set >> i & 1) sum += values[z(i)];
+      if (set >> i & 1) sum += values[index_of(i)];
     if (sum > highest) highest = sum, best = set;
   }
   return best;
@@ -70,7 +71,7 @@ unsigned best_experts(const RouterConfig& c, const Values& choice, bool best_onl
     const unsigned best = best_subset(size, count, (1u << size) - 1, members);
     group.push_back(0);
     for (int i = 0; i < size; ++i)
-      if (best >> i & 1) group.back() += members[z(i)];
+      if (best >> i & 1) group.back() += members[index_of(i)];
   }
   const int groups = static_cast<int>(c.groups);
   const unsigned open =
@@ -120,11 +121,11 @@ TEST_CASE("The router breaks ties by index and takes NaN last", "[moe]") {
 }
 
 TEST_CASE("The router agrees with exhaustive search", "[moe]") {
-  Random random;
+  RouterRandom random;
   INFO("seed " << random.seed);
   for (int trial = 0; trial < 60; ++trial) {
     RouterConfig c{.experts = 12, .k = 1 + random.below(3)};
-    c.groups = std::vector<int64_t>{1, 2, 3, 4, 6, 12}[z(random.below(6))];
+    c.groups = std::vector<int64_t>{1, 2, 3, 4, 6, 12}[index_of(random.below(6))];
     const int64_t needed = (c.k + 12 / c.groups - 1) / (12 / c.groups);
     c.top_groups = needed + random.below(c.groups - needed + 1);
     c.score = trial % 2 == 0 ? RouterScore::kSigmoid : RouterScore::kSoftmax;
@@ -143,20 +144,20 @@ TEST_CASE("The router agrees with exhaustive search", "[moe]") {
       double sum = 0;
       for (std::size_t j = 0; j < ids.size(); ++j) {
         chosen |= 1u << ids[j];
-        sum += score[z(ids[j])];
-        if (j > 0) CHECK(choice[z(ids[j])] <= choice[z(ids[j - 1])]);
+        sum += score[index_of(ids[j])];
+        if (j > 0) CHECK(choice[index_of(ids[j])] <= choice[index_of(ids[j - 1])]);
       }
       const bool best_only = c.score == RouterScore::kSoftmax && bias.empty();
       CHECK(chosen == best_experts(c, choice, best_only));
       for (int64_t j = 0; j < c.k; ++j)
-        CHECK(r.weights[z(t * c.k + j)] ==
-              Approx(1.5 * score[z(ids[z(j)])] / (c.normalize ? sum : 1)));
+        CHECK(r.weights[index_of(t * c.k + j)] ==
+              Approx(1.5 * score[index_of(ids[index_of(j)])] / (c.normalize ? sum : 1)));
     }
   }
 }
 
 TEST_CASE("The router's gradient is that of finite differences", "[moe]") {
-  Random random;
+  RouterRandom random;
   INFO("seed " << random.seed);
   for (const RouterScore score : {RouterScore::kSigmoid, RouterScore::kSoftmax})
     for (const bool normalize : {true, false}) {

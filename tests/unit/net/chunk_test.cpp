@@ -9,7 +9,7 @@ using namespace orrery;
 
 namespace {
 
-GroupLinks h100(int64_t ranks, int64_t nodes) {
+GroupLinks h100_links(int64_t ranks, int64_t nodes) {
   GroupLinks l;
   l.ranks = ranks;
   l.nodes = nodes;
@@ -27,7 +27,7 @@ double difference(Collective c, const GroupLinks& l, int64_t bytes, Algorithm a,
   return chunk_seconds(s, c, l, Bytes(bytes), a, p) / closed->seconds() - 1;
 }
 
-constexpr int64_t kMiB = 1 << 20;
+constexpr int64_t kChunkMiB = 1 << 20;
 
 }  // namespace
 
@@ -59,7 +59,7 @@ TEST_CASE("The steps of rings meet the closed form within 2 % in a node", "[net]
     for (const Protocol p : {Protocol::kLl, Protocol::kLl128, Protocol::kSimple})
       for (int64_t bytes : {64 * 1024, 4 << 20, 512 << 20}) {
         CAPTURE(static_cast<int>(c), static_cast<int>(p), bytes);
-        CHECK(std::abs(difference(c, h100(8, 1), bytes, Algorithm::kRing, p)) < 0.02);
+        CHECK(std::abs(difference(c, h100_links(8, 1), bytes, Algorithm::kRing, p)) < 0.02);
       }
 }
 
@@ -67,11 +67,11 @@ TEST_CASE("The steps of rings over nodes meet it within 5 % when large", "[net]"
   // All-gather and reduce-scatter: the tuner's plateau of the all-reduce is not a step.
   for (const auto& [ranks, nodes] : {std::pair<int64_t, int64_t>{4, 4}, {8, 2}, {16, 4}}) {
     CAPTURE(ranks, nodes);
-    CHECK(std::abs(difference(Collective::kAllGather, h100(ranks, nodes), 1024 * kMiB,
+    CHECK(std::abs(difference(Collective::kAllGather, h100_links(ranks, nodes), 1024 * kChunkMiB,
                               Algorithm::kRing, Protocol::kSimple)) < 0.05);
     // Where the adapters limit, steps hide hops that the closed form, as NCCL's tuner, adds up.
-    const double medium = difference(Collective::kAllGather, h100(ranks, nodes), 64 * kMiB,
-                                     Algorithm::kRing, Protocol::kSimple);
+    const double medium = difference(Collective::kAllGather, h100_links(ranks, nodes),
+                                     64 * kChunkMiB, Algorithm::kRing, Protocol::kSimple);
     CHECK(medium < 0.05);
     CHECK(medium > -0.2);
   }
@@ -79,18 +79,18 @@ TEST_CASE("The steps of rings over nodes meet it within 5 % when large", "[net]"
 
 TEST_CASE("Double trees over nodes meet it within 5 %", "[net]") {
   for (int64_t nodes : {4, 8, 16})
-    CHECK(std::abs(difference(Collective::kAllReduce, h100(nodes, nodes), 2048 * kMiB,
+    CHECK(std::abs(difference(Collective::kAllReduce, h100_links(nodes, nodes), 2048 * kChunkMiB,
                               Algorithm::kTree, Protocol::kSimple)) < 0.05);
 }
 
 TEST_CASE("NVLS and all-to-alls meet it within 5 %", "[net]") {
-  CHECK(std::abs(difference(Collective::kAllReduce, h100(8, 1), 1024 * kMiB, Algorithm::kNvls,
-                            Protocol::kSimple)) < 0.05);
+  CHECK(std::abs(difference(Collective::kAllReduce, h100_links(8, 1), 1024 * kChunkMiB,
+                            Algorithm::kNvls, Protocol::kSimple)) < 0.05);
   for (const auto& [ranks, nodes] : {std::pair<int64_t, int64_t>{8, 1}, {16, 2}, {16, 16}})
-    CHECK(std::abs(difference(Collective::kAllToAll, h100(ranks, nodes), 256 * kMiB,
+    CHECK(std::abs(difference(Collective::kAllToAll, h100_links(ranks, nodes), 256 * kChunkMiB,
                               Algorithm::kDirect, Protocol::kSimple)) < 0.05);
-  CHECK(std::abs(difference(Collective::kSendRecv, h100(2, 2), 64 * kMiB, Algorithm::kDirect,
-                            Protocol::kSimple)) < 0.01);
+  CHECK(std::abs(difference(Collective::kSendRecv, h100_links(2, 2), 64 * kChunkMiB,
+                            Algorithm::kDirect, Protocol::kSimple)) < 0.01);
 }
 
 TEST_CASE("In a double binary tree nobody is inner twice", "[net]") {

@@ -6,7 +6,7 @@ using namespace orrery;
 
 namespace {
 
-ClusterSpec cluster(TopologyKind kind, int64_t nodes) {
+ClusterSpec routed_cluster(TopologyKind kind, int64_t nodes) {
   ClusterSpec c;
   c.nodes = nodes;
   c.node.gpus = c.node.nics = 4;
@@ -31,7 +31,7 @@ std::vector<std::vector<int64_t>> groups(int64_t count, int64_t nodes) {
 TEST_CASE("With adaptive routing the routed rate is the closed form's", "[net]") {
   // 4 leaves of 4 nodes, uplinks for half: a ring over all 16 crosses with every fourth edge, which
   // half of the bandwidth carries; all pairs cross with 12 of 15 and get 100 / 0.8 of 200 GB/s.
-  ClusterSpec c = cluster(TopologyKind::kFatTree, 16);
+  ClusterSpec c = routed_cluster(TopologyKind::kFatTree, 16);
   c.topology.leaf_oversubscription = 2;
   const auto all = groups(1, 16);
   CHECK(routed_rate_GBps(c, all, TrafficPattern::kRing) == Approx(200));
@@ -40,7 +40,7 @@ TEST_CASE("With adaptive routing the routed rate is the closed form's", "[net]")
 }
 
 TEST_CASE("Hashed paths collide, and fewer do inside a leaf", "[net]") {
-  ClusterSpec c = cluster(TopologyKind::kFatTree, 16);
+  ClusterSpec c = routed_cluster(TopologyKind::kFatTree, 16);
   c.topology.routing = Routing::kEcmp;
   CHECK(needs_routing(c.topology));
   CHECK(routed_rate_GBps(c, groups(1, 16), TrafficPattern::kRing) <= 200);
@@ -49,7 +49,7 @@ TEST_CASE("Hashed paths collide, and fewer do inside a leaf", "[net]") {
 }
 
 TEST_CASE("Neighbours on a torus reach one link, and groups share it", "[net]") {
-  ClusterSpec c = cluster(TopologyKind::kTorus, 8);
+  ClusterSpec c = routed_cluster(TopologyKind::kTorus, 8);
   c.topology.torus = {8, 1, 1};
   // A ring of nodes: 2 directions of 100 GB/s; every node sends to the next over one link.
   CHECK(routed_rate_GBps(c, groups(1, 8), TrafficPattern::kRing) == Approx(100));

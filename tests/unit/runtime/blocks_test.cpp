@@ -8,7 +8,7 @@
 namespace orrery {
 namespace {
 
-struct Model {
+struct SmallModel {
   std::string name, members;  // of the own form, beside the common ones
 };
 
@@ -18,47 +18,49 @@ const std::string kRange = R"("initializer_range":0.2,)";
 const std::string kMoe = R"("experts":4,"experts_per_token":2,"expert_intermediate_size":16)";
 
 // Megatron's GPT with dropout.
-const Model kGpt = {"GPT", R"("norm":"layer_norm","norm_bias":true,"num_attention_heads":3,
+const SmallModel kGpt = {"GPT", R"("norm":"layer_norm","norm_bias":true,"num_attention_heads":3,
     "qkv_bias":true,"attention_out_bias":true,"position":"learned","max_position_embeddings":12,
     "activation":"gelu","ffn_bias":true,"intermediate_size":48,"tie_word_embeddings":true,
     "dropout":0.2})"};
-const Model kGptScores = {"GPT with dropout of scores", R"("norm":"layer_norm",
+const SmallModel kGptScores = {"GPT with dropout of scores", R"("norm":"layer_norm",
     "num_attention_heads":3,"position":"learned","max_position_embeddings":12,"activation":"gelu",
     "intermediate_size":48,"dropout":0.1,"attention_dropout":0.3})"};
-const Model kNeox = {"GPT-NeoX", R"("norm":"layer_norm","norm_bias":true,"num_attention_heads":3,
+const SmallModel kNeox = {"GPT-NeoX",
+                          R"("norm":"layer_norm","norm_bias":true,"num_attention_heads":3,
     "block":"parallel","qkv_bias":true,"position":"rope","rotary_dim":4,"activation":"gelu_tanh",
     "intermediate_size":48})"};
-const Model kOneNorm = {"one norm, ALiBi, window", R"("norm":"layer_norm","num_attention_heads":3,
+const SmallModel kOneNorm = {"one norm, ALiBi, window",
+                             R"("norm":"layer_norm","num_attention_heads":3,
     "num_key_value_heads":1,"block":"parallel_one_norm","position":"alibi","sliding_window":3,
     "activation":"squared_relu","intermediate_size":48,"dropout":0.1})"};
-const Model kGptOss = {"gpt-oss", R"("norm":"rms_norm","num_attention_heads":4,
+const SmallModel kGptOss = {"gpt-oss", R"("norm":"rms_norm","num_attention_heads":4,
     "num_key_value_heads":2,"head_dim":8,"qkv_bias":true,"attention_out_bias":true,
     "attention_sinks":true,"sliding_window":4,"sliding_layers":[0],"position":"rope",
     "activation":"clipped_swiglu","activation_limit":0.5,"ffn_bias":true,
     "moe":{)" + kMoe + R"(,"linear_bias":true}})"};
-const Model kQwen3Moe = {"Qwen3-MoE", R"("norm":"rms_norm","num_attention_heads":4,
+const SmallModel kQwen3Moe = {"Qwen3-MoE", R"("norm":"rms_norm","num_attention_heads":4,
     "num_key_value_heads":2,"head_dim":8,"qk_norm":true,"position":"rope","activation":"swiglu",
     "moe":{)" + kMoe + "}}"};
-const Model kQwen2Moe = {"Qwen2-MoE", R"("norm":"rms_norm","num_attention_heads":3,
+const SmallModel kQwen2Moe = {"Qwen2-MoE", R"("norm":"rms_norm","num_attention_heads":3,
     "qkv_bias":true,"position":"none","activation":"swiglu","intermediate_size":32,
     "moe":{)" + kMoe + R"(,"shared_experts":1,"shared_intermediate_size":40,"shared_gate":true,
     "layer_freq":2,"layer_offset":1,"norm_topk_prob":false}})"};
-const Model kUngated = {"ungated experts, direct queries", R"("norm":"layer_norm",
+const SmallModel kUngated = {"ungated experts, direct queries", R"("norm":"layer_norm",
     "attention":"mla","num_attention_heads":3,"q_lora_rank":0,"kv_lora_rank":16,
     "qk_nope_head_dim":8,"qk_rope_head_dim":4,"v_head_dim":8,"position":"rope",
     "activation":"gelu","intermediate_size":32,"dropout":0.1,
     "moe":{)" + kMoe + R"(,"shared_experts":1,"dense_layers":1}})"};
-const std::vector<Model> kModels = {kGpt,    kGptScores, kNeox,     kOneNorm,
-                                    kGptOss, kQwen3Moe,  kQwen2Moe, kUngated};
+const std::vector<SmallModel> kModels = {kGpt,    kGptScores, kNeox,     kOneNorm,
+                                         kGptOss, kQwen3Moe,  kQwen2Moe, kUngated};
 
-Layout of(const Model& m, Layout l, int layers = 4) {
+Layout of(const SmallModel& m, Layout l, int layers = 4) {
   l.more.insert(l.more.begin(),
                 fmt::format("/model={}{},{}{}", kCommon, layers, kRange, m.members));
   return l;
 }
 
 // Two layers and one short sequence: every parameter costs two steps.
-void check_small(const Model& m, std::vector<std::string> more) {
+void check_small(const SmallModel& m, std::vector<std::string> more) {
   INFO(m.name);
   more.insert(more.end(),
               {"/plan/global_batch=1", "/plan/sequence_length=6", "/plan/layers_per_stage=[2]"});
@@ -86,17 +88,17 @@ void same(const Run& a, const Run& b) {
 }
 
 TEST_CASE("blocks: gradients of every kind against differences", "[runtime]") {
-  for (const Model& m : kModels) check_small(m, {});
+  for (const SmallModel& m : kModels) check_small(m, {});
 }
 
 TEST_CASE("blocks: gradients with recomputed norms and the FP8 recipe's graph", "[runtime]") {
-  for (const Model& m : {kGpt, kOneNorm, kGptOss, kUngated})
+  for (const SmallModel& m : {kGpt, kOneNorm, kGptOss, kUngated})
     check_small(m, {"/plan/precision=fp8",
                     "/plan/recompute={\"norms\":true,\"mla_up\":false,\"swiglu\":true}"});
 }
 
 TEST_CASE("blocks: layouts compute what one rank computes", "[runtime]") {
-  for (const Model& m : kModels) {
+  for (const SmallModel& m : kModels) {
     INFO(m.name);
     const Run one = TinyJob<float>(of(m, {})).run(1);
     const bool moe = m.members.find("experts") != std::string::npos;
@@ -108,7 +110,7 @@ TEST_CASE("blocks: layouts compute what one rank computes", "[runtime]") {
 }
 
 TEST_CASE("blocks: what is computed again gives the same gradients", "[runtime]") {
-  for (const Model& m : kModels) {
+  for (const SmallModel& m : kModels) {
     INFO(m.name);
     const Run one = TinyJob<float>(of(m, {})).run(1);
     for (const char* again : {R"({"full":"uniform","full_layers":3})", R"({"attention":true})"})
@@ -117,7 +119,7 @@ TEST_CASE("blocks: what is computed again gives the same gradients", "[runtime]"
 }
 
 // With a number of heads that two ranks share evenly.
-Model even(Model m) {
+SmallModel even(SmallModel m) {
   const std::string three = "\"num_attention_heads\":3";
   if (const auto at = m.members.find(three); at != std::string::npos)
     m.members[at + three.size() - 1] = '4';
@@ -128,8 +130,9 @@ TEST_CASE("blocks: tensor and context parallelism compute what one rank computes
   const std::string sp = "/plan/sequence_parallel=true",
                     overlap = "/plan/overlap_tensor_parallel=true";
   const std::string all_to_all = "/plan/context_parallel_kind=all_to_all";
-  for (const Model& three : {kGpt, kGptScores, kNeox, kGptOss, kQwen3Moe, kQwen2Moe, kUngated}) {
-    const Model m = even(three);
+  for (const SmallModel& three :
+       {kGpt, kGptScores, kNeox, kGptOss, kQwen3Moe, kQwen2Moe, kUngated}) {
+    const SmallModel m = even(three);
     INFO(m.name);
     const Run one = TinyJob<float>(of(m, {})).run(1);
     const auto check = [&](const Layout& l) {
@@ -150,7 +153,7 @@ TEST_CASE("blocks: tensor and context parallelism compute what one rank computes
 }
 
 TEST_CASE("blocks: forms of attention that are not split are refused", "[spec]") {
-  const auto refusal = [](const Model& m, const Layout& l) {
+  const auto refusal = [](const SmallModel& m, const Layout& l) {
     return error_of([&] { tiny_study(of(even(m), l)); });
   };
   CHECK(contains(refusal(kOneNorm, {.context = 2}), "a model with ALiBi needs tensor_parallel 1"));
@@ -163,7 +166,7 @@ TEST_CASE("blocks: forms of attention that are not split are refused", "[spec]")
 }
 
 TEST_CASE("blocks: the graph has the parameters that the model counts", "[runtime]") {
-  for (const Model& m : kModels) {
+  for (const SmallModel& m : kModels) {
     INFO(m.name);
     const StudySpec s = tiny_study(of(m, {}));
     const StageGraph g = build_stage({s.model, s.plan, s.stack, s.cluster.node.gpus}, 0);
@@ -172,7 +175,7 @@ TEST_CASE("blocks: the graph has the parameters that the model counts", "[runtim
 }
 
 TEST_CASE("blocks: the graph's products are the model's and the stated extra", "[runtime]") {
-  for (const Model& m : kModels) {
+  for (const SmallModel& m : kModels) {
     INFO(m.name);
     const StudySpec s = tiny_study(of(m, {.more = {"/plan/micro_batch=2"}}));
     const ModelSpec& spec = s.model;
@@ -195,7 +198,7 @@ TEST_CASE("blocks: the graph's products are the model's and the stated extra", "
 
 TEST_CASE("blocks: an expert's capacity sets its rows", "[runtime]") {
   const auto rows = [](const std::string& capacity, int expert) {
-    Model m = kQwen3Moe;
+    SmallModel m = kQwen3Moe;
     m.members.insert(m.members.find("\"experts\""), capacity);
     const StudySpec s = tiny_study(of(m, {.data = 2, .expert = expert}));
     return expert_rows({s.model, s.plan, s.stack, s.cluster.node.gpus}).expanded;
@@ -246,7 +249,7 @@ TEST_CASE("blocks: what has no CUDA kernel is named", "[runtime]") {
 }
 
 TEST_CASE("blocks: dropout leaves its share out and keeps the mean", "[runtime]") {
-  const Model all = {"", kGpt.members};
+  const SmallModel all = {"", kGpt.members};
   const StudySpec s = tiny_study(of(all, {}));
   CHECK(s.model.dropout == 0.2);
   // Another step draws other masks: with equal weights and data the losses differ.

@@ -23,9 +23,9 @@ using testing::failure_of;
 using testing::Process;
 
 // Ranks of this machine on a free port. Rank 0 must be given to exactly one Bootstrap.
-class Job {
+class ThreadJob {
  public:
-  explicit Job(int size) : size_(size), token_(random_token()) {
+  explicit ThreadJob(int size) : size_(size), token_(random_token()) {
     const Fd listener = listen_on("127.0.0.1", 0);
     port_ = port_of(listener);
     listen_fd_ = ::dup(listener.get());
@@ -49,7 +49,7 @@ class Job {
 };
 
 // Runs a function as every rank, each in a thread; returns what each threw, "" for nothing.
-std::vector<std::string> run_ranks(const Job& job, const std::function<void(Bootstrap&)>& run,
+std::vector<std::string> run_ranks(const ThreadJob& job, const std::function<void(Bootstrap&)>& run,
                                    BootstrapOptions options = {}) {
   std::vector<std::string> errors(static_cast<std::size_t>(job.size()));
   std::vector<std::thread> threads;
@@ -70,7 +70,7 @@ std::vector<std::string> run_ranks(const Job& job, const std::function<void(Boot
 TEST_CASE("collective operations of threads", "[runtime]") {
   for (const int size : {1, 2, 5}) {
     CAPTURE(size);
-    const Job job(size);
+    const ThreadJob job(size);
     std::atomic<int> wrong{0};
     const auto errors = run_ranks(job, [&](Bootstrap& b) {
       std::string mine(static_cast<std::size_t>(b.rank()) * 1000,
@@ -100,7 +100,7 @@ TEST_CASE("collective operations of threads", "[runtime]") {
 
 TEST_CASE("a barrier holds until the last rank is there", "[runtime]") {
   std::atomic<int> arrived{0}, early{0};
-  const auto errors = run_ranks(Job(4), [&](Bootstrap& b) {
+  const auto errors = run_ranks(ThreadJob(4), [&](Bootstrap& b) {
     std::this_thread::sleep_for(std::chrono::milliseconds(40 * b.rank()));
     ++arrived;
     b.barrier(after(20s));
@@ -116,7 +116,7 @@ TEST_CASE("large contributions arrive, larger ones than allowed are an error", "
   options.max_bytes = 3 << 20;
   std::atomic<int> wrong{0};
   auto errors = run_ranks(
-      Job(3),
+      ThreadJob(3),
       [&](Bootstrap& b) {
         const auto all =
             b.all_gather(std::string(3 << 20, static_cast<char>('0' + b.rank())), after(20s));
@@ -131,8 +131,8 @@ TEST_CASE("large contributions arrive, larger ones than allowed are an error", "
 
   options.max_bytes = 10;
   errors = run_ranks(
-      Job(2), [&](Bootstrap& b) { b.all_gather(b.rank() == 1 ? "12345678901" : "", after(20s)); },
-      options);
+      ThreadJob(2),
+      [&](Bootstrap& b) { b.all_gather(b.rank() == 1 ? "12345678901" : "", after(20s)); }, options);
   CHECK(errors[1] == "bootstrap all_gather: found 11 bytes, expected at most 10");
   CHECK(errors[0] == "bootstrap all_gather: rank 1 disconnected");
 }
@@ -140,7 +140,7 @@ TEST_CASE("large contributions arrive, larger ones than allowed are an error", "
 TEST_CASE("an abort reaches all ranks, with the first reason", "[runtime]") {
   for (const int culprit : {0, 2}) {
     CAPTURE(culprit);
-    const auto errors = run_ranks(Job(4), [&](Bootstrap& b) {
+    const auto errors = run_ranks(ThreadJob(4), [&](Bootstrap& b) {
       b.barrier(after(20s));
       if (b.rank() == culprit) {
         b.abort("out of memory");
@@ -163,7 +163,7 @@ TEST_CASE("a single rank can be aborted too", "[runtime]") {
 }
 
 TEST_CASE("a deadline names the ranks that are missing", "[runtime]") {
-  const auto errors = run_ranks(Job(4), [&](Bootstrap& b) {
+  const auto errors = run_ranks(ThreadJob(4), [&](Bootstrap& b) {
     if (b.rank() == 1 || b.rank() == 3) {
       testing::eventually([&] { return b.aborted().has_value(); });
       b.barrier(after(1s));
@@ -175,7 +175,7 @@ TEST_CASE("a deadline names the ranks that are missing", "[runtime]") {
 }
 
 TEST_CASE("different operations are a failure, not a hang", "[runtime]") {
-  const auto errors = run_ranks(Job(2), [&](Bootstrap& b) {
+  const auto errors = run_ranks(ThreadJob(2), [&](Bootstrap& b) {
     if (b.rank() == 0) b.barrier(after(20s));
     b.broadcast("", after(20s));
   });
@@ -186,7 +186,7 @@ TEST_CASE("different operations are a failure, not a hang", "[runtime]") {
 }
 
 TEST_CASE("rank 0 waits no longer than its deadline for ranks to connect", "[runtime]") {
-  const Job job(4);
+  const ThreadJob job(4);
   std::string one;
   std::thread other([&] {
     Bootstrap b(job.info(2));
@@ -205,7 +205,7 @@ TEST_CASE("rank 0 waits no longer than its deadline for ranks to connect", "[run
 }
 
 TEST_CASE("a rank gives up when rank 0 is not there", "[runtime]") {
-  const Job job(2);
+  const ThreadJob job(2);
   job.close_listener();
   BootstrapOptions options;
   options.connect_timeout = 300ms;
@@ -216,7 +216,7 @@ TEST_CASE("a rank gives up when rank 0 is not there", "[runtime]") {
 }
 
 TEST_CASE("strangers are refused and the job goes on", "[runtime]") {
-  const Job job(2);
+  const ThreadJob job(2);
   std::string root_error;
   std::thread root([&] {
     root_error = failure_of([&] {
@@ -255,7 +255,7 @@ TEST_CASE("strangers are refused and the job goes on", "[runtime]") {
 }
 
 TEST_CASE("a second process of the same rank is refused", "[runtime]") {
-  const Job job(3);
+  const ThreadJob job(3);
   std::thread root([&] { failure_of([&] { Bootstrap b(job.info(0)); }); });
   Bootstrap first(job.info(1));
   const auto failure = failure_of([&] { Bootstrap b(job.info(1)); });
@@ -268,7 +268,7 @@ TEST_CASE("a second process of the same rank is refused", "[runtime]") {
 TEST_CASE("a killed rank is known to all others within two seconds", "[runtime]") {
   for (const int victim : {0, 3}) {
     CAPTURE(victim);
-    const Job job(4);
+    const ThreadJob job(4);
     const testing::TemporaryDirectory directory;
     std::vector<Process> ranks;
     for (int rank = 0; rank < 4; ++rank) {
@@ -297,7 +297,7 @@ TEST_CASE("a killed rank is known to all others within two seconds", "[runtime]"
 }
 
 TEST_CASE("an abort right before the end of a process is still heard", "[runtime]") {
-  const Job job(3);
+  const ThreadJob job(3);
   std::vector<Process> ranks;
   for (int rank = 0; rank < 3; ++rank) {
     ranks.emplace_back([&, rank] {
@@ -320,7 +320,7 @@ TEST_CASE("an abort right before the end of a process is still heard", "[runtime
 
 TEST_CASE("a rank that fails while others still connect is heard", "[runtime]") {
   for (const bool has_reason : {true, false}) {
-    const Job job(4);
+    const ThreadJob job(4);
     std::string errors[3];
     std::atomic<bool> connected{false};
     std::thread root([&] { errors[0] = failure_of([&] { Bootstrap b(job.info(0)); }).message; });

@@ -15,7 +15,7 @@ using testing::failure_of;
 using testing::safetensors_bytes;
 using testing::TemporaryDirectory;
 
-std::string text_of(std::span<const std::byte> bytes) {
+std::string tensor_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
@@ -29,7 +29,7 @@ Failure failure_for(const std::string& header, const std::string& data) {
   return failure;
 }
 
-bool says(const Failure& failure, const std::string& text) {
+bool tensor_says(const Failure& failure, const std::string& text) {
   INFO(failure.message);
   const bool found = failure.message.find(text) != std::string::npos;
   CHECK(found);
@@ -52,9 +52,9 @@ TEST_CASE("a safetensors file is read", "[io]") {
   const Safetensor& w = reader.at("w");
   CHECK(w.dtype == SafetensorsDtype::kBF16);
   CHECK(w.shape == std::vector<int64_t>{2, 3});
-  CHECK(text_of(w.data) == "0123456789AB");
+  CHECK(tensor_text(w.data) == "0123456789AB");
   CHECK(w.file == path);
-  CHECK(text_of(reader.at("b/ \"q\"").data) == "scal");
+  CHECK(tensor_text(reader.at("b/ \"q\"").data) == "scal");
   CHECK(reader.at("none").data.empty());
   CHECK(reader.find("x") == nullptr);
 
@@ -95,44 +95,47 @@ TEST_CASE("a file that is no safetensors file is refused", "[io]") {
     CHECK(failure.code == ExitCode::kBadInput);
     return failure;
   };
-  says(failure_with(""), "expected at least 8 bytes; it is empty");
-  says(failure_with("version https://git-lfs.github.com/spec/v1"), "run: git lfs pull");
-  says(failure_with(std::string("PK\x03\x04") + std::string(20, 'x')), "PyTorch");
-  says(failure_with(std::string("\x01\xe1\xf5\x05\0\0\0\0{}", 10)),  // 100,000,001
-       "the header length is 100000001, expected at most 100,000,000 bytes");
-  says(failure_with(std::string("\x03\0\0\0\0\0\0\0{}", 10)), "it may be truncated");
-  says(failure_with(std::string("\0\0\0\0\0\0\0\0", 8)), "does not begin with '{'");
-  says(failure_with(safetensors_bytes(" {}", "")), "does not begin with '{'");
+  tensor_says(failure_with(""), "expected at least 8 bytes; it is empty");
+  tensor_says(failure_with("version https://git-lfs.github.com/spec/v1"), "run: git lfs pull");
+  tensor_says(failure_with(std::string("PK\x03\x04") + std::string(20, 'x')), "PyTorch");
+  tensor_says(failure_with(std::string("\x01\xe1\xf5\x05\0\0\0\0{}", 10)),  // 100,000,001
+              "the header length is 100000001, expected at most 100,000,000 bytes");
+  tensor_says(failure_with(std::string("\x03\0\0\0\0\0\0\0{}", 10)), "it may be truncated");
+  tensor_says(failure_with(std::string("\0\0\0\0\0\0\0\0", 8)), "does not begin with '{'");
+  tensor_says(failure_with(safetensors_bytes(" {}", "")), "does not begin with '{'");
   const Failure missing = failure_of([&] { SafetensorsReader reader(directory.file("no")); });
   CHECK(missing.code == ExitCode::kNoInput);
 }
 
 TEST_CASE("a header that is wrong is refused, naming the tensor", "[io]") {
-  says(failure_for("{", ""), "unexpected end of file inside an object");
-  says(failure_for(R"({"t":1})", ""), "/t: found 1, expected an object");
-  says(failure_for(R"({"t":{"dtype":"BF61","shape":[1],"data_offsets":[0,2]}})", "xx"),
-       "did you mean \"BF16\"?");
-  says(failure_for(R"({"t":{"shape":[1],"data_offsets":[0,2]}})", "xx"), "missing key \"dtype\"");
-  says(failure_for(R"({"t":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", "xxxx"),
-       "/t/shape/0: found -1");
-  says(failure_for(R"({"t":{"dtype":"F32","shape":[1.5],"data_offsets":[0,4]}})", "xxxx"),
-       "/t/shape/0");
-  says(failure_for(R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"x":0}})", "x"), "\"x\"");
-  says(failure_for(R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[0]}})", "x"),
-       "tensor \"t\": data_offsets should be two integers");
-  says(failure_for(R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[1,0]}})", "x"),
-       "tensor \"t\": data_offsets should be two integers");
-  says(failure_for(R"({"t":{"dtype":"F16","shape":[3],"data_offsets":[0,4]}})", "xxxx"),
-       "tensor \"t\": found 4 bytes, expected 6 for F16 [3]");
-  says(failure_for(R"({"t":{"dtype":"F16","shape":[4294967296,4294967296],"data_offsets":[0,4]}})",
-                   "xxxx"),
-       "the shape [4294967296, 4294967296] is too large");
-  says(failure_for(R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
-                   R"("t":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
-                   "xx"),
-       "duplicate key \"t\"");
-  says(failure_for(R"({"__metadata__":{"format":1}})", ""), "expected a string");
-  says(failure_for(R"({"__metadata__":[]})", ""), "__metadata__ is no object");
+  tensor_says(failure_for("{", ""), "unexpected end of file inside an object");
+  tensor_says(failure_for(R"({"t":1})", ""), "/t: found 1, expected an object");
+  tensor_says(failure_for(R"({"t":{"dtype":"BF61","shape":[1],"data_offsets":[0,2]}})", "xx"),
+              "did you mean \"BF16\"?");
+  tensor_says(failure_for(R"({"t":{"shape":[1],"data_offsets":[0,2]}})", "xx"),
+              "missing key \"dtype\"");
+  tensor_says(failure_for(R"({"t":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", "xxxx"),
+              "/t/shape/0: found -1");
+  tensor_says(failure_for(R"({"t":{"dtype":"F32","shape":[1.5],"data_offsets":[0,4]}})", "xxxx"),
+              "/t/shape/0");
+  tensor_says(failure_for(R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"x":0}})", "x"),
+              "\"x\"");
+  tensor_says(failure_for(R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[0]}})", "x"),
+              "tensor \"t\": data_offsets should be two integers");
+  tensor_says(failure_for(R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[1,0]}})", "x"),
+              "tensor \"t\": data_offsets should be two integers");
+  tensor_says(failure_for(R"({"t":{"dtype":"F16","shape":[3],"data_offsets":[0,4]}})", "xxxx"),
+              "tensor \"t\": found 4 bytes, expected 6 for F16 [3]");
+  tensor_says(
+      failure_for(R"({"t":{"dtype":"F16","shape":[4294967296,4294967296],"data_offsets":[0,4]}})",
+                  "xxxx"),
+      "the shape [4294967296, 4294967296] is too large");
+  tensor_says(failure_for(R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+                          R"("t":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
+                          "xx"),
+              "duplicate key \"t\"");
+  tensor_says(failure_for(R"({"__metadata__":{"format":1}})", ""), "expected a string");
+  tensor_says(failure_for(R"({"__metadata__":[]})", ""), "__metadata__ is no object");
 }
 
 TEST_CASE("tensors must fill the data exactly", "[io]") {
@@ -140,15 +143,16 @@ TEST_CASE("tensors must fill the data exactly", "[io]") {
     return R"({"a":{"dtype":"U8","shape":[2],"data_offsets":)" + a +
            R"(},"b":{"dtype":"U8","shape":[2],"data_offsets":)" + b + "}}";
   };
-  says(failure_for(header("[0,2]", "[1,3]"), "xxx"),
-       "tensor \"b\" begins at data offset 1 and overlaps");
-  says(failure_for(header("[0,2]", "[3,5]"), "xxxxx"), "with a hole after");
-  says(failure_for(header("[1,3]", "[3,5]"), "xxxxx"), "tensor \"a\" begins at data offset 1");
-  says(failure_for(header("[2,4]", "[0,2]"), "xxx"),
-       "tensor \"a\" ends at data offset 4, but the file has only 3 bytes");
-  says(failure_for(header("[2,4]", "[0,2]"), "xxxxx"), "found 5 bytes");
-  says(failure_for(header("[9223372036854775805,9223372036854775807]", "[0,2]"), "xx"),
-       "begins at data offset 9223372036854775805");
+  tensor_says(failure_for(header("[0,2]", "[1,3]"), "xxx"),
+              "tensor \"b\" begins at data offset 1 and overlaps");
+  tensor_says(failure_for(header("[0,2]", "[3,5]"), "xxxxx"), "with a hole after");
+  tensor_says(failure_for(header("[1,3]", "[3,5]"), "xxxxx"),
+              "tensor \"a\" begins at data offset 1");
+  tensor_says(failure_for(header("[2,4]", "[0,2]"), "xxx"),
+              "tensor \"a\" ends at data offset 4, but the file has only 3 bytes");
+  tensor_says(failure_for(header("[2,4]", "[0,2]"), "xxxxx"), "found 5 bytes");
+  tensor_says(failure_for(header("[9223372036854775805,9223372036854775807]", "[0,2]"), "xx"),
+              "begins at data offset 9223372036854775805");
 }
 
 struct Shards {
@@ -172,14 +176,14 @@ TEST_CASE("a folder is read through its index or as one file", "[io]") {
   const Shards model;
   const Failure none = model.failure();
   CHECK(none.code == ExitCode::kNoInput);
-  says(none, "found neither model.safetensors nor model.safetensors.index.json");
+  tensor_says(none, "found neither model.safetensors nor model.safetensors.index.json");
 
   model.shard("s1", "alpha");
   model.shard("s2", "beta");
   model.index(R"({"beta":"s2","alpha":"s1"})");
   const SafetensorsReader sharded(model.directory.path());
   CHECK(sharded.tensors().size() == 2);
-  CHECK(text_of(sharded.at("beta").data) == "b");
+  CHECK(tensor_text(sharded.at("beta").data) == "b");
   CHECK(sharded.at("alpha").file == model.directory.file("s1"));
 
   model.shard("model.safetensors", "gamma");
@@ -193,17 +197,17 @@ TEST_CASE("index and shards must agree", "[io]") {
   model.index(R"({"alpha":"s1"})");
   CHECK_NOTHROW(SafetensorsReader(model.directory.path()));  // s2 is not part of the model
   model.index(R"({"alpha":"s1","beta":"s1"})");
-  says(model.failure(), "s1: tensor \"beta\" is not in this file");
+  tensor_says(model.failure(), "s1: tensor \"beta\" is not in this file");
   model.index(R"({"alpha":"s1","gamma":"s2"})");
-  says(model.failure(), "s2: tensor \"beta\" is in this file, but");
+  tensor_says(model.failure(), "s2: tensor \"beta\" is in this file, but");
   model.index(R"({"alpha":"s2","beta":"s1"})");
-  says(model.failure(), "says that it is in");
+  tensor_says(model.failure(), "says that it is in");
   model.index(R"({"alpha":"../s1"})");
-  says(model.failure(), "/weight_map/alpha: expected the name of a file in the same folder");
+  tensor_says(model.failure(), "/weight_map/alpha: expected the name of a file in the same folder");
   model.index(R"({"alpha":1})");
-  says(model.failure(), "/weight_map/alpha: expected the name of a file");
+  tensor_says(model.failure(), "/weight_map/alpha: expected the name of a file");
   model.index("[]");
-  says(model.failure(), "expected \"weight_map\"");
+  tensor_says(model.failure(), "expected \"weight_map\"");
   model.index(R"({"alpha":"s3"})");
   CHECK(model.failure().code == ExitCode::kNoInput);
 }

@@ -34,7 +34,7 @@ std::string write_tokens(const TemporaryDirectory& directory, const std::vector<
   return path;
 }
 
-bool says(const Failure& failure, const std::string& text) {
+bool tokens_say(const Failure& failure, const std::string& text) {
   INFO(failure.message);
   const bool found = failure.message.find(text) != std::string::npos;
   CHECK(found);
@@ -91,13 +91,13 @@ TEST_CASE("a token that is not in the vocabulary is named with its position", "[
   CHECK_NOTHROW(file.read(60, out));
   CHECK(failure_of([&] { file.read(65, out); }).message ==
         path + ": token 50 at position 70 is not in the vocabulary of 50 tokens");
-  says(failure_of([&] { file.read(71, out); }), "token 4294967295 at position 80");
+  tokens_say(failure_of([&] { file.read(71, out); }), "token 4294967295 at position 80");
 
   TokenFileWriter writer(path, 2, 50);
   const std::vector<int32_t> good = {0, 49}, large = {0, 50}, negative = {-1};
   writer.append(good);
-  says(failure_of([&] { writer.append(large); }), "token 50 at position 3");
-  says(failure_of([&] { writer.append(negative); }), "token -1 at position 2");
+  tokens_say(failure_of([&] { writer.append(large); }), "token 50 at position 3");
+  tokens_say(failure_of([&] { writer.append(negative); }), "token -1 at position 2");
 }
 
 TEST_CASE("a file that is no token file is refused, saying what it may be", "[io]") {
@@ -109,11 +109,12 @@ TEST_CASE("a file that is no token file is refused, saying what it may be", "[io
     CHECK(failure.code == ExitCode::kBadInput);
     return failure;
   };
-  says(failure_with(std::string("\x93NUMPY\1\0v\0", 10) + std::string(100, ' ')),
-       "begins with 93 4e 55 4d 50 59 01 00, expected \"ORRTOKEN\"; it looks like a NumPy array");
-  says(failure_with(""), "it is empty");
-  says(failure_with("{\"text\": 1}"), "it looks like JSON text");
-  says(failure_with(std::string(1000, '\1')), "bare token ids need the header");
+  tokens_say(
+      failure_with(std::string("\x93NUMPY\1\0v\0", 10) + std::string(100, ' ')),
+      "begins with 93 4e 55 4d 50 59 01 00, expected \"ORRTOKEN\"; it looks like a NumPy array");
+  tokens_say(failure_with(""), "it is empty");
+  tokens_say(failure_with("{\"text\": 1}"), "it looks like JSON text");
+  tokens_say(failure_with(std::string(1000, '\1')), "bare token ids need the header");
   CHECK(failure_of([&] { TokenFile file(directory.file("no")); }).code == ExitCode::kNoInput);
 }
 
@@ -132,23 +133,24 @@ TEST_CASE("a token file whose header or size is wrong is refused", "[io]") {
     put(content, offset, value);
     return content;
   };
-  says(failure_with(good.substr(0, 63)), "truncated: found 63 bytes");
-  says(failure_with(good.substr(0, good.size() - 1)),
-       "is truncated: found 399 bytes (0.0 MiB) of tokens, expected 100 tokens of 4 bytes");
-  says(failure_with(good.substr(0, good.size() - 4)), "is truncated");
-  says(failure_with(good + "1234"), "is too long");
-  says(failure_with(good + "1"), "is too long");
-  says(failure_with(changed(8, uint32_t{2})), "version 2, expected version 1");
-  says(failure_with(changed(12, uint32_t{3})), "found 3 bytes per token, expected 2 or 4");
-  says(failure_with(changed(12, uint32_t{0})), "found 0 bytes per token");
-  says(failure_with(changed(16, (uint64_t{1} << 62) + 100)), "is truncated");
-  says(failure_with(changed(24, uint32_t{0})), "vocabulary size 0");
-  says(failure_with(changed(24, uint32_t{0x80000000})), "vocabulary size 2147483648");
-  says(failure_with(changed(63, char{1})), "should be zero");
+  tokens_say(failure_with(good.substr(0, 63)), "truncated: found 63 bytes");
+  tokens_say(failure_with(good.substr(0, good.size() - 1)),
+             "is truncated: found 399 bytes (0.0 MiB) of tokens, expected 100 tokens of 4 bytes");
+  tokens_say(failure_with(good.substr(0, good.size() - 4)), "is truncated");
+  tokens_say(failure_with(good + "1234"), "is too long");
+  tokens_say(failure_with(good + "1"), "is too long");
+  tokens_say(failure_with(changed(8, uint32_t{2})), "version 2, expected version 1");
+  tokens_say(failure_with(changed(12, uint32_t{3})), "found 3 bytes per token, expected 2 or 4");
+  tokens_say(failure_with(changed(12, uint32_t{0})), "found 0 bytes per token");
+  tokens_say(failure_with(changed(16, (uint64_t{1} << 62) + 100)), "is truncated");
+  tokens_say(failure_with(changed(24, uint32_t{0})), "vocabulary size 0");
+  tokens_say(failure_with(changed(24, uint32_t{0x80000000})), "vocabulary size 2147483648");
+  tokens_say(failure_with(changed(63, char{1})), "should be zero");
   std::string two = changed(12, uint32_t{2});
   put<uint64_t>(two, 16, 200);
   put<uint32_t>(two, 24, 65537);
-  says(failure_with(two), "vocabulary size 65537, expected 1 to 65536 with 2 bytes per token");
+  tokens_say(failure_with(two),
+             "vocabulary size 65537, expected 1 to 65536 with 2 bytes per token");
 
   const auto writer = [&](int width, int64_t vocab) {
     return failure_of([&] { TokenFileWriter w(path, width, vocab); }).code;
@@ -199,9 +201,9 @@ TEST_CASE("a source needs at least one window", "[io]") {
   const TemporaryDirectory directory;
   const TokenFile file(write_tokens(directory, counting(17, 20), 2, 20));
   CHECK(TokenFileSource(file, 16, 1, 0).windows() == 1);
-  says(failure_of([&] { TokenFileSource source(file, 16, 2, 0); }),
-       "the file has 17 tokens, but one sequence with its targets needs 18");
-  says(failure_of([&] { TokenFileSource source(file, 1, 100, 0); }), "needs 101");
+  tokens_say(failure_of([&] { TokenFileSource source(file, 16, 2, 0); }),
+             "the file has 17 tokens, but one sequence with its targets needs 18");
+  tokens_say(failure_of([&] { TokenFileSource source(file, 1, 100, 0); }), "needs 101");
   CHECK(failure_of([&] { TokenFileSource source(file, 0, 1, 0); }).code == ExitCode::kBadInput);
   CHECK(failure_of([&] { TokenFileSource source(file, 1, -1, 0); }).code == ExitCode::kBadInput);
   std::vector<int32_t> out(16);

@@ -26,7 +26,7 @@ Counts counts(const RankSchedule& s) {
 }
 
 // Most micro-batches of both chunks with a forward but no input backward yet.
-int most_in_flight(const RankSchedule& s) {
+int dualpipe_in_flight(const RankSchedule& s) {
   int now = 0, most = 0;
   for (const ScheduleStep& x : s.steps) {
     if (x.forward_chunk >= 0) most = std::max(most, ++now);
@@ -56,7 +56,7 @@ TEST_CASE("DualPipe with 16 ranks and 120 micro-batches: forwards alone and pair
 TEST_CASE("DualPipe holds at most ranks + 1 micro-batches", "[schedule]") {
   for (int rank = 0; rank < 16; ++rank) {
     CAPTURE(rank);
-    CHECK(most_in_flight(schedule_dualpipe(rank, 16, 120)) == 17);
+    CHECK(dualpipe_in_flight(schedule_dualpipe(rank, 16, 120)) == 17);
   }
 }
 
@@ -113,11 +113,11 @@ TEST_CASE("Every size of DualPipe runs every micro-batch once, weights after the
 TEST_CASE("1F1B reaches exactly ranks - rank micro-batches in flight", "[schedule]") {
   for (int rank = 0; rank < 16; ++rank) {
     const RankSchedule s = schedule_1f1b(rank, 16, 120);
-    CHECK(most_in_flight(s) == 16 - rank);
+    CHECK(dualpipe_in_flight(s) == 16 - rank);
     CHECK(counts(s) == Counts{120, 0, 120, 0});
   }
   // Fewer micro-batches than ranks: no more than there are.
-  CHECK(most_in_flight(schedule_1f1b(0, 16, 4)) == 4);
+  CHECK(dualpipe_in_flight(schedule_1f1b(0, 16, 4)) == 4);
 }
 
 TEST_CASE("The middle ranks of DualPipe open their steady part with two separate steps",

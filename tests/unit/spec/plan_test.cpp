@@ -7,7 +7,7 @@ using namespace orrery;
 
 namespace {
 
-PlanSpec read(const std::string& text) {
+PlanSpec read_plan_text(const std::string& text) {
   const json::Node n = json::parse_json(text, "plan.json");
   Diagnostics d;
   PlanSpec p = read_plan(json::Reader(n, "/plan", d));
@@ -37,7 +37,7 @@ TEST_CASE("DeepSeek-V3's plan breaks no rule", "[spec]") {
 }
 
 TEST_CASE("A plan's optional keys have neutral defaults", "[spec]") {
-  const PlanSpec p = read(kPlan);
+  const PlanSpec p = read_plan_text(kPlan);
   CHECK(p.expert_parallel == 1);
   CHECK(p.micro_batch == 1);
   CHECK(p.dp.zero_stage == 1);
@@ -50,7 +50,7 @@ TEST_CASE("A plan's optional keys have neutral defaults", "[spec]") {
 TEST_CASE("An unknown key of a plan is refused with the nearest known one", "[spec]") {
   std::string text = kPlan;
   text.replace(text.find('{') + 1, 0, R"("micro_bach": 2, )");
-  const std::string e = error_of([&] { read(text); });
+  const std::string e = error_of([&] { read_plan_text(text); });
   CHECK(contains(e, "plan.json:1:"));
   CHECK(contains(e, "micro_bach"));
   CHECK(contains(e, "did you mean \"micro_batch\"?"));
@@ -59,14 +59,14 @@ TEST_CASE("An unknown key of a plan is refused with the nearest known one", "[sp
 TEST_CASE("A ZeRO stage that is not modelled is refused", "[spec]") {
   std::string text = kPlan;
   text.replace(text.find('{') + 1, 0, R"("zero_stage": 4, )");
-  CHECK(contains(error_of([&] { read(text); }), "/plan/zero_stage"));
+  CHECK(contains(error_of([&] { read_plan_text(text); }), "/plan/zero_stage"));
 }
 
 TEST_CASE("The ZeRO stage decides what a plan leaves out", "[spec]") {
   const auto with = [](const std::string& keys) {
     std::string text = kPlan;
     text.replace(text.find('{') + 1, 0, keys);
-    return read(text).dp;
+    return read_plan_text(text).dp;
   };
   const DataParallelSpec one = with("");
   CHECK_FALSE(one.reduces_in_backward());
@@ -177,14 +177,14 @@ TEST_CASE("Layers that no key splits come out even, the first stages with one mo
         }) == Split{6, 9, 9, 6});
   CHECK(split([](PlanSpec& p) { p.layers_per_stage = {30, 0, 0, 0}; }) == Split{30, 0, 0, 0});
   const std::string text = R"({"layers_on_last_stage": 1, )" + kPlan.substr(1);
-  CHECK(contains(error_of([&] { read(text); }), "/plan/layers_on_last_stage"));
+  CHECK(contains(error_of([&] { read_plan_text(text); }), "/plan/layers_on_last_stage"));
 }
 
 TEST_CASE("A V-shaped schedule has two chunks per rank without being told", "[spec]") {
   std::string text = kPlan;
   text.replace(text.find("1f1b"), 4, "zb_v");
-  CHECK(read(text).virtual_pipeline == 2);
-  CHECK(read(kPlan).virtual_pipeline == 1);
+  CHECK(read_plan_text(text).virtual_pipeline == 2);
+  CHECK(read_plan_text(kPlan).virtual_pipeline == 1);
 }
 
 TEST_CASE("Schedules and chunks that do not go together name their fields", "[spec]") {

@@ -20,7 +20,7 @@ const fs::path kProfiles = fs::path(kSourceDir) / "hardware_profiles";
 json::Node load(const fs::path& file) { return load_profile(file, kProfiles); }
 
 template <class F>
-void read(const fs::path& file, F&& reader) {
+void read_with(const fs::path& file, F&& reader) {
   const json::Node n = load(file);
   Diagnostics d;
   reader(json::Reader(n, "", d));
@@ -58,19 +58,19 @@ TEST_CASE("Every hardware profile loads, and every number of it says where it co
     REQUIRE(file.extension() == ".json");
     ++seen[folder];
     if (folder == "gpu")
-      CHECK_NOTHROW(read(file, read_gpu));
+      CHECK_NOTHROW(read_with(file, read_gpu));
     else if (folder == "node")
-      CHECK_NOTHROW(read(file, read_node));
+      CHECK_NOTHROW(read_with(file, read_node));
     else if (folder == "cluster")
-      CHECK_NOTHROW(read(file, read_cluster));
+      CHECK_NOTHROW(read_with(file, read_cluster));
     else if (folder == "stack")
-      CHECK_NOTHROW(read(file, read_stack));
+      CHECK_NOTHROW(read_with(file, read_stack));
     else if (folder == "price")
-      CHECK_NOTHROW(read(file, read_price));
+      CHECK_NOTHROW(read_with(file, read_price));
     else if (folder == "collectives")
-      CHECK_NOTHROW(read(file, read_collectives));
+      CHECK_NOTHROW(read_with(file, read_collectives));
     else if (folder == "residuals")
-      CHECK_NOTHROW(read(file, read_residuals));
+      CHECK_NOTHROW(read_with(file, read_residuals));
     else if (folder == "measured")  // data of tests: lists of points
       CHECK(json::parse_json_file(file.string()).find("points") != nullptr);
     else if (file.parent_path().parent_path().filename() == "measured")  // orrery bench kernels

@@ -9,7 +9,7 @@ using namespace orrery;
 
 namespace {
 
-TrainingSpec read(const std::string& text, const std::string& file = "training.json") {
+TrainingSpec read_training(const std::string& text, const std::string& file = "training.json") {
   const json::Node n = json::parse_json(text, file);
   Diagnostics d;
   TrainingSpec t = read_training(n, "/training", d);
@@ -17,8 +17,8 @@ TrainingSpec read(const std::string& text, const std::string& file = "training.j
   return t;
 }
 
-std::string refusal(const std::string& text) {
-  return error_of([&] { read(text); });
+std::string training_refusal(const std::string& text) {
+  return error_of([&] { read_training(text); });
 }
 
 TrainingSpec with(LrSchedule schedule, int64_t warmup, int64_t decay) {
@@ -71,7 +71,7 @@ TEST_CASE("WSD is flat until its last decay_steps and then falls in a line", "[s
 
 TEST_CASE("An experiment without settings trains with the defaults of an empty object", "[spec]") {
   const TrainingSpec none = deepseek().training;
-  const TrainingSpec empty = read("{}");
+  const TrainingSpec empty = read_training("{}");
   for (const TrainingSpec& t : {none, empty}) {
     CHECK(t.steps == 1000);
     CHECK(t.data.kind == DataKind::kSynthetic);
@@ -87,19 +87,19 @@ TEST_CASE("An experiment without settings trains with the defaults of an empty o
 
 TEST_CASE("Defaults follow what is given", "[spec]") {
   const TrainingSpec cosine =
-      read(R"({"steps": 500, "seed": 7, "optimizer": {"lr": 0.01, "warmup_steps": 100}})");
+      read_training(R"({"steps": 500, "seed": 7, "optimizer": {"lr": 0.01, "warmup_steps": 100}})");
   CHECK(cosine.data.seed == 7);
   CHECK(cosine.optimizer.min_lr == Approx(0.001));
   CHECK(cosine.optimizer.decay_steps == 400);
   CHECK(cosine.lr_at(500) == Approx(0.001));
-  CHECK(read(R"({"steps": 50})").optimizer.decay_steps == 50);
+  CHECK(read_training(R"({"steps": 50})").optimizer.decay_steps == 50);
   const TrainingSpec wsd =
-      read(R"({"steps": 500, "optimizer": {"schedule": "wsd", "warmup_steps": 100}})");
+      read_training(R"({"steps": 500, "optimizer": {"schedule": "wsd", "warmup_steps": 100}})");
   CHECK(wsd.optimizer.decay_steps == 80);
 }
 
 TEST_CASE("All keys of a training file are read", "[spec]") {
-  const TrainingSpec t = read(R"({"steps": 20, "seed": 3, "data": {"kind": "synthetic",
+  const TrainingSpec t = read_training(R"({"steps": 20, "seed": 3, "data": {"kind": "synthetic",
       "branching": 8, "seed": 5}, "optimizer": {"lr": 0.5, "min_lr": 0.25, "warmup_steps": 2,
       "schedule": "constant", "decay_steps": 4, "beta1": 0.8, "beta2": 0.99, "eps": 1e-6,
       "momentum": 0.9, "weight_decay": 0, "max_grad_norm": 0}, "router_bias_update_rate": 0.5,
@@ -131,11 +131,11 @@ TEST_CASE("All keys of a training file are read", "[spec]") {
 TEST_CASE("Paths are relative to the file that has them", "[spec]") {
   const std::string text =
       R"({"data": {"kind": "tokens", "path": "../corpus.bin"}, "checkpoint": {"folder": "out"}})";
-  const TrainingSpec t = read(text, "experiments/mine/training.json");
+  const TrainingSpec t = read_training(text, "experiments/mine/training.json");
   CHECK(t.data.path == "experiments/corpus.bin");
   CHECK(t.checkpoint.folder == "experiments/mine/out");
-  CHECK(read(R"({"data": {"kind": "tokens", "path": "/data/c.bin"}})", "a/b.json").data.path ==
-        "/data/c.bin");
+  CHECK(read_training(R"({"data": {"kind": "tokens", "path": "/data/c.bin"}})", "a/b.json")
+            .data.path == "/data/c.bin");
 }
 
 TEST_CASE("An experiment names its training file, and the command line changes it", "[spec]") {
@@ -150,21 +150,27 @@ TEST_CASE("An experiment names its training file, and the command line changes i
 }
 
 TEST_CASE("A setting that makes no sense is named with its place", "[spec]") {
-  CHECK(contains(refusal(R"({"stepz": 3})"), "did you mean \"steps\"?"));
-  CHECK(contains(refusal(R"({"optimizer": {"learning_rate": 3}})"), "/training/optimizer"));
-  CHECK(contains(refusal(R"({"steps": 0})"), "/training/steps"));
-  CHECK(contains(refusal(R"({"optimizer": {"beta2": 1}})"), "/training/optimizer/beta2"));
-  CHECK(contains(refusal(R"({"optimizer": {"momentum": 1}})"), "/training/optimizer/momentum"));
-  CHECK(contains(refusal(R"({"optimizer": {"lr": 1e-4, "min_lr": 2e-4}})"),
+  CHECK(contains(training_refusal(R"({"stepz": 3})"), "did you mean \"steps\"?"));
+  CHECK(
+      contains(training_refusal(R"({"optimizer": {"learning_rate": 3}})"), "/training/optimizer"));
+  CHECK(contains(training_refusal(R"({"steps": 0})"), "/training/steps"));
+  CHECK(contains(training_refusal(R"({"optimizer": {"beta2": 1}})"), "/training/optimizer/beta2"));
+  CHECK(contains(training_refusal(R"({"optimizer": {"momentum": 1}})"),
+                 "/training/optimizer/momentum"));
+  CHECK(contains(training_refusal(R"({"optimizer": {"lr": 1e-4, "min_lr": 2e-4}})"),
                  "min_lr 0.0002 is above lr 0.0001"));
-  CHECK(contains(refusal(R"({"steps": 10, "optimizer": {"schedule": "wsd", "warmup_steps": 6,
+  CHECK(
+      contains(training_refusal(R"({"steps": 10, "optimizer": {"schedule": "wsd", "warmup_steps": 6,
                              "decay_steps": 5}})"),
-                 "warmup_steps 6 + decay_steps 5"));
-  CHECK(contains(refusal(R"({"optimizer": {"schedule": "cosin"}})"), "did you mean \"cosine\"?"));
-  CHECK(contains(refusal(R"({"data": {}})"), "missing key \"kind\""));
-  CHECK(contains(refusal(R"({"data": {"kind": "tokens"}})"), "missing key \"path\""));
-  CHECK(contains(refusal(R"({"data": {"kind": "tokens", "path": ""}})"), "found no file name"));
-  CHECK(contains(refusal(R"({"data": {"kind": "synthetic", "path": "c.bin"}})"), "\"path\""));
-  CHECK(contains(refusal(R"({"checkpoint": {"every": 10}})"), "needs a folder"));
-  CHECK(contains(refusal("3"), "expected an object"));
+               "warmup_steps 6 + decay_steps 5"));
+  CHECK(contains(training_refusal(R"({"optimizer": {"schedule": "cosin"}})"),
+                 "did you mean \"cosine\"?"));
+  CHECK(contains(training_refusal(R"({"data": {}})"), "missing key \"kind\""));
+  CHECK(contains(training_refusal(R"({"data": {"kind": "tokens"}})"), "missing key \"path\""));
+  CHECK(contains(training_refusal(R"({"data": {"kind": "tokens", "path": ""}})"),
+                 "found no file name"));
+  CHECK(contains(training_refusal(R"({"data": {"kind": "synthetic", "path": "c.bin"}})"),
+                 "\"path\""));
+  CHECK(contains(training_refusal(R"({"checkpoint": {"every": 10}})"), "needs a folder"));
+  CHECK(contains(training_refusal("3"), "expected an object"));
 }

@@ -10,7 +10,7 @@
 namespace orrery {
 namespace {
 
-Comparison compared() {
+Comparison compared_step() {
   const std::string path = std::string(kSourceDir) + "/tests/data/compare/kineto.json";
   return compare_step(tiny_llama(), 0, select_step(read_kineto(path), std::nullopt, path));
 }
@@ -23,7 +23,7 @@ const ComparedRow& family(const Comparison& c, const std::string& name) {
 }
 
 TEST_CASE("kineto step: families of kernels beside families of ops", "[study]") {
-  const Comparison c = compared();
+  const Comparison c = compared_step();
   CHECK(c.total.name == "step");
   CHECK(c.total.measured_us == 1000);
   CHECK(c.total.predicted_us > 0);
@@ -44,7 +44,7 @@ TEST_CASE("kineto step: families of kernels beside families of ops", "[study]") 
 }
 
 TEST_CASE("kineto step: streams by role, overlap and memory", "[study]") {
-  const Comparison c = compared();
+  const Comparison c = compared_step();
   // Computation 0-450 and 700-900; of the all-reduce 300-450 is hidden; 600-700 nothing runs.
   CHECK(c.sides.measured.compute_us == 650);
   CHECK(c.sides.measured.hidden_us == 150);

@@ -15,9 +15,9 @@ namespace {
 constexpr uint64_t kSeed = 20260601;
 constexpr int kPlans = 40;
 
-class Random {
+class PlanRandom {
  public:
-  explicit Random(uint64_t seed) : state_(seed) {}
+  explicit PlanRandom(uint64_t seed) : state_(seed) {}
   int64_t below(int64_t n) {
     return static_cast<int64_t>(hashed(state_++) % static_cast<uint64_t>(n));
   }
@@ -44,7 +44,7 @@ struct RandomStudy {
   }
 };
 
-RandomStudy random_study(Random& r) {
+RandomStudy random_study(PlanRandom& r) {
   RandomStudy s;
   const bool moe = r.coin();
   s.experiment = moe ? "tiny_moe_4_ranks" : "tiny_llama";
@@ -90,7 +90,7 @@ RandomStudy random_study(Random& r) {
   return s;
 }
 
-Prediction run(const StudySpec& s, Folding folding = Folding::kFolded) {
+Prediction random_run(const StudySpec& s, Folding folding = Folding::kFolded) {
   PredictOptions o;
   o.allow_oom = true;
   o.folding = folding;
@@ -100,7 +100,7 @@ Prediction run(const StudySpec& s, Folding folding = Folding::kFolded) {
 // Calls f with every random plan that can run; returns how many could.
 template <class F>
 int for_each_plan(F f) {
-  Random random(kSeed);
+  PlanRandom random(kSeed);
   int ran = 0;
   for (int i = 0; i < kPlans; ++i) {
     const RandomStudy study = random_study(random);
@@ -122,7 +122,7 @@ int for_each_plan(F f) {
 
 TEST_CASE("A random plan is simulated, or refused with a reason", "[study]") {
   const int ran = for_each_plan([](const RandomStudy&, const StudySpec& s) {
-    const Prediction p = run(s);
+    const Prediction p = random_run(s);
     CHECK(p.step_time_s > 0);
     CHECK(p.mfu.causal < 1);
     for (const Breakdown& b : p.per_rank)
@@ -157,13 +157,14 @@ TEST_CASE("A random plan takes as long folded as rank by rank, skipped or not", 
 // neither communication nor a second compute stream there are none.
 TEST_CASE("Faster hardware does not slow a random plan down", "[study]") {
   for_each_plan([](const RandomStudy& study, const StudySpec& s) {
-    const double base = run(s).step_time_s;
+    const double base = random_run(s).step_time_s;
     const bool alone = s.plan.pipeline_parallel == 1 && s.plan.data_parallel == 1;
     const double allowed = alone ? 1 + 1e-9 : 1.01;
     const GpuSpec& g = s.cluster.node.gpu;
     const auto faster = [&](const char* pointer, double value) {
       CAPTURE(pointer);
-      CHECK(run(study.load({fmt::format("{}={}", pointer, value)})).step_time_s <= base * allowed);
+      CHECK(random_run(study.load({fmt::format("{}={}", pointer, value)})).step_time_s <=
+            base * allowed);
     };
     faster("/cluster/node/gpu/hbm_bandwidth_GBps", 1.5 * g.hbm_bandwidth_GBps.value);
     faster("/cluster/node/gpu/bf16_dense_TFLOPS", 1.5 * g.bf16_dense_TFLOPS.value);
