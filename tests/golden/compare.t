@@ -345,11 +345,11 @@ $ orrery compare experiments/tiny_llama tests/data/compare/kineto.json
 >
 > Where the time of a rank goes, ms
 >                                predicted  measured     error
->   compute                          1.955     0.650  +200.8 %
+>   compute                          1.955     0.650  +200.7 %
 >   exposed communication            0.004     0.150   -97.3 %
 >   idle                             1.054     0.100  +954.0 %
 >   ----------------------------------------------------------
->   first op to last                 3.013     0.900  +234.8 %
+>   first op to last                 3.013     0.900  +234.7 %
 >   communication, all               0.004     0.300   -98.7 %
 >   of it hidden behind compute      0.0 %    50.0 %
 >
@@ -364,11 +364,11 @@ $ orrery compare experiments/tiny_llama tests/data/compare/kineto.json
 >   attention forward       0.050     0.000      +0.050         -         16 / 0
 >   unknown                 0.000     0.040      -0.040         -          0 / 1
 >   copy and fill           0.021     0.000      +0.021         -          9 / 0
->   cross entropy           0.010     0.000      +0.010         -          4 / 0
+>   cross entropy           0.009     0.000      +0.009         -          4 / 0
 >
 > Streams, ms: with ops, idle between them, longest gap
 >                  predicted busy  measured     error  predicted idle  measured  predicted gap  measured
->   compute                 1.955     0.650  +200.8 %           1.058     0.250          0.004     0.250
+>   compute                 1.955     0.650  +200.7 %           1.058     0.250          0.004     0.250
 >   communication           0.004     0.300   -98.7 %           0.007     0.000          0.007     0.000
 >
 > Gaps in the computation of a rank, ms, largest differences first
@@ -390,9 +390,9 @@ $ orrery compare experiments/tiny_llama tests/data/compare/kineto.json --step 3 
 >   "schema_version": 1,
 >   "step": {
 >     "name": "step",
->     "predicted_us": 3015.116882,
+>     "predicted_us": 3014.510066,
 >     "measured_us": 1020.0,
->     "error_fraction": 1.9559969431372548,
+>     "error_fraction": 1.955402025490196,
 >     "predicted_count": 0,
 >     "measured_count": 0
 >   },
@@ -415,7 +415,7 @@ $ orrery compare experiments/tiny_llama tests/data/compare/kineto.json --rank 5
 
 $ orrery compare experiments/tiny_llama tests/data/compare/run_a.json
 ? 65
-> step of "hand-made" on "GPU A": predicted 3.015 ms, measured 0.260 ms, error +1059.7 %
+> step of "hand-made" on "GPU A": predicted 3.015 ms, measured 0.260 ms, error +1059.4 %
 > 0 ops matched one to one, 530 predicted and 4 measured ones did not
 >
 > 530 ops are simulated but not in the trace, or not on all of its ranks:

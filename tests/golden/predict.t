@@ -262,24 +262,24 @@ $ orrery predict experiments/validation_h200/dense --set '/plan/offload_activati
 >
 > Step
 >   step time                                      0.241 s      (90 %: 0.208 to 0.338)
->   tokens per second per GPU                      67971.0  (90 %: 48515.8 to 78621.5)
+>   tokens per second per GPU                      67952.7  (90 %: 48416.0 to 78741.1)
 >   tokens per day                                   5.9 B          (90 %: 4.2 to 6.8)
->   TFLOPS per GPU, causal / non-causal      201.8 / 222.4
->   MFU, causal / non-causal             20.41 % / 22.48 %
+>   TFLOPS per GPU, causal / non-causal      201.8 / 222.3
+>   MFU, causal / non-causal             20.40 % / 22.48 %
 >   90 % interval: errors of 56 runs of 11 stacks, none of its stack, whose step_speed is assumed to be 1; its GPU was calibrated
->     standard deviations: stack 4.9 %, GPU 10.6 %, run 8.2 %; centre +10.1 % of the prediction
+>     standard deviations: stack 4.9 %, GPU 10.7 %, run 8.2 %; centre +10.1 % of the prediction
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 3.0 / 3.3 GFLOP per token) over 989 TFLOPS BF16 dense
 >
 > Where the step goes (mean over pipeline ranks)
 >                                    s    share
->   forward                      0.102   42.2 %
+>   forward                      0.101   42.1 %
 >   backward (input and weight)  0.135   56.0 %
 >   optimizer                    0.005    1.9 %
 >   -------------------------------------------
 >   step                         0.241  100.0 %
 >   of which exposed communication
 >     waiting for comm_gradient  0.000    0.0 %
->     waiting for host_copy      0.145   60.3 %
+>     waiting for host_copy      0.145   60.2 %
 >
 > Peak memory per GPU, GiB (capacity 139.8)
 >   PP rank (stages)  peak  weights  gradients  optimizer  activations  communication  workspace

@@ -3,7 +3,7 @@ $ orrery sweep experiments/tiny_moe_4_ranks --vary /plan/schedule=1f1b,dualpipe 
 > 1f1b                             [2,2]   0.551  0.509 to 0.723        1856.8   0.00       1.5
 > 1f1b                             [3,1]   0.441  0.408 to 0.579        2319.7   0.00       1.5
 > 1f1b                             [4,1]       -               -             -      -         -  infeasible
-> dualpipe                         [2,2]   0.388  0.359 to 0.509        2636.7   0.00       1.5
+> dualpipe                         [2,2]   0.388  0.359 to 0.509        2636.8   0.00       1.5
 > dualpipe                         [3,1]   0.390  0.360 to 0.512        2622.7   0.00       1.5
 > dualpipe                         [4,1]       -               -             -      -         -  infeasible
 > /plan/schedule=1f1b /plan/layers_per_stage=[4,1]: experiments/tiny_moe_4_ranks/experiment.json: the plan cannot run:
@@ -13,8 +13,8 @@ $ orrery sweep experiments/tiny_moe_4_ranks --vary /plan/schedule=1f1b,dualpipe 
 
 $ orrery sweep experiments/tiny_moe_4_ranks --vary /plan/global_batch=8,16 --fidelity analytic --csv --threads 1
 > /plan/global_batch,outcome,step_time_s,tokens_per_s_per_gpu,mfu,peak_memory_GiB,cost_usd,step_time_low_s,step_time_high_s,peak_memory_low_GiB,peak_memory_high_GiB,note
-> 8,fits,0.5135745868756966,1993.868127762024,2.5838401992678625e-05,0,0,,,,,
-> 16,fits,0.9812169614236965,2087.2040338850798,2.704793567706794e-05,0,0,,,,,
+> 8,fits,0.5135721596196966,1993.8775512252814,2.583852411070058e-05,0,0,,,,,
+> 16,fits,0.9812121069116966,2087.2143602528013,2.7048069495767684e-05,0,0,,,,,
 
 $ orrery sweep experiments/tiny_moe_4_ranks --vary plan/global_batch=8
 ? 64
