@@ -25,6 +25,25 @@ uint64_t hash_of(const MeasuredPoint& p) {
   return h;
 }
 
+// Of what the points draw at their clocks: limit_W = static_W + hbm + f^2 pJ FLOPs / s, in the
+// median. Points that keep the full clock say nothing. 0: too few do.
+double switching_pJ_per_FLOP(const Measured& m, const Indices& points, const PowerSpec& power) {
+  constexpr double kFullClock = 0.97;
+  constexpr std::size_t kFewest = 4;
+  std::vector<double> pJ;
+  for (const std::size_t i : points) {
+    const MeasuredPoint& p = m.points[i];
+    const double f = m.clock_of(p), s = 1e-6 * p.median_us();
+    const PointWork work = point_work(p);
+    if (f <= 0 || f > kFullClock || work.flops.count() <= 0) continue;
+    const double hbm_W =
+        1e-12 * power.pJ_per_byte.value * static_cast<double>(work.hbm.count()) / s;
+    const double left_W = power.limit_W.value - power.static_W.value - hbm_W;
+    pJ.push_back(1e12 * left_W * s / (f * f * work.flops.count()));
+  }
+  return pJ.size() >= kFewest ? median(pJ) : 0;
+}
+
 std::vector<PointError> errors(const Measured& m, const Indices& points,
                                const std::vector<bool>& held, const GpuSpec& gpu,
                                const GpuSpec& base) {
@@ -146,10 +165,19 @@ ClassFit fit_class(const Measured& m, const FittedClass& k, const Indices& point
   for (std::size_t i = 0; i < points.size(); ++i)
     if (!held[i]) fitted.push_back(points[i]);
   const auto predict = [&](const GpuSpec& g, std::size_t i) {
-    return 1e6 * point_seconds(g, m.points[i]);
+    return 1e6 * point_seconds(g, m.points[i], m.clock_of(m.points[i]));
   };
   const auto measured = [&](std::size_t i) { return m.points[i].median_us(); };
+  MeasuredConstant energy;
+  if (k.energy.of) {
+    // First: a kernel without one keeps its clock.
+    const double pJ = four_digits(switching_pJ_per_FLOP(m, fitted, gpu.power));
+    double& value = k.energy.of(gpu);
+    energy = {k.energy.pointer, pJ > 0 ? pJ : value, value, pJ > 0, false};
+    value = energy.value;
+  }
   f.constants = ConstantFit(k.constants, fitted, predict, measured).run(gpu, base);
+  if (k.energy.of) f.constants.push_back(energy);
   f.points = errors(m, points, held, gpu, base);
   return f;
 }

@@ -10,8 +10,9 @@
 //
 // A constant that the points do not determine (the HBM efficiency of a GEMM when HBM limits none)
 // keeps the base profile's value, and so do all that no point is about: peaks, bandwidths,
-// energies. launch_gap_us is not fitted: it is the time in which no thread runs between two kernels
-// of a graph.
+// static_W, pJ_per_byte. pJ_per_FLOP is not fitted but the median over the class's fitted points of
+// what the formula of sim/cost/power.h gives for the clock that was counted. launch_gap_us is not
+// fitted: it is the time in which no thread runs between two kernels of a graph.
 #pragma once
 
 #include <string>

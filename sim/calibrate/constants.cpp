@@ -7,25 +7,34 @@ namespace {
 
 // What a profile may say (sim/spec/hardware.cpp), less what no kernel does.
 constexpr Bound kEfficiency{0.03, 1, false};
+// Of a peak that the datasheet counts at less than the highest clock: GH100's at 1830 of 1980 MHz.
+constexpr Bound kMainloop{0.03, 1.08, false};
+constexpr Bound kExposed{0, 1, true};
 constexpr Bound kTileOverhead{0, 30, true};
 constexpr Bound kAttentionOverhead{0, 60, true};
 constexpr Bound kSoftmax{0, 15, true};
 constexpr Bound kKernelFixed{0, 10, true};
 constexpr int64_t kNarrowHead = 96;
 
-FittedClass gemm_class(Family family, GemmKernelSpec GpuSpec::*spec) {
+FittedClass gemm_class(Family family, GemmKernel kernel, GemmKernelSpec GpuSpec::*spec) {
   FittedClass k;
-  k.name = kFamilyNames[static_cast<std::size_t>(family)];
-  k.takes = [family](const MeasuredPoint& p) { return p.family == family; };
+  k.name = kRateFamilyNames[kFirstGemmFamily + static_cast<int>(kernel)];
+  k.takes = [family, kernel](const MeasuredPoint& p) {
+    return p.family == family && p.gemm.kernel == kernel;
+  };
   k.known = [spec](const GpuSpec& g) { return (g.*spec).exists(); };
   const auto constant = [&](const char* name, Sourced GemmKernelSpec::*member, Bound bound) {
     k.constants.push_back(
         {fmt::format("/{}/{}", k.name, name),
          [spec, member](GpuSpec& g) -> double& { return ((g.*spec).*member).value; }, bound});
   };
-  constant("mainloop_efficiency", &GemmKernelSpec::mainloop_efficiency, kEfficiency);
+  constant("mainloop_efficiency", &GemmKernelSpec::mainloop_efficiency, kMainloop);
   constant("tile_overhead_us", &GemmKernelSpec::tile_overhead_us, kTileOverhead);
   constant("hbm_efficiency", &GemmKernelSpec::hbm_efficiency, kEfficiency);
+  constant("accumulate_exposed", &GemmKernelSpec::accumulate_exposed, kExposed);
+  k.energy = {fmt::format("/{}/pJ_per_FLOP", k.name),
+              [spec](GpuSpec& g) -> double& { return (g.*spec).pJ_per_FLOP.value; },
+              {}};
   return k;
 }
 
@@ -41,9 +50,12 @@ FittedClass attention_class(Family family, AttentionKernelSpec GpuSpec::*spec) {
         {fmt::format("/{}/{}", k.name, name),
          [spec, member](GpuSpec& g) -> double& { return ((g.*spec).*member).value; }, bound});
   };
-  constant("mainloop_efficiency", &AttentionKernelSpec::mainloop_efficiency, kEfficiency);
+  constant("mainloop_efficiency", &AttentionKernelSpec::mainloop_efficiency, kMainloop);
   constant("softmax_us", &AttentionKernelSpec::softmax_us, kSoftmax);
   constant("tile_overhead_us", &AttentionKernelSpec::tile_overhead_us, kAttentionOverhead);
+  k.energy = {fmt::format("/{}/pJ_per_FLOP", k.name),
+              [spec](GpuSpec& g) -> double& { return (g.*spec).pJ_per_FLOP.value; },
+              {}};
   return k;
 }
 
@@ -68,10 +80,13 @@ FittedClass pattern_class(std::size_t pattern) {
 std::vector<FittedClass> make_classes() {
   std::vector<FittedClass> all;
   for (std::size_t p = 0; p < kAccessPatterns; ++p) all.push_back(pattern_class(p));
-  all.push_back(gemm_class(Family::kGemmBf16, &GpuSpec::gemm_bf16));
-  all.push_back(gemm_class(Family::kGemmFp8, &GpuSpec::gemm_fp8));
-  all.push_back(gemm_class(Family::kGemmFp8Wgrad, &GpuSpec::gemm_fp8_wgrad));
-  all.push_back(gemm_class(Family::kGemmFp8Tensor, &GpuSpec::gemm_fp8_tensor));
+  all.push_back(gemm_class(Family::kGemmBf16, GemmKernel::kBf16, &GpuSpec::gemm_bf16));
+  all.push_back(
+      gemm_class(Family::kGemmBf16, GemmKernel::kBf16Grouped, &GpuSpec::gemm_bf16_grouped));
+  all.push_back(gemm_class(Family::kGemmFp8, GemmKernel::kFp8, &GpuSpec::gemm_fp8));
+  all.push_back(gemm_class(Family::kGemmFp8Wgrad, GemmKernel::kFp8Wgrad, &GpuSpec::gemm_fp8_wgrad));
+  all.push_back(
+      gemm_class(Family::kGemmFp8Tensor, GemmKernel::kFp8Tensor, &GpuSpec::gemm_fp8_tensor));
   all.push_back(attention_class(Family::kAttentionForward, &GpuSpec::attention_forward));
   all.push_back(attention_class(Family::kAttentionBackward, &GpuSpec::attention_backward));
   return all;

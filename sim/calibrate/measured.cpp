@@ -37,6 +37,7 @@ GemmShape read_gemm_shape(Reader& r, Family family) {
   s.output = static_cast<GemmOutput>(r.choice_or("output", at(usual), kGemmOutputNames));
   s.m = r.integer("m", kSize), s.n = r.integer("n", kSize), s.k = r.integer("k", kSize);
   s.groups = r.integer_or("groups", 1, kSize);
+  if (family == Family::kGemmBf16 && s.groups > 1) s.kernel = GemmKernel::kBf16Grouped;
   constexpr std::string_view kDims[2] = {"m", "k"};
   s.grouped = static_cast<GroupedDim>(r.choice_or("grouped", 0, kDims));
   return s;

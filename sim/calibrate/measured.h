@@ -25,6 +25,7 @@
 // and bytes read and written. Such points check the models; nothing is fitted on them.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -85,6 +86,11 @@ struct Measured {
   std::string driver, cuda_of_driver, cuda, cublaslt, nccl;
   std::vector<ReferenceRepeat> reference;
   std::vector<MeasuredPoint> points;
+
+  // As a part of the highest; 0: the file does not say.
+  double clock_of(const MeasuredPoint& p) const {
+    return highest_sm_clock_MHz > 0 ? std::min(1.0, p.sm_clock_MHz / highest_sm_clock_MHz) : 0;
+  }
 };
 
 // Throws InputError naming the place: an unknown family or key, a time that is not positive, no

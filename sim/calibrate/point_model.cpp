@@ -43,8 +43,26 @@ double kernel_seconds(const GpuSpec& gpu, const MeasuredPoint& p, const GpuShare
 
 }  // namespace
 
-double point_seconds(const GpuSpec& gpu, const MeasuredPoint& p) {
-  const double kernel = kernel_seconds(gpu, p, share_of(gpu, p));
+PointWork point_work(const MeasuredPoint& p) {
+  switch (p.family) {
+    case Family::kGemmBf16:
+    case Family::kGemmFp8:
+    case Family::kGemmFp8Wgrad:
+    case Family::kGemmFp8Tensor:
+      return {gemm_flops(p.gemm), gemm_bytes(p.gemm)};
+    case Family::kAttentionForward:
+      return {attention_forward_flops(p.attention), attention_forward_bytes(p.attention)};
+    case Family::kAttentionBackward:
+      return {attention_backward_flops(p.attention), attention_backward_bytes(p.attention)};
+    default:
+      return {};
+  }
+}
+
+double point_seconds(const GpuSpec& gpu, const MeasuredPoint& p, double clock) {
+  GpuShare share = share_of(gpu, p);
+  share.clock = clock;
+  const double kernel = kernel_seconds(gpu, p, share);
   return kernel > 0 ? kernel + gpu.launch_gap_us.value * 1e-6 : 0;
 }
 

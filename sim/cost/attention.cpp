@@ -66,9 +66,10 @@ double tiles_seconds(const GpuSpec& gpu, const AttentionKernelSpec& spec, const 
 
 double kernel_seconds(const GpuSpec& gpu, const AttentionKernelSpec& spec, Flops flops,
                       double tiles, Bytes bytes, const GpuShare& share) {
-  return std::max(gpu.kernel_fixed_us.value * 1e-6 +
-                      throttled_seconds(gpu.power, spec.pJ_per_FLOP.value, flops, tiles),
-                  memory_bound_seconds(gpu, AccessPattern::kStream, bytes, share));
+  return std::max(
+      gpu.kernel_fixed_us.value * 1e-6 +
+          throttled_seconds(gpu.power, spec.pJ_per_FLOP.value, flops, bytes, tiles, share),
+      memory_bound_seconds(gpu, AccessPattern::kStream, bytes, share));
 }
 
 }  // namespace

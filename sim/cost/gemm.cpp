@@ -35,24 +35,6 @@ double tile_rate(const TileShape& t) {
 
 bool from_library(GemmKernel k) { return k != GemmKernel::kFp8 && k != GemmKernel::kFp8Wgrad; }
 
-const GemmKernelSpec& kernel_spec(const GpuSpec& gpu, GemmKernel kernel) {
-  switch (kernel) {
-    case GemmKernel::kFp8:
-      return gpu.gemm_fp8;
-    case GemmKernel::kFp8Wgrad:
-      return gpu.gemm_fp8_wgrad;
-    case GemmKernel::kFp8Tensor:
-      return gpu.gemm_fp8_tensor;
-    case GemmKernel::kMxfp8:
-      return gpu.gemm_mxfp8;
-    case GemmKernel::kNvfp4:
-      return gpu.gemm_nvfp4;
-    case GemmKernel::kBf16:
-      break;
-  }
-  return gpu.gemm_bf16;
-}
-
 // The size of group g in the grouped dimension, `total` being that of all groups.
 int64_t group_size(const GemmShape& s, int64_t total, int64_t g) {
   if (!s.group_sizes.empty()) return s.group_sizes[static_cast<std::size_t>(g)];
@@ -137,7 +119,7 @@ int64_t block_scaled_tile_m(const GemmShape& s) {
 GemmTiling price_tile(const GpuSpec& gpu, const GemmShape& s, const TileShape& tile, int64_t sms) {
   const Blocking b = s.grouped == GroupedDim::kK ? block_inner(s, tile.m) : block_rows(s, tile.m);
   const int64_t tile_n = tile.n;
-  const GemmKernelSpec& spec = kernel_spec(gpu, s.kernel);
+  const GemmKernelSpec& spec = gemm_kernel_spec(gpu, s.kernel);
   const double rate = sm_peak(gpu, spec.peak_TFLOPS.value).count() *
                       spec.mainloop_efficiency.value *
                       (from_library(s.kernel) ? tile_rate(tile) : 1);
@@ -155,6 +137,7 @@ GemmTiling price_tile(const GpuSpec& gpu, const GemmShape& s, const TileShape& t
 int64_t element_bits(GemmKernel kernel) {
   switch (kernel) {
     case GemmKernel::kBf16:
+    case GemmKernel::kBf16Grouped:
       return 16;
     case GemmKernel::kNvfp4:
       return 5;  // 4, rounded up with 8 bits of scale per 16 elements
@@ -178,13 +161,33 @@ int64_t output_bytes(GemmOutput output) {
 
 // Of all results; see the header.
 double exposed_seconds(const GpuSpec& gpu, const GemmShape& s, const GpuShare& share) {
-  const GemmKernelSpec& spec = kernel_spec(gpu, s.kernel);
+  const GemmKernelSpec& spec = gemm_kernel_spec(gpu, s.kernel);
   const int64_t results = s.m * s.n * (s.grouped == GroupedDim::kK ? s.groups : 1);
   const Bytes beyond(results * (output_bytes(s.output) - output_bytes(GemmOutput::kBf16)));
   return spec.accumulate_exposed.value * hbm_seconds(gpu, beyond, spec.hbm_efficiency.value, share);
 }
 
 }  // namespace
+
+const GemmKernelSpec& gemm_kernel_spec(const GpuSpec& gpu, GemmKernel kernel) {
+  switch (kernel) {
+    case GemmKernel::kFp8:
+      return gpu.gemm_fp8;
+    case GemmKernel::kFp8Wgrad:
+      return gpu.gemm_fp8_wgrad;
+    case GemmKernel::kFp8Tensor:
+      return gpu.gemm_fp8_tensor;
+    case GemmKernel::kMxfp8:
+      return gpu.gemm_mxfp8;
+    case GemmKernel::kNvfp4:
+      return gpu.gemm_nvfp4;
+    case GemmKernel::kBf16Grouped:
+      return gpu.gemm_bf16_grouped;
+    case GemmKernel::kBf16:
+      break;
+  }
+  return gpu.gemm_bf16;
+}
 
 Flops gemm_flops(const GemmShape& s) {
   return Flops(2.0 * static_cast<double>(s.m) * static_cast<double>(s.n) *
@@ -219,11 +222,12 @@ GemmTiling gemm_tiling(const GpuSpec& gpu, const GemmShape& s, int64_t sms) {
 }
 
 double gemm_seconds(const GpuSpec& gpu, const GemmShape& s, const GpuShare& share) {
-  const GemmKernelSpec& spec = kernel_spec(gpu, s.kernel);
+  const GemmKernelSpec& spec = gemm_kernel_spec(gpu, s.kernel);
   const double hbm = hbm_seconds(gpu, gemm_bytes(s), spec.hbm_efficiency.value, share);
   const double tiles = gemm_tiling(gpu, s, share.sms).seconds;
   return gpu.kernel_fixed_us.value * 1e-6 +
-         std::max(throttled_seconds(gpu.power, spec.pJ_per_FLOP.value, gemm_flops(s), tiles) +
+         std::max(throttled_seconds(gpu.power, spec.pJ_per_FLOP.value, gemm_flops(s), gemm_bytes(s),
+                                    tiles, share) +
                       exposed_seconds(gpu, s, share),
                   hbm);
 }

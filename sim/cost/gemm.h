@@ -63,6 +63,7 @@ enum class GemmKernel : uint8_t {
   kFp8Tensor,  // one scale per tensor
   kMxfp8,      // 1x32
   kNvfp4,      // 1x16
+  kBf16Grouped,
 };
 
 enum class GemmOutput : uint8_t { kBf16, kBf16Accumulate, kFp32, kFp32Accumulate };
@@ -91,6 +92,8 @@ struct GemmTiling {
   int64_t waves = 0;   // ceil(tiles / SMs)
   double seconds = 0;  // waves * tile_seconds
 };
+
+const GemmKernelSpec& gemm_kernel_spec(const GpuSpec& gpu, GemmKernel kernel);
 
 Flops gemm_flops(const GemmShape& shape);  // 2 m n k, without padding
 Bytes gemm_bytes(const GemmShape& shape);  // each operand once, output as in the comment above

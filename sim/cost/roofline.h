@@ -19,6 +19,7 @@ namespace orrery {
 struct GpuShare {
   int64_t sms = 0;          // at least 1
   double hbm_fraction = 1;  // of GpuSpec::hbm_bandwidth_GBps, in (0, 1]
+  double clock = 0;         // of the full one, in (0, 1]; 0: what the kernel settles at when alone
 };
 
 GpuShare whole_gpu(const GpuSpec& gpu);

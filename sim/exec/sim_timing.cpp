@@ -7,6 +7,7 @@
 #include "sim/cost/attention.h"
 #include "sim/cost/gemm.h"
 #include "sim/cost/memory_bound.h"
+#include "sim/cost/power.h"
 #include "sim/cost/unfused_attention.h"
 #include "sim/exec/sim_comm.h"
 #include "sim/graph/optimizer.h"
@@ -46,7 +47,8 @@ double weight_gradient_seconds(GemmShape s, const TimingInput& in, const GpuShar
 GemmKernel gemm_kernel(const Op& op, Precision precision) {
   if (op.kind == OpKind::kGemmFp8) return cast_kernel(precision, false);
   if (op.kind == OpKind::kGemmFp8Wgrad) return cast_kernel(precision, true);
-  return GemmKernel::kBf16;
+  const bool grouped = op.kind == OpKind::kGemm && op.shape.groups > 1;
+  return grouped ? GemmKernel::kBf16Grouped : GemmKernel::kBf16;
 }
 
 // Of the rows of an expert over their mean: chance, as if every row chose its expert by itself,
@@ -194,6 +196,37 @@ double fused_op_seconds(const Op& op, const TimingInput& in, const GpuShare& sha
   }
 }
 
+double switching_J(const Op& op, const TimingInput& in) {
+  const GpuSpec& gpu = in.cluster.node.gpu;
+  const std::string& kernel = in.graph.stack.attention_kernel;
+  const int family = rate_family(op, in.graph);
+  double pJ = 0;
+  if (family == kAttentionForwardFamily)
+    pJ = attention_forward_kernel(gpu, kernel)->pJ_per_FLOP.value;
+  else if (family == kAttentionBackwardFamily)
+    pJ = attention_backward_kernel(gpu, kernel)->pJ_per_FLOP.value;
+  else if (family >= kFirstGemmFamily)
+    pJ =
+        gemm_kernel_spec(gpu, static_cast<GemmKernel>(family - kFirstGemmFamily)).pJ_per_FLOP.value;
+  return 1e-12 * pJ * op.work.flops.count();
+}
+
+// Of one launch on the whole GPU, with the gap before the next one.
+KernelEnergy kernel_energy(const Op& op, TimingInput in) {
+  const NodeSpec& node = in.cluster.node;
+  const auto sms = static_cast<int64_t>(node.gpu.sm_count.value);
+  const auto at = [&](double clock) {
+    in.clock = clock;
+    return compute_op_seconds(op, in, sms, 1) / d(node.ranks_per_gpu);
+  };
+  // Twice as long at half the clock is what the clock drives.
+  const double full = at(1), clocked = at(0.5) - full;
+  return {.switching_J = switching_J(op, in),
+          .hbm_J = 1e-12 * node.gpu.power.pJ_per_byte.value * d(op.work.hbm.count()),
+          .clocked_s = clocked,
+          .steady_s = full - clocked + node.gpu.launch_gap_us.value * 1e-6};
+}
+
 class Timer {
  public:
   Timer(const ExecPlan& plan, const TimingInput& in, double row_load)
@@ -210,6 +243,7 @@ class Timer {
     out_.resize(plan_.ops.size());
     const std::size_t ops = graph_ops();
     alone_.assign(ops, kUnknown), paired_.assign(ops, kUnknown);
+    if (in_.cluster.node.gpu.power.pJ_per_byte.value > 0) in_.clock = step_clock(ops);
     for (const RankClass& c : plan_.classes)
       for (const Block& b : c.blocks) {
         pair_ = b.kind == BlockKind::kPair && in_.graph.plan.overlap_expert_parallel;
@@ -242,6 +276,32 @@ class Timer {
            x.k == y.k && x.groups == y.groups && x.d_qk == y.d_qk && x.d_v == y.d_v &&
            x.index == y.index && x.window == y.window && a.work.hbm == b.work.hbm &&
            a.work.pattern == b.work.pattern;
+  }
+
+  // The one clock of the kernels of all passes over all layers. The optimizer's are left out: they
+  // run by themselves, longer than the limit is averaged over.
+  double step_clock(std::size_t graph_ops) const {
+    std::vector<int64_t> launches(graph_ops, 0);
+    std::vector<const Op*> op(graph_ops, nullptr);
+    for (const RankClass& c : plan_.classes)
+      for (const Block& b : c.blocks) {
+        if (b.kind == BlockKind::kOptimizer) continue;
+        for (const Instr& i : b.instrs) {
+          if (i.kind != Instr::Kind::kLaunch) continue;
+          const PlanOp& p = plan_.ops[i.arg];
+          const std::size_t at = first_op_[p.stage] + p.graph_op;
+          ++launches[at], op[at] = &plan_.graph_op(p);
+        }
+      }
+    KernelEnergy sum;
+    for (std::size_t i = 0; i < graph_ops; ++i) {
+      if (launches[i] == 0 || op_resource(op[i]->kind) != Resource::kCompute) continue;
+      const KernelEnergy e = kernel_energy(*op[i], in_);
+      const double n = d(launches[i]);
+      sum.switching_J += n * e.switching_J, sum.hbm_J += n * e.hbm_J;
+      sum.clocked_s += n * e.clocked_s, sum.steady_s += n * e.steady_s;
+    }
+    return clock_fraction(in_.cluster.node.gpu.power, sum);
   }
 
   // A graph op takes the same time wherever it appears, but for network ops, which depend on their
@@ -296,7 +356,7 @@ class Timer {
   }
 
   const ExecPlan& plan_;
-  const TimingInput& in_;
+  TimingInput in_;
   CommCosts comm_;
   int64_t all_sms_ = 0, left_sms_ = 0, collective_sms_ = 0;
   double gap_ = 0;
@@ -334,7 +394,7 @@ int rate_family(const Op& op, const GraphConfig& graph) {
 }
 
 double compute_op_seconds(const Op& op, const TimingInput& in, int64_t sms, double hbm_fraction) {
-  const GpuShare share{sms, hbm_fraction};
+  const GpuShare share{sms, hbm_fraction, in.clock};
   const StepSpeed& speed = in.graph.stack.step_speed;
   return static_cast<double>(in.cluster.node.ranks_per_gpu) *
          (fused_op_seconds(op, in, share) /

@@ -20,6 +20,7 @@ const std::string_view kRateFamilyNames[kRateFamilies] = {"memory_bound stream",
                                                           "gemm_fp8_tensor",
                                                           "gemm_mxfp8",
                                                           "gemm_nvfp4",
+                                                          "gemm_bf16_grouped",
                                                           "attention_forward",
                                                           "attention_backward"};
 
@@ -37,11 +38,14 @@ Sourced read_or(Reader& r, std::string_view key, json::Range range, const Source
   return r.has(key) ? read_sourced(r, key, range) : fallback;
 }
 
+// At the highest clock, of a peak that datasheets count at a lower one.
+constexpr json::Range kMainloop{0, 1.2};
+
 GemmKernelSpec read_gemm(Reader r, const Sourced& peak) {
   GemmKernelSpec g;
   g.peak_TFLOPS = read_or(r, "peak_TFLOPS", kTflops, peak);
   if (!g.exists()) r.fail("", "this GPU states no dense peak of the kernel's input type");
-  g.mainloop_efficiency = read_sourced(r, "mainloop_efficiency", json::kFraction);
+  g.mainloop_efficiency = read_sourced(r, "mainloop_efficiency", kMainloop);
   g.tile_overhead_us = read_sourced(r, "tile_overhead_us", {0, 100});
   g.hbm_efficiency = read_sourced(r, "hbm_efficiency", json::kFraction);
   g.accumulate_exposed = read_or(r, "accumulate_exposed", {0, 1}, {});
@@ -57,7 +61,7 @@ GemmKernelSpec read_gemm_or_none(Reader& r, std::string_view key, const Sourced&
 AttentionKernelSpec read_attention(Reader r, const Sourced& peak) {
   AttentionKernelSpec a;
   a.peak_TFLOPS = read_or(r, "peak_TFLOPS", kTflops, peak);
-  a.mainloop_efficiency = read_sourced(r, "mainloop_efficiency", json::kFraction);
+  a.mainloop_efficiency = read_sourced(r, "mainloop_efficiency", kMainloop);
   a.tile_overhead_us = read_sourced(r, "tile_overhead_us", {0, 100});
   a.softmax_us = read_sourced(r, "softmax_us", {0, 100});
   a.pJ_per_FLOP = read_or(r, "pJ_per_FLOP", {0, 20}, {});
@@ -81,6 +85,7 @@ PowerSpec read_power(Reader r) {
   PowerSpec p;
   p.limit_W = read_sourced(r, "limit_W", {50, 5000});
   p.static_W = read_sourced(r, "static_W", {1, 1000});
+  p.pJ_per_byte = read_or(r, "pJ_per_byte", {0, 1000}, {});
   if (p.static_W.value >= p.limit_W.value)
     r.fail("static_W", "leaves nothing of limit_W to the tensor cores");
   r.finish();
@@ -120,6 +125,9 @@ GpuSpec read_gpu(Reader r) {
   g.gemm_fp8_tensor = read_gemm_or_none(r, "gemm_fp8_tensor", fp8);
   g.gemm_mxfp8 = read_gemm_or_none(r, "gemm_mxfp8", fp8);
   g.gemm_nvfp4 = read_gemm_or_none(r, "gemm_nvfp4", fp4);
+  g.gemm_bf16_grouped = g.gemm_bf16;
+  if (r.has("gemm_bf16_grouped"))
+    g.gemm_bf16_grouped = read_gemm(r.object("gemm_bf16_grouped"), bf16);
   g.attention_forward = read_attention(r.object("attention_forward"), bf16);
   g.attention_backward = read_attention(r.object("attention_backward"), bf16);
   if (r.has("attention_kernels"))

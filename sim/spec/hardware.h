@@ -19,7 +19,8 @@ struct GemmKernelSpec {
   Sourced tile_overhead_us;     // per tile and SM: pipeline fill and the part of the epilogue that
                                 // the next tile does not hide
   Sourced hbm_efficiency;       // fraction of the HBM bandwidth its streams reach
-  Sourced pJ_per_FLOP;          // switching energy at full clock on random data; 0: never throttled
+  Sourced pJ_per_FLOP;          // switching energy at full clock on random data; 0: not known, its
+                                // efficiency holds the clock
   // Part of the HBM time of accumulators in memory that no tile's main loop hides.
   Sourced accumulate_exposed = {};
 
@@ -45,7 +46,8 @@ struct AttentionKernels {
 // kernels' efficiencies hold the clock that they were measured at.
 struct PowerSpec {
   Sourced limit_W;
-  Sourced static_W;  // of the busy GPU beside the switching in its tensor cores
+  Sourced static_W;     // of the busy GPU beside the switching in its tensor cores and HBM traffic
+  Sourced pJ_per_byte;  // of HBM traffic. 0, not known: kernels keep the clocks that each has alone
 };
 
 // Constants of memory-bound kernels, by access pattern: the fraction of the HBM bandwidth reached.
@@ -64,10 +66,10 @@ extern const std::string_view kAccessPatternNames[kAccessPatterns];
 
 // Kernels that share their rate constants: the memory-bound ones by access pattern, the GEMMs in
 // the order of GemmKernel (sim/cost/gemm.h), the default attention.
-constexpr int kRateFamilies = kAccessPatterns + 8;
+constexpr int kRateFamilies = kAccessPatterns + 9;
 constexpr int kFirstGemmFamily = kAccessPatterns;
-constexpr int kAttentionForwardFamily = kAccessPatterns + 6;
-constexpr int kAttentionBackwardFamily = kAccessPatterns + 7;
+constexpr int kAttentionForwardFamily = kAccessPatterns + 7;
+constexpr int kAttentionBackwardFamily = kAccessPatterns + 8;
 extern const std::string_view kRateFamilyNames[kRateFamilies];  // "memory_bound stream", ...
 
 // Errors of the kernels of a family at the points that a calibration held back.
@@ -91,12 +93,13 @@ struct GpuSpec {
   Sourced bf16_dense_TFLOPS;  // tensor-core peak without sparsity: the denominator of MFU
   Sourced fp8_dense_TFLOPS;
   Sourced fp4_dense_TFLOPS;
-  GemmKernelSpec gemm_bf16;        // and FP16
-  GemmKernelSpec gemm_fp8;         // 1x128 by 128x128 scales, BF16 out: fprop and dgrad
-  GemmKernelSpec gemm_fp8_wgrad;   // 1x128 by 1x128 scales, FP32 accumulated into the gradient
-  GemmKernelSpec gemm_fp8_tensor;  // one scale per tensor
-  GemmKernelSpec gemm_mxfp8;       // E8M0 scales per 1x32
-  GemmKernelSpec gemm_nvfp4;       // E4M3 scales per 1x16, an FP32 one per tensor
+  GemmKernelSpec gemm_bf16;          // and FP16
+  GemmKernelSpec gemm_fp8;           // 1x128 by 128x128 scales, BF16 out: fprop and dgrad
+  GemmKernelSpec gemm_fp8_wgrad;     // 1x128 by 1x128 scales, FP32 accumulated into the gradient
+  GemmKernelSpec gemm_fp8_tensor;    // one scale per tensor
+  GemmKernelSpec gemm_mxfp8;         // E8M0 scales per 1x32
+  GemmKernelSpec gemm_nvfp4;         // E4M3 scales per 1x16, an FP32 one per tensor
+  GemmKernelSpec gemm_bf16_grouped;  // of experts; gemm_bf16's unless given
   // The one that a stack gets which names none.
   AttentionKernelSpec attention_forward;
   AttentionKernelSpec attention_backward;

@@ -6,8 +6,9 @@ namespace {
 bool assumed(const Sourced& s) { return s.source == Source::kAssumed; }
 
 const GemmKernelSpec& gemm_of(const GpuSpec& gpu, int family) {
-  const GemmKernelSpec* const all[] = {&gpu.gemm_bf16,       &gpu.gemm_fp8,   &gpu.gemm_fp8_wgrad,
-                                       &gpu.gemm_fp8_tensor, &gpu.gemm_mxfp8, &gpu.gemm_nvfp4};
+  const GemmKernelSpec* const all[] = {&gpu.gemm_bf16,        &gpu.gemm_fp8,   &gpu.gemm_fp8_wgrad,
+                                       &gpu.gemm_fp8_tensor,  &gpu.gemm_mxfp8, &gpu.gemm_nvfp4,
+                                       &gpu.gemm_bf16_grouped};
   return *all[family - kFirstGemmFamily];
 }
 

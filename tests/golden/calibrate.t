@@ -51,14 +51,15 @@ $ orrery calibrate --from hardware_profiles/measured/h200_sxm5/2026-11-28_2.json
 >   memory_bound strided         128.5 %  130.9 %       5   1.7 %    7.6 %         1   1.9 %    1.9 %
 >   memory_bound gather           26.3 %   68.5 %       8  16.8 %   62.6 %         2  32.6 %   51.7 %
 >   memory_bound gated_map        18.6 %   39.8 %      10   1.6 %    6.7 %         2   6.0 %    6.2 %
->   gemm_bf16                      7.2 %   61.0 %      45   3.8 %   63.5 %        11   6.2 %   20.0 %
+>   gemm_bf16                      4.3 %   61.0 %      39   2.0 %   51.2 %         9   2.1 %   18.4 %
+>   gemm_bf16_grouped             10.4 %   11.4 %       7   1.1 %    3.2 %         1   4.2 %    4.2 %
 >   gemm_fp8                      16.5 %   33.6 %      39   3.4 %   29.4 %         9   2.6 %   24.9 %
->   gemm_fp8_wgrad                10.1 %   31.6 %      26   1.4 %   15.3 %         6   6.2 %   15.6 %
->   gemm_fp8_tensor               11.7 %   62.4 %      32   3.0 %   62.5 %         8   7.4 %   37.9 %
+>   gemm_fp8_wgrad                10.1 %   31.6 %      26   1.5 %   15.2 %         6   6.2 %   15.6 %
+>   gemm_fp8_tensor                9.2 %   62.4 %      32   3.3 %   58.3 %         8   7.0 %   34.6 %
 >   attention_forward              4.8 %   15.5 %      12   4.3 %   16.0 %         2   0.7 %    1.2 %
 >   attention_backward             6.7 %   38.4 %      12   3.9 %   12.9 %         2   1.9 %    1.9 %
 >   attention, narrow heads       48.6 %   58.0 %       0                          8  33.8 %   39.8 %
->   beside another kernel          5.4 %   24.1 %       0                         24   5.3 %   18.1 %
+>   beside another kernel          5.4 %   22.9 %       0                         24   6.2 %   21.0 %
 >
 >   errors by kernel                                     points  median  largest     mean
 >   -------------------------------------------------------------------------------------
@@ -81,21 +82,20 @@ $ orrery calibrate --from hardware_profiles/measured/h200_sxm5/2026-11-28_2.json
 >   memory_bound gather: unpermute                            5  51.7 %   62.6 %   +9.9 %
 >   memory_bound gated_map: swiglu                            6   6.2 %    6.7 %   +1.9 %
 >   memory_bound gated_map: swiglu_backward                   6   0.5 %    5.8 %   -1.6 %
->   gemm_bf16: cuBLASLt                                      40   3.0 %   63.5 %   +4.3 %
->   gemm_bf16: cuBLASLt, weight gradient                      8   6.1 %    9.5 %   -6.5 %
->   gemm_bf16: own, grouped                                   8   6.0 %    7.8 %   -6.1 %
+>   gemm_bf16: cuBLASLt                                      40   2.2 %   51.2 %   +2.7 %
+>   gemm_bf16: cuBLASLt, weight gradient                      8   1.5 %    4.4 %   -0.6 %
 >   gemm_fp8: cuBLASLt                                       35   2.6 %   29.4 %   +0.1 %
 >   gemm_fp8: own                                             5   0.9 %    8.3 %   +2.6 %
 >   gemm_fp8: own, grouped                                    8  11.5 %   17.0 %  -10.6 %
->   gemm_fp8_wgrad: cuBLASLt                                 24   1.4 %   15.6 %   +2.0 %
->   gemm_fp8_wgrad: own, grouped                              8   6.8 %   15.3 %   -8.3 %
+>   gemm_fp8_wgrad: cuBLASLt                                 24   1.4 %   15.6 %   +1.9 %
+>   gemm_fp8_wgrad: own, grouped                              8   6.8 %   15.2 %   -8.3 %
 >   beside another kernel: add                                6   1.8 %    4.7 %   +0.4 %
->   beside another kernel: cuBLASLt                           6  10.0 %   18.1 %  -11.5 %
+>   beside another kernel: cuBLASLt                           6  13.3 %   21.0 %  -14.7 %
 >   beside another kernel: own                                6   4.6 %   15.2 %   +3.2 %
 >   beside another kernel: rms_norm                           6   8.5 %   16.3 %   -9.0 %
 >
 >   constants                                gpu/h200_sxm5  measured
->   ------------------------------------------------------------------
+>   --------------------------------------------------------------------------------------
 >   /launch_gap_us                                       2     1.016
 >   /hbm_efficiency/stream                            0.89    0.8906
 >   /kernel_fixed_us                                     2    0.8936
@@ -106,24 +106,39 @@ $ orrery calibrate --from hardware_profiles/measured/h200_sxm5/2026-11-28_2.json
 >   /hbm_efficiency/strided                          0.321    0.7281
 >   /hbm_efficiency/gather                           0.816     0.524
 >   /hbm_efficiency/gated_map                        0.769    0.8635
->   /gemm_bf16/mainloop_efficiency                     0.9       0.8
->   /gemm_bf16/tile_overhead_us                       1.75     2.029
->   /gemm_bf16/hbm_efficiency                         0.82    0.7824
+>   /gemm_bf16/mainloop_efficiency                     0.9    0.8623
+>   /gemm_bf16/tile_overhead_us                       1.75     1.668
+>   /gemm_bf16/hbm_efficiency                         0.82    0.7809
+>   /gemm_bf16/accumulate_exposed                        0    0.5113
+>   /gemm_bf16/pJ_per_FLOP                            1.05         -  not determined, kept
+>   /gemm_bf16_grouped/mainloop_efficiency             0.9    0.8156
+>   /gemm_bf16_grouped/tile_overhead_us               1.75     3.733
+>   /gemm_bf16_grouped/hbm_efficiency                 0.82         -  not determined, kept
+>   /gemm_bf16_grouped/accumulate_exposed                0         -  not determined, kept
+>   /gemm_bf16_grouped/pJ_per_FLOP                    1.05         -  not determined, kept
 >   /gemm_fp8/mainloop_efficiency                    0.694    0.5826
->   /gemm_fp8/tile_overhead_us                        0.65      1.24
+>   /gemm_fp8/tile_overhead_us                        0.65     1.241
 >   /gemm_fp8/hbm_efficiency                          0.82     0.609
->   /gemm_fp8_wgrad/mainloop_efficiency              0.522    0.4486
->   /gemm_fp8_wgrad/tile_overhead_us                  3.45     1.693
+>   /gemm_fp8/accumulate_exposed                         0         -  not determined, kept
+>   /gemm_fp8/pJ_per_FLOP                                0         -  not determined, kept
+>   /gemm_fp8_wgrad/mainloop_efficiency              0.522    0.4485
+>   /gemm_fp8_wgrad/tile_overhead_us                  3.45         0          at its bound
 >   /gemm_fp8_wgrad/hbm_efficiency                    0.82    0.4812
->   /gemm_fp8_tensor/mainloop_efficiency              0.78     0.673
->   /gemm_fp8_tensor/tile_overhead_us                 1.75     2.251
->   /gemm_fp8_tensor/hbm_efficiency                   0.82    0.7066
+>   /gemm_fp8_wgrad/accumulate_exposed                   0    0.3107
+>   /gemm_fp8_wgrad/pJ_per_FLOP                          0         -  not determined, kept
+>   /gemm_fp8_tensor/mainloop_efficiency              0.78    0.7037
+>   /gemm_fp8_tensor/tile_overhead_us                 1.75     2.348
+>   /gemm_fp8_tensor/hbm_efficiency                   0.82    0.7067
+>   /gemm_fp8_tensor/accumulate_exposed                  0         -  not determined, kept
+>   /gemm_fp8_tensor/pJ_per_FLOP                       0.5         -  not determined, kept
 >   /attention_forward/mainloop_efficiency            0.65    0.7193
 >   /attention_forward/softmax_us                      0.6    0.9311
 >   /attention_forward/tile_overhead_us                1.5     3.169
->   /attention_backward/mainloop_efficiency           0.54    0.7263
->   /attention_backward/softmax_us                     0.6     4.489
+>   /attention_forward/pJ_per_FLOP                    0.63         -  not determined, kept
+>   /attention_backward/mainloop_efficiency           0.54    0.7265
+>   /attention_backward/softmax_us                     0.6      4.49
 >   /attention_backward/tile_overhead_us                13     2.719
+>   /attention_backward/pJ_per_FLOP                   0.63         -  not determined, kept
 >
 > measured, and no constant of a profile
 >   launch, graph: 0.69 us
@@ -139,19 +154,20 @@ $ orrery calibrate --from hardware_profiles/measured/h200_sxm5/2026-11-28_2.json
 > repeats: 3186 of 354 points, 0 of them far from the others of their point
 > warning: unsteady points: 1
 >   host , 4.3 us, repeats spread by 12.8 %
-> warning: outliers, points far from the fit of their class: 12
+> warning: outliers, points far from the fit of their class: 15
 >   transpose_block 3.7 MB, 3.6 us, predicted 2.9, held out
->   cuBLASLt 128 x 2112 x 7168, 14.4 us, predicted 23.5
+>   cuBLASLt 128 x 2112 x 7168, 14.4 us, predicted 21.8
+>   cuBLASLt 512 x 2112 x 7168, 27.4 us, predicted 33.0
+>   cuBLASLt 128 x 7168 x 2048, 10.3 us, predicted 12.2, held out
+>   cuBLASLt 128 x 6144 x 4096, 17.3 us, predicted 20.1, held out
 >   cuBLASLt 512 x 2112 x 7168, 23.5 us, predicted 16.6
 >   cuBLASLt 128 x 6144 x 4096, 15.0 us, predicted 11.2, held out
 >   cuBLASLt 32768 x 512 x 1024, 64.7 us, predicted 74.8, held out
->   own, grouped 4096 x 7168 x 32768, 4 groups, 2704.0 us, predicted 2290.2
->   own, grouped 4096 x 7168 x 32768, 8 groups, 2788.0 us, predicted 2361.7
->   cuBLASLt 128 x 2112 x 7168, 9.7 us, predicted 15.8
->   cuBLASLt 512 x 2112 x 7168, 17.6 us, predicted 21.6
->   cuBLASLt 128 x 4096 x 7168, 12.9 us, predicted 15.8
->   cuBLASLt 128 x 7168 x 2048, 7.2 us, predicted 9.1, held out
->   cuBLASLt 128 x 6144 x 4096, 10.2 us, predicted 14.1, held out
+>   own, grouped 4096 x 7168 x 32768, 4 groups, 2704.0 us, predicted 2292.4
+>   own, grouped 4096 x 7168 x 32768, 8 groups, 2788.0 us, predicted 2367.2
+>   cuBLASLt 128 x 2112 x 7168, 9.7 us, predicted 15.4
+>   cuBLASLt 512 x 2112 x 7168, 17.6 us, predicted 21.0
+>   and 3 more
 >
 >   kernels of orrery run  of HBM  fixed us  by pattern  fitted  median  largest  held out  median  largest
 >   -------------------------------------------------------------------------------------------------------

@@ -53,6 +53,33 @@ TEST_CASE("Known constants are recovered from the points that they give", "[cali
   CHECK(c.unsteady.empty());
 }
 
+TEST_CASE("Clocks give energies, and efficiencies at the full clock", "[calibrate]") {
+  GpuSpec truth = known_gpu();
+  truth.gemm_bf16.pJ_per_FLOP.value = 1.5;  // so that the clock counts
+  Measured m = synthetic(truth, false);
+  m.highest_sm_clock_MHz = 2000;
+  std::vector<double> pJ;
+  for (MeasuredPoint& p : m.points) {
+    if (p.family != Family::kGemmBf16) continue;
+    p.sm_clock_MHz = 1400;
+    p.us.clear();
+    p.us.assign(5, 1e6 * point_seconds(truth, p, 0.7));
+    // 550 W = 0.7^2 * pJ * FLOP/s.
+    const double flops = 2.0 * static_cast<double>(p.gemm.m * p.gemm.n * p.gemm.k);
+    pJ.push_back(1e12 * 550 * p.us[0] * 1e-6 / (0.49 * flops));
+  }
+  const Calibration c = calibrate_gpu(m, orrery::test::h800());
+  CHECK(near(c.gpu.gemm_bf16.mainloop_efficiency.value, 0.81, 0.02));
+  CHECK(near(c.gpu.gemm_bf16.tile_overhead_us.value, 2.6, 0.06));
+  CHECK(near(c.gpu.gemm_bf16.pJ_per_FLOP.value, median(pJ), 0.05));  // fitted points of them
+  const MeasuredConstant& energy = fit_of(c, "gemm_bf16").constants.back();
+  CHECK(energy.pointer == "/gemm_bf16/pJ_per_FLOP");
+  CHECK(energy.measured);
+  // Attention's points have no clock.
+  CHECK(c.gpu.attention_forward.pJ_per_FLOP.value ==
+        orrery::test::h800().attention_forward.pJ_per_FLOP.value);
+}
+
 TEST_CASE("What no point depends on keeps the base's value", "[calibrate]") {
   GpuSpec base = orrery::test::h800();
   base.gemm_bf16.pJ_per_FLOP.value = 0;

@@ -35,7 +35,7 @@ inline GpuSpec h800() {
   g.gemm_fp8_wgrad = gemm_spec(1979, 0.441, 2.12);
   g.attention_forward = attention_spec(0.90, 3.5);
   g.attention_backward = attention_spec(0.62, 4.5);
-  g.power = {number(700), number(150)};
+  g.power = {number(700), number(150), {}};
   const double efficiency[kAccessPatterns] = {0.831, 0.5, 0.593, 0.632, 0.811, 0.321, 0.816, 0.769};
   for (std::size_t i = 0; i < kAccessPatterns; ++i) g.hbm_efficiency[i] = number(efficiency[i]);
   g.kernel_fixed_us = number(2);
