@@ -29,7 +29,7 @@ void same_run(const Run& a, const Run& b) {
 
 }  // namespace
 
-TEST_CASE("recipes: with exact casts each is the BF16 recipe", "[runtime]") {
+TEST_CASE("recipes: with exact casts each is the BF16 recipe", "[runtime][long]") {
   const Run bf16 = TinyJob<float>(Layout{}).run(2);
   for (const Precision p : kRecipes) {
     CAPTURE(kPrecisionNames[static_cast<std::size_t>(p)]);
