@@ -12,6 +12,7 @@ constexpr Bound kMainloop{0.03, 1.08, false};
 constexpr Bound kExposed{0, 1, true};
 constexpr Bound kTileOverhead{0, 30, true};
 constexpr Bound kAttentionOverhead{0, 60, true};
+constexpr Bound kTail{0, 0.5, true};
 constexpr Bound kSoftmax{0, 15, true};
 constexpr Bound kKernelFixed{0, 10, true};
 constexpr int64_t kNarrowHead = 96;
@@ -53,6 +54,7 @@ FittedClass attention_class(Family family, AttentionKernelSpec GpuSpec::*spec) {
   constant("mainloop_efficiency", &AttentionKernelSpec::mainloop_efficiency, kMainloop);
   constant("softmax_us", &AttentionKernelSpec::softmax_us, kSoftmax);
   constant("tile_overhead_us", &AttentionKernelSpec::tile_overhead_us, kAttentionOverhead);
+  constant("tail", &AttentionKernelSpec::tail, kTail);
   k.energy = {fmt::format("/{}/pJ_per_FLOP", k.name),
               [spec](GpuSpec& g) -> double& { return (g.*spec).pJ_per_FLOP.value; },
               {}};

@@ -22,11 +22,11 @@ struct FittedClass {
 // In the order in which they are to be fitted. Memory-bound kernels: the efficiency of their
 // pattern, and streams, which come first, kernel_fixed_us; GEMMs: mainloop_efficiency,
 // tile_overhead_us, hbm_efficiency; attention: mainloop_efficiency, softmax_us, tile_overhead_us,
-// from heads at least 96 wide. A profile has one set of constants for all heads, and narrower ones
-// run other kernels: they are only checked. Efficiencies are those at the full clock, for points
-// are predicted at the clock that was counted beside them; pJ_per_FLOP follows from these clocks
-// alone. From a file without clocks it stays, and points are predicted at the clocks that it gives:
-// at one power limit a lower clock looks like a lower mainloop_efficiency.
+// tail, from heads at least 96 wide. A profile has one set of constants for all heads, and narrower
+// ones run other kernels: they are only checked. Efficiencies are those at the full clock, for
+// points are predicted at the clock that was counted beside them; pJ_per_FLOP follows from these
+// clocks alone. From a file without clocks it stays, and points are predicted at the clocks that it
+// gives: at one power limit a lower clock looks like a lower mainloop_efficiency.
 const std::vector<FittedClass>& kernel_classes();
 
 }  // namespace orrery

@@ -61,7 +61,7 @@ double tiles_seconds(const GpuSpec& gpu, const AttentionKernelSpec& spec, const 
   const double longest = blocks.longest * block + overhead;
   const double mean = blocks.mean * block + overhead;
   const double work = static_cast<double>(tiles) * mean;
-  return std::max(longest, work / static_cast<double>(sms) + 0.5 * longest);
+  return std::max(longest, work / static_cast<double>(sms) + spec.tail.value * longest);
 }
 
 double kernel_seconds(const GpuSpec& gpu, const AttentionKernelSpec& spec, Flops flops,

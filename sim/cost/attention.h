@@ -17,8 +17,8 @@
 // tile_overhead_us * (d_qk + d_v) / 256, since the loads and stores outside the loop grow with the
 // head. Tiles are H * n:
 //   full:    ceil(tiles / SMs) * tile_seconds
-//   causal:  max(longest, work / SMs + longest / 2), the tail of tiles of unequal length that are
-//            not sorted by length across heads (sorted, the second term would vanish)
+//   causal:  max(longest, work / SMs + tail * longest), the end at which tiles of unequal length
+//            leave SMs idle: half of the longest unless they are sorted by length across heads
 // A kernel takes kernel_fixed_us plus that, or the time of its HBM traffic if longer. The backward
 // runs a preprocess kernel (row sums of dO * O, clearing the FP32 dQ) and a postprocess kernel (dQ
 // to BF16) around the main one; both stream through HBM.

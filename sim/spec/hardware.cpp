@@ -65,6 +65,7 @@ AttentionKernelSpec read_attention(Reader r, const Sourced& peak) {
   a.tile_overhead_us = read_sourced(r, "tile_overhead_us", {0, 100});
   a.softmax_us = read_sourced(r, "softmax_us", {0, 100});
   a.pJ_per_FLOP = read_or(r, "pJ_per_FLOP", {0, 20}, {});
+  a.tail = read_or(r, "tail", {0, 1}, a.tail);
   r.finish();
   return a;
 }

@@ -34,6 +34,8 @@ struct AttentionKernelSpec {
   Sourced softmax_us;           // the softmax alone, per 128x128 scores and SM
   Sourced tile_overhead_us;     // per tile and SM with d_qk + d_v = 256: first loads, last stores
   Sourced pJ_per_FLOP;          // as a GEMM's
+  // Part of the longest tile for which SMs wait at the end; 0: long tiles of all heads come first.
+  Sourced tail = {0.5, Source::kAssumed, "", "", ""};
 };
 
 // An implementation of attention; a stack picks one by its name.

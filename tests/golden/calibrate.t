@@ -56,10 +56,10 @@ $ orrery calibrate --from hardware_profiles/measured/h200_sxm5/2026-11-28_2.json
 >   gemm_fp8                      16.5 %   33.6 %      39   3.4 %   29.4 %         9   2.6 %   24.9 %
 >   gemm_fp8_wgrad                10.1 %   31.6 %      26   1.5 %   15.2 %         6   6.2 %   15.6 %
 >   gemm_fp8_tensor                9.2 %   62.4 %      32   3.3 %   58.3 %         8   7.0 %   34.6 %
->   attention_forward              4.8 %   15.5 %      12   4.3 %   16.0 %         2   0.7 %    1.2 %
->   attention_backward             6.7 %   38.4 %      12   3.9 %   12.9 %         2   1.9 %    1.9 %
->   attention, narrow heads       48.6 %   58.0 %       0                          8  33.8 %   39.8 %
->   beside another kernel          5.4 %   22.9 %       0                         24   6.2 %   21.0 %
+>   attention_forward              4.8 %   15.5 %      12   1.0 %    4.6 %         2   1.6 %    3.2 %
+>   attention_backward             6.7 %   38.4 %      12   2.7 %   12.9 %         2   1.5 %    2.2 %
+>   attention, narrow heads       48.6 %   58.0 %       0                          8  38.2 %   46.4 %
+>   beside another kernel          5.4 %   22.9 %       0                         24   7.8 %   21.0 %
 >
 >   errors by kernel                                     points  median  largest     mean
 >   -------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ $ orrery calibrate --from hardware_profiles/measured/h200_sxm5/2026-11-28_2.json
 >   gemm_fp8_wgrad: own, grouped                              8   6.8 %   15.2 %   -8.3 %
 >   beside another kernel: add                                6   1.8 %    4.7 %   +0.4 %
 >   beside another kernel: cuBLASLt                           6  13.3 %   21.0 %  -14.7 %
->   beside another kernel: own                                6   4.6 %   15.2 %   +3.2 %
+>   beside another kernel: own                                6   5.4 %   19.2 %   +6.1 %
 >   beside another kernel: rms_norm                           6   8.5 %   16.3 %   -9.0 %
 >
 >   constants                                gpu/h200_sxm5  measured
@@ -131,13 +131,15 @@ $ orrery calibrate --from hardware_profiles/measured/h200_sxm5/2026-11-28_2.json
 >   /gemm_fp8_tensor/hbm_efficiency                   0.82    0.7067
 >   /gemm_fp8_tensor/accumulate_exposed                  0         -  not determined, kept
 >   /gemm_fp8_tensor/pJ_per_FLOP                       0.5         -  not determined, kept
->   /attention_forward/mainloop_efficiency            0.65    0.7193
->   /attention_forward/softmax_us                      0.6    0.9311
->   /attention_forward/tile_overhead_us                1.5     3.169
+>   /attention_forward/mainloop_efficiency            0.65    0.6649
+>   /attention_forward/softmax_us                      0.6    0.8226
+>   /attention_forward/tile_overhead_us                1.5     4.264
+>   /attention_forward/tail                            0.5         0          at its bound
 >   /attention_forward/pJ_per_FLOP                    0.63         -  not determined, kept
->   /attention_backward/mainloop_efficiency           0.54    0.7265
->   /attention_backward/softmax_us                     0.6      4.49
->   /attention_backward/tile_overhead_us                13     2.719
+>   /attention_backward/mainloop_efficiency           0.54    0.6685
+>   /attention_backward/softmax_us                     0.6     4.264
+>   /attention_backward/tile_overhead_us                13     4.896
+>   /attention_backward/tail                           0.5    0.1535
 >   /attention_backward/pJ_per_FLOP                   0.63         -  not determined, kept
 >
 > measured, and no constant of a profile

@@ -262,10 +262,10 @@ $ orrery predict experiments/validation_h200/dense --set '/plan/offload_activati
 >
 > Step
 >   step time                                      0.241 s      (90 %: 0.221 to 0.319)
->   tokens per second per GPU                      67906.6  (90 %: 51349.9 to 74065.9)
+>   tokens per second per GPU                      67951.9  (90 %: 51355.7 to 74156.3)
 >   tokens per day                                   5.9 B          (90 %: 4.4 to 6.4)
->   TFLOPS per GPU, causal / non-causal      201.7 / 222.2
->   MFU, causal / non-causal             20.39 % / 22.46 %
+>   TFLOPS per GPU, causal / non-causal      201.8 / 222.3
+>   MFU, causal / non-causal             20.40 % / 22.48 %
 >   90 % interval: errors of 56 runs of 11 stacks, none of its stack, whose step_speed is assumed to be 1; its GPU was calibrated
 >     standard deviations: stack 5.4 %, GPU 4.9 %, run 8.1 %; centre +10.1 % of the prediction
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 3.0 / 3.3 GFLOP per token) over 989 TFLOPS BF16 dense
@@ -279,7 +279,7 @@ $ orrery predict experiments/validation_h200/dense --set '/plan/offload_activati
 >   step                         0.241  100.0 %
 >   of which exposed communication
 >     waiting for comm_gradient  0.000    0.0 %
->     waiting for host_copy      0.147   60.9 %
+>     waiting for host_copy      0.148   61.4 %
 >
 > Peak memory per GPU, GiB (capacity 139.8)
 >   PP rank (stages)  peak  weights  gradients  optimizer  activations  communication  workspace

@@ -56,6 +56,10 @@ TEST_CASE("attention time follows the tile formula", "[cost]") {
   // longest tile as the tail. The backward's block is 2 * 128^2 * 640 FLOPs = 20.97152 us.
   CHECK(backward_seconds(gpu, shape(60, 512, 128, 128, true), {.sms = 100}) ==
         Approx((6 + 2) * 20.97152e-6));
+  // Sorted by length, the tiles leave no tail.
+  gpu.attention_backward.tail = number(0);
+  CHECK(backward_seconds(gpu, shape(60, 512, 128, 128, true), {.sms = 100}) ==
+        Approx(6 * 20.97152e-6));
   // One head: the longest tile.
   CHECK(backward_seconds(gpu, shape(1, 512, 128, 128, true), {.sms = 100}) ==
         Approx(4 * 20.97152e-6));
