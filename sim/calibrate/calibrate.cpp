@@ -65,6 +65,8 @@ class Fitter {
  public:
   Fitter(const Measured& measured, const GpuSpec& base) : m_(measured), base_(base), gpu_(base) {
     classed_.resize(m_.points.size());
+    Sourced& limit_W = gpu_.power.limit_W;
+    if (m_.power_limit_W > 0 && limit_W.value > 0) limit_W.value = m_.power_limit_W;
   }
 
   Calibration run() {

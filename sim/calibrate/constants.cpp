@@ -17,6 +17,13 @@ constexpr Bound kSoftmax{0, 15, true};
 constexpr Bound kKernelFixed{0, 10, true};
 constexpr int64_t kNarrowHead = 96;
 
+template <class Kernel>
+FreeConstant<GpuSpec> constant_of(const std::string& object, Kernel GpuSpec::*kernel,
+                                  const char* name, Sourced Kernel::*member, Bound bound) {
+  return {fmt::format("/{}/{}", object, name),
+          [kernel, member](GpuSpec& g) -> double& { return ((g.*kernel).*member).value; }, bound};
+}
+
 FittedClass gemm_class(Family family, GemmKernel kernel, GemmKernelSpec GpuSpec::*spec) {
   FittedClass k;
   k.name = kRateFamilyNames[kFirstGemmFamily + static_cast<int>(kernel)];
@@ -25,17 +32,13 @@ FittedClass gemm_class(Family family, GemmKernel kernel, GemmKernelSpec GpuSpec:
   };
   k.known = [spec](const GpuSpec& g) { return (g.*spec).exists(); };
   const auto constant = [&](const char* name, Sourced GemmKernelSpec::*member, Bound bound) {
-    k.constants.push_back(
-        {fmt::format("/{}/{}", k.name, name),
-         [spec, member](GpuSpec& g) -> double& { return ((g.*spec).*member).value; }, bound});
+    k.constants.push_back(constant_of(k.name, spec, name, member, bound));
   };
   constant("mainloop_efficiency", &GemmKernelSpec::mainloop_efficiency, kMainloop);
   constant("tile_overhead_us", &GemmKernelSpec::tile_overhead_us, kTileOverhead);
   constant("hbm_efficiency", &GemmKernelSpec::hbm_efficiency, kEfficiency);
   constant("accumulate_exposed", &GemmKernelSpec::accumulate_exposed, kExposed);
-  k.energy = {fmt::format("/{}/pJ_per_FLOP", k.name),
-              [spec](GpuSpec& g) -> double& { return (g.*spec).pJ_per_FLOP.value; },
-              {}};
+  k.energy = constant_of(k.name, spec, "pJ_per_FLOP", &GemmKernelSpec::pJ_per_FLOP, {});
   return k;
 }
 
@@ -47,17 +50,13 @@ FittedClass attention_class(Family family, AttentionKernelSpec GpuSpec::*spec) {
   };
   k.known = [](const GpuSpec&) { return true; };
   const auto constant = [&](const char* name, Sourced AttentionKernelSpec::*member, Bound bound) {
-    k.constants.push_back(
-        {fmt::format("/{}/{}", k.name, name),
-         [spec, member](GpuSpec& g) -> double& { return ((g.*spec).*member).value; }, bound});
+    k.constants.push_back(constant_of(k.name, spec, name, member, bound));
   };
   constant("mainloop_efficiency", &AttentionKernelSpec::mainloop_efficiency, kMainloop);
   constant("softmax_us", &AttentionKernelSpec::softmax_us, kSoftmax);
   constant("tile_overhead_us", &AttentionKernelSpec::tile_overhead_us, kAttentionOverhead);
   constant("tail", &AttentionKernelSpec::tail, kTail);
-  k.energy = {fmt::format("/{}/pJ_per_FLOP", k.name),
-              [spec](GpuSpec& g) -> double& { return (g.*spec).pJ_per_FLOP.value; },
-              {}};
+  k.energy = constant_of(k.name, spec, "pJ_per_FLOP", &AttentionKernelSpec::pJ_per_FLOP, {});
   return k;
 }
 

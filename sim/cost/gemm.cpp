@@ -189,6 +189,10 @@ const GemmKernelSpec& gemm_kernel_spec(const GpuSpec& gpu, GemmKernel kernel) {
   return gpu.gemm_bf16;
 }
 
+const GemmKernelSpec& gemm_of_family(const GpuSpec& gpu, int family) {
+  return gemm_kernel_spec(gpu, static_cast<GemmKernel>(family - kFirstGemmFamily));
+}
+
 Flops gemm_flops(const GemmShape& s) {
   return Flops(2.0 * static_cast<double>(s.m) * static_cast<double>(s.n) *
                static_cast<double>(s.k));

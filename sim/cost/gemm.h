@@ -94,6 +94,8 @@ struct GemmTiling {
 };
 
 const GemmKernelSpec& gemm_kernel_spec(const GpuSpec& gpu, GemmKernel kernel);
+// Of a family of kRateFamilyNames that is a GEMM's.
+const GemmKernelSpec& gemm_of_family(const GpuSpec& gpu, int family);
 
 Flops gemm_flops(const GemmShape& shape);  // 2 m n k, without padding
 Bytes gemm_bytes(const GemmShape& shape);  // each operand once, output as in the comment above

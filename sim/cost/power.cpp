@@ -3,7 +3,7 @@
 namespace orrery {
 
 double clock_fraction(const PowerSpec& power, const KernelEnergy& k) {
-  if (power.limit_W.value <= 0 || k.switching_J <= 0) return 1;
+  if (power.limit_W.value <= 0 || k.switching_J <= 0 || k.clocked_s <= 0) return 1;
   // switching f^3 + linear f = clocked.
   const double budget_W = power.limit_W.value - power.static_W.value;
   const double clocked = budget_W * k.clocked_s;

@@ -33,9 +33,14 @@ namespace orrery {
 struct KernelEnergy {
   double switching_J = 0, hbm_J = 0;
   double clocked_s = 0, steady_s = 0;
+
+  void add(const KernelEnergy& k, double launches) {
+    switching_J += launches * k.switching_J, hbm_J += launches * k.hbm_J;
+    clocked_s += launches * k.clocked_s, steady_s += launches * k.steady_s;
+  }
 };
 
-// In (0, 1]. 1 without a limit or without an energy.
+// In (0, 1]. 1 without a limit, without an energy, or where the clock drives nothing.
 double clock_fraction(const PowerSpec& power, const KernelEnergy& kernels);
 
 // Of tensor-core work that takes `seconds` at full clock: at share.clock, or at the clock at which

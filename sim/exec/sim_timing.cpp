@@ -7,9 +7,9 @@
 #include "sim/cost/attention.h"
 #include "sim/cost/gemm.h"
 #include "sim/cost/memory_bound.h"
-#include "sim/cost/power.h"
 #include "sim/cost/unfused_attention.h"
 #include "sim/exec/sim_comm.h"
+#include "sim/exec/sim_energy.h"
 #include "sim/graph/optimizer.h"
 #include "sim/graph/work.h"
 
@@ -196,37 +196,6 @@ double fused_op_seconds(const Op& op, const TimingInput& in, const GpuShare& sha
   }
 }
 
-double switching_J(const Op& op, const TimingInput& in) {
-  const GpuSpec& gpu = in.cluster.node.gpu;
-  const std::string& kernel = in.graph.stack.attention_kernel;
-  const int family = rate_family(op, in.graph);
-  double pJ = 0;
-  if (family == kAttentionForwardFamily)
-    pJ = attention_forward_kernel(gpu, kernel)->pJ_per_FLOP.value;
-  else if (family == kAttentionBackwardFamily)
-    pJ = attention_backward_kernel(gpu, kernel)->pJ_per_FLOP.value;
-  else if (family >= kFirstGemmFamily)
-    pJ =
-        gemm_kernel_spec(gpu, static_cast<GemmKernel>(family - kFirstGemmFamily)).pJ_per_FLOP.value;
-  return 1e-12 * pJ * op.work.flops.count();
-}
-
-// Of one launch on the whole GPU, with the gap before the next one.
-KernelEnergy kernel_energy(const Op& op, TimingInput in) {
-  const NodeSpec& node = in.cluster.node;
-  const auto sms = static_cast<int64_t>(node.gpu.sm_count.value);
-  const auto at = [&](double clock) {
-    in.clock = clock;
-    return compute_op_seconds(op, in, sms, 1) / d(node.ranks_per_gpu);
-  };
-  // Twice as long at half the clock is what the clock drives.
-  const double full = at(1), clocked = at(0.5) - full;
-  return {.switching_J = switching_J(op, in),
-          .hbm_J = 1e-12 * node.gpu.power.pJ_per_byte.value * d(op.work.hbm.count()),
-          .clocked_s = clocked,
-          .steady_s = full - clocked + node.gpu.launch_gap_us.value * 1e-6};
-}
-
 class Timer {
  public:
   Timer(const ExecPlan& plan, const TimingInput& in, double row_load)
@@ -296,10 +265,7 @@ class Timer {
     KernelEnergy sum;
     for (std::size_t i = 0; i < graph_ops; ++i) {
       if (launches[i] == 0 || op_resource(op[i]->kind) != Resource::kCompute) continue;
-      const KernelEnergy e = kernel_energy(*op[i], in_);
-      const double n = d(launches[i]);
-      sum.switching_J += n * e.switching_J, sum.hbm_J += n * e.hbm_J;
-      sum.clocked_s += n * e.clocked_s, sum.steady_s += n * e.steady_s;
+      sum.add(op_energy(*op[i], in_), d(launches[i]));
     }
     return clock_fraction(in_.cluster.node.gpu.power, sum);
   }

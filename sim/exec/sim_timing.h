@@ -22,7 +22,7 @@ struct TimingInput {
   const GraphConfig& graph;
   const ClusterSpec& cluster;
   CollectiveTier collectives = CollectiveTier::kFormula;
-  double clock = 0;  // GpuShare::clock of the compute kernels
+  double clock = 0;  // GpuShare::clock of the compute kernels; time_ops finds its own (power.h)
 };
 
 // Indexed like plan.ops. The notify op of an all-to-all lasts its barrier plus the mean wait for

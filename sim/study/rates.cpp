@@ -1,16 +1,11 @@
 #include "sim/study/rates.h"
 
+#include "sim/cost/gemm.h"
+
 namespace orrery {
 namespace {
 
 bool assumed(const Sourced& s) { return s.source == Source::kAssumed; }
-
-const GemmKernelSpec& gemm_of(const GpuSpec& gpu, int family) {
-  const GemmKernelSpec* const all[] = {&gpu.gemm_bf16,        &gpu.gemm_fp8,   &gpu.gemm_fp8_wgrad,
-                                       &gpu.gemm_fp8_tensor,  &gpu.gemm_mxfp8, &gpu.gemm_nvfp4,
-                                       &gpu.gemm_bf16_grouped};
-  return *all[family - kFirstGemmFamily];
-}
 
 bool is_attention(int family) { return family >= kAttentionForwardFamily; }
 
@@ -42,7 +37,7 @@ bool rate_is_assumed(const GpuSpec& gpu, const StackSpec& stack, int family) {
     return kernel == nullptr || assumed(kernel->mainloop_efficiency) ||
            assumed(kernel->peak_TFLOPS);
   }
-  const GemmKernelSpec& kernel = gemm_of(gpu, family);
+  const GemmKernelSpec& kernel = gemm_of_family(gpu, family);
   return assumed(kernel.mainloop_efficiency) || assumed(kernel.peak_TFLOPS);
 }
 

@@ -84,6 +84,11 @@ RandomStudy random_study(PlanRandom& r) {
         fmt::format("{{\"min_tensor_elements\":{}}}", r.of({1, 10000})));
   set("/plan/schedule", kScheduleNames[static_cast<std::size_t>(kind)]);
   set("/plan/virtual_pipeline", chunks);
+  // One watt to switch with, so that these small products share a low clock.
+  if (r.coin()) {
+    set("/cluster/node/gpu/power/limit_W", 151);
+    set("/cluster/node/gpu/power/pJ_per_byte", 0.001);
+  }
   set("/cluster/nodes", pp);
   set("/cluster/node/gpus", dp);
   set("/cluster/node/nics", dp);
