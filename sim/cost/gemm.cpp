@@ -116,7 +116,18 @@ int64_t block_scaled_tile_m(const GemmShape& s) {
   return most <= kSmallTile ? kSmallTile : kTileM;
 }
 
-GemmTiling price_tile(const GpuSpec& gpu, const GemmShape& s, const TileShape& tile, int64_t sms) {
+// Tiles one after another of `blocks` blocks when `sms` of them run at first.
+int64_t rounds_of_blocks(int64_t tiles, int64_t sms, int64_t blocks) {
+  const int64_t late = blocks - sms;
+  const int64_t share_of_late = tiles > sms ? ceil_div(tiles - sms, blocks) : 0;
+  if (share_of_late == 0) return ceil_div(tiles, blocks);
+  // Of the first ones those from tiles % blocks on have a tile less.
+  const bool enough_end_early = sms - tiles % blocks >= late;
+  return (enough_end_early ? tiles / blocks : ceil_div(tiles, blocks)) + share_of_late;
+}
+
+GemmTiling price_tile(const GpuSpec& gpu, const GemmShape& s, const TileShape& tile, int64_t sms,
+                      int64_t launched_for) {
   const Blocking b = s.grouped == GroupedDim::kK ? block_inner(s, tile.m) : block_rows(s, tile.m);
   const int64_t tile_n = tile.n;
   const GemmKernelSpec& spec = gemm_kernel_spec(gpu, s.kernel);
@@ -126,7 +137,8 @@ GemmTiling price_tile(const GpuSpec& gpu, const GemmShape& s, const TileShape& t
   const double block_seconds = 2.0 * static_cast<double>(b.tile_m * tile_n * kTileK) / rate;
   const double overhead = spec.tile_overhead_us.value * 1e-6;
   GemmTiling t{.tile_m = b.tile_m, .tile_n = tile_n, .tiles = b.row_tiles * ceil_div(s.n, tile_n)};
-  t.waves = ceil_div(t.tiles, sms);
+  t.waves = spec.fixed_grid && launched_for > sms ? rounds_of_blocks(t.tiles, sms, launched_for)
+                                                  : ceil_div(t.tiles, sms);
   if (t.waves == 0) return t;
   t.seconds = std::max(static_cast<double>(t.waves) * (b.k_blocks * block_seconds + overhead),
                        static_cast<double>(b.max_k_blocks) * block_seconds + overhead);
@@ -205,22 +217,23 @@ Bytes gemm_bytes(const GemmShape& s) {
   return Bytes(operands * element_bits(s.kernel) / 8 + outputs * output_bytes(s.output));
 }
 
-GemmTiling gemm_tiling(const GpuSpec& gpu, const GemmShape& s, int64_t sms) {
+GemmTiling gemm_tiling(const GpuSpec& gpu, const GemmShape& s, int64_t sms, int64_t launched_for) {
   const int64_t tile_m = block_scaled_tile_m(s);
   const bool library = from_library(s.kernel);
-  GemmTiling best = price_tile(gpu, s, library ? kLibraryTiles[0] : TileShape{tile_m, kTileN}, sms);
+  const auto price = [&](const TileShape& t) { return price_tile(gpu, s, t, sms, launched_for); };
+  GemmTiling best = price(library ? kLibraryTiles[0] : TileShape{tile_m, kTileN});
   const auto take_if_faster = [&](const GemmTiling& t) {
     if (t.seconds < best.seconds) best = t;
   };
   const auto take_in_one_wave = [&](const TileShape& tile) {
-    const GemmTiling t = price_tile(gpu, s, tile, sms);
+    const GemmTiling t = price(tile);
     if (t.waves <= 1) take_if_faster(t);
   };
   if (!library) {
     take_in_one_wave({tile_m, kSmallTile});
     return best;
   }
-  for (const TileShape& tile : kLibraryTiles) take_if_faster(price_tile(gpu, s, tile, sms));
+  for (const TileShape& tile : kLibraryTiles) take_if_faster(price(tile));
   for (const TileShape& tile : kSmallLibraryTiles) take_in_one_wave(tile);
   return best;
 }
@@ -228,7 +241,7 @@ GemmTiling gemm_tiling(const GpuSpec& gpu, const GemmShape& s, int64_t sms) {
 double gemm_seconds(const GpuSpec& gpu, const GemmShape& s, const GpuShare& share) {
   const GemmKernelSpec& spec = gemm_kernel_spec(gpu, s.kernel);
   const double hbm = hbm_seconds(gpu, gemm_bytes(s), spec.hbm_efficiency.value, share);
-  const double tiles = gemm_tiling(gpu, s, share.sms).seconds;
+  const double tiles = gemm_tiling(gpu, s, share.sms, share.launched_for).seconds;
   return gpu.kernel_fixed_us.value * 1e-6 +
          std::max(throttled_seconds(gpu.power, spec.pJ_per_FLOP.value, gemm_flops(s), gemm_bytes(s),
                                     tiles, share) +

@@ -6,6 +6,11 @@
 // and the kernel takes
 //   kernel_fixed_us + max(ceil(tiles / SMs) * tile_seconds + exposed,
 //                         bytes / (HBM bandwidth * efficiency)).
+// A kernel with a fixed grid (DeepGEMM, the runtime's own) is launched with a block for each of the
+// SMs that it knows of, and block b computes tiles b, b + blocks, ... Blocks that find no SM, since
+// a kernel of communication holds it, start when the first others end, and then compute their
+// share: 512 tiles on 132 blocks of which 116 run at first take 4 + 3 tiles, not 5.
+//
 // Quantisation is the point of the model: a last wave that fills few SMs costs a whole one, and
 // rows, columns and k are rounded up to the tile.
 //
@@ -89,7 +94,7 @@ struct GemmShape {
 struct GemmTiling {
   int64_t tile_m = 0, tile_n = 0;
   int64_t tiles = 0;   // of all groups
-  int64_t waves = 0;   // ceil(tiles / SMs)
+  int64_t waves = 0;   // tiles that the last SM to end computes, one after another, or waits for
   double seconds = 0;  // waves * tile_seconds
 };
 
@@ -99,7 +104,8 @@ const GemmKernelSpec& gemm_of_family(const GpuSpec& gpu, int family);
 
 Flops gemm_flops(const GemmShape& shape);  // 2 m n k, without padding
 Bytes gemm_bytes(const GemmShape& shape);  // each operand once, output as in the comment above
-GemmTiling gemm_tiling(const GpuSpec& gpu, const GemmShape& shape, int64_t sms);
+GemmTiling gemm_tiling(const GpuSpec& gpu, const GemmShape& shape, int64_t sms,
+                       int64_t launched_for = 0);
 
 // Seconds of the kernel. An empty GEMM costs kernel_fixed_us.
 double gemm_seconds(const GpuSpec& gpu, const GemmShape& shape, const GpuShare& share);

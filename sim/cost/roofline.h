@@ -20,6 +20,8 @@ struct GpuShare {
   int64_t sms = 0;          // at least 1
   double hbm_fraction = 1;  // of GpuSpec::hbm_bandwidth_GBps, in (0, 1]
   double clock = 0;         // of the full one, in (0, 1]; 0: what the kernel settles at when alone
+  // SMs that a kernel was launched for which does not know that it has fewer; 0: it knows.
+  int64_t launched_for = 0;
 };
 
 GpuShare whole_gpu(const GpuSpec& gpu);

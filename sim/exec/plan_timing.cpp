@@ -6,7 +6,7 @@ namespace orrery {
 
 bool OpTiming::operator==(const OpTiming& o) const {
   return std::equal(std::begin(duration), std::end(duration), std::begin(o.duration)) &&
-         resource == o.resource && demand == o.demand;
+         held == o.held && resource == o.resource && demand == o.demand;
 }
 
 PlanTiming::PlanTiming(const std::vector<OpTiming>& each) {

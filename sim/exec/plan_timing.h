@@ -13,10 +13,14 @@ namespace orrery {
 constexpr unsigned kBesideOther = 1;  // an all-to-all
 constexpr unsigned kBesideSame = 2;   // a second compute kernel
 constexpr unsigned kBesideCollective = 4;
-constexpr int kBesideStates = 8;
+constexpr unsigned kBesideP2p = 8;  // a send or a receive between pipeline stages
+constexpr int kBesideStates = 16;
 
 struct OpTiming {
   Picos duration[kBesideStates];  // communication: of an op with its full speed, in all of them
+  // Compute: how long the blocks of the kernel, alone on the GPU, keep the SMs that a kernel of
+  // communication waits for; 0: it need not wait.
+  Picos held;
   Resource resource = Resource::kCompute;
   PortDemand demand;
 

@@ -135,7 +135,11 @@ CommCost CommCosts::cost(const RankClass& c, const PlanOp& p) {
       has_chunk_model(what, g.links, formula.algorithm))
     formula.transfer_s = chunk_s(what, g.links, op.work.network, formula) - formula.latency_s;
   CommCost cost = with_demand(formula, g, op);
-  cost.demand.collective = op.kind != OpKind::kSend && op.kind != OpKind::kRecv;
+  if (cost.seconds <= 0) return cost;
+  if (op.kind != OpKind::kSend && op.kind != OpKind::kRecv)
+    cost.demand.holder = SmHolder::kCollective;
+  else if (s.posts_receives_early && g.links.nodes == 1)
+    cost.demand.holder = SmHolder::kP2p;
   return cost;
 }
 

@@ -22,7 +22,7 @@ KernelEnergy op_energy(const Op& op, TimingInput in) {
   const auto sms = static_cast<int64_t>(node.gpu.sm_count.value);
   const auto at = [&](double clock) {
     in.clock = clock;
-    return compute_op_seconds(op, in, sms, 1) / d(node.ranks_per_gpu);
+    return compute_op_seconds(op, in, {sms}) / d(node.ranks_per_gpu);
   };
   // Twice as long at half the clock is what the clock drives.
   const double full = at(1), clocked = at(0.5) - full;

@@ -43,6 +43,14 @@ void SimEngine::index_ops(const PlanTiming& timing) {
   for (const OpTiming& t : timing.distinct()) {
     Durations& d = timings_.emplace_back();
     for (int k = 0; k < kBesideStates; ++k) d.beside[k] = t.duration[k].count();
+    d.held = t.held.count();
+    sm_waits_ = sm_waits_ || d.held > 0;
+  }
+  for (const SmHolder h : {SmHolder::kCollective, SmHolder::kP2p}) {
+    PortDemand holds;
+    holds.resource = Resource::kNetwork;
+    holds.holder = h;
+    holding_kind_[static_cast<std::size_t>(h)] = ports_.kind(holds);
   }
   constexpr int kUnseen = -1;
   std::vector<int> kinds(timings_.size(), kUnseen);  // numbered in the order of the plan's ops
@@ -54,8 +62,14 @@ void SimEngine::index_ops(const PlanTiming& timing) {
     const OpTiming& t = timing[i];
     if (kinds[number] == kUnseen) kinds[number] = ports_.kind(t.demand);
     const bool compute = t.resource == Resource::kCompute;
-    ops_.push_back({number, plan_.ops[i].communicator, static_cast<uint8_t>(kinds[number]), compute,
-                    uneven && compute && plan_.graph_op(plan_.ops[i]).row_proportional});
+    OpInfo& o = ops_.emplace_back();
+    o.timing = number;
+    o.communicator = plan_.ops[i].communicator;
+    o.kind = static_cast<uint8_t>(kinds[number]);
+    o.compute = compute;
+    o.row_proportional = uneven && compute && plan_.graph_op(plan_.ops[i]).row_proportional;
+    o.holder = t.demand.holder;
+    o.wants_sms = sm_waits_ && (o.holder != SmHolder::kNone || t.resource == Resource::kAllToAll);
   }
 }
 
@@ -310,6 +324,20 @@ void SimEngine::launch(uint32_t actor, int stream, uint32_t op) {
   a.streams[stream].launched = now_;
   if (stream == kCompute) a.launch = chains(a).at(a.streams[kCompute].pos - 1);
   if (comm < 0 && queue_for_sms(actor, stream, op)) return;
+  if (ops_[op].wants_sms) {
+    a.streams[stream].wants_sms = true;
+    const uint32_t index = actor * kStreams + static_cast<uint32_t>(stream);
+    flights_[index].op = op;
+    wanting_.push_back(index);
+    return;
+  }
+  meet(actor, stream, op);
+}
+
+// The op starts, or waits for the other ranks of its collective.
+void SimEngine::meet(uint32_t actor, int stream, uint32_t op) {
+  Actor& a = actors_[actor];
+  const int16_t comm = ops_[op].communicator;
   const int32_t r =
       comm < 0 ? kAlone : rendezvous_of_[rendezvous_base_[actor] + static_cast<uint32_t>(comm)];
   if (r == kAlone) return take_off(actor, stream, op, kAlone);
@@ -317,7 +345,11 @@ void SimEngine::launch(uint32_t actor, int stream, uint32_t op) {
   group.here.push_back({actor, static_cast<uint8_t>(stream)});
   // The streams of the others hold their own op; they are told when it lands.
   a.streams[stream].last_op = op;
-  if (group.here.size() == group.expected) take_off(actor, stream, op, r);
+  if (group.here.size() == group.expected) return take_off(actor, stream, op, r);
+  if (ops_[op].holder == SmHolder::kNone) return;
+  a.streams[stream].holds_sms = true;
+  if (stream != kCompute) catch_up(actor);
+  count(actor, holding_kind_[static_cast<std::size_t>(ops_[op].holder)], 1);
 }
 
 // A kernel of one compute stream fills the SMs; one of the other stream starts when it ends. (Two
@@ -353,18 +385,19 @@ inline void SimEngine::join(uint32_t actor, int stream, uint32_t op, uint32_t fl
   Actor& a = actors_[actor];
   if (stream != kCompute) catch_up(actor);
   Stream& s = a.streams[stream];
+  if (std::exchange(s.holds_sms, false))
+    count(actor, holding_kind_[static_cast<std::size_t>(ops_[op].holder)], -1);
   s.last_op = op;
   a.in_flight = static_cast<uint16_t>(a.in_flight | (1u << stream));
   a.flight[stream] = flight;
   if (stream == kGradient) a.gradient_wait += now_ - s.launched;
   if ((stream == kAllToAll || stream == kGradient || stream == kTensor) && a.comm_call != s.call)
     a.comm_call = s.call, a.comm_since = now_;
-  count(actor, op, 1);
+  count(actor, ops_[op].kind, 1);
 }
 
-inline void SimEngine::count(uint32_t actor, uint32_t op, int delta) {
+inline void SimEngine::count(uint32_t actor, uint8_t kind, int delta) {
   Actor& a = actors_[actor];
-  const uint8_t kind = ops_[op].kind;
   a.load = delta > 0 ? ports_.with(a.load, kind) : ports_.without(a.load, kind);
   if (!a.dirty) a.dirty = true, dirty_.push_back(actor);
 }
@@ -442,15 +475,10 @@ Picos SimEngine::scaled(uint32_t index, Picos duration) const {
 // Looks at what changed during this time stamp: new ops get a finish time, running ones whose
 // surroundings changed keep the share of their work that is left.
 void SimEngine::flush() {
-  for (uint32_t index : started_) {
-    if (is_chain(index)) {
-      start_chain(index);
-      continue;
-    }
-    Flight& f = flights_[index];
-    f.full = full_time(index);
-    f.finish = now_ + scaled(index, Picos(f.full)) + host_lag(index);
-    queue_.push(f.finish.count(), {index, ++f.epoch});
+  start_flights();
+  if (!wanting_.empty()) {
+    admit_waiting();
+    start_flights();
   }
   for (uint32_t actor : dirty_) {
     Actor& a = actors_[actor];
@@ -462,8 +490,21 @@ void SimEngine::flush() {
       if (speed_changed(a, s, before)) set_rate(a.flight[s]);
     }
   }
-  started_.clear();
   dirty_.clear();
+}
+
+void SimEngine::start_flights() {
+  for (uint32_t index : started_) {
+    if (is_chain(index)) {
+      start_chain(index);
+      continue;
+    }
+    Flight& f = flights_[index];
+    f.full = full_time(index);
+    f.finish = now_ + scaled(index, Picos(f.full)) + host_lag(index);
+    queue_.push(f.finish.count(), {index, ++f.epoch});
+  }
+  started_.clear();
 }
 
 // Whether the op of a stream has another speed on its GPU than in state `before`.
@@ -488,6 +529,9 @@ void SimEngine::set_rate(uint32_t index) {
 void SimEngine::land(uint32_t flight) {
   const Flight f = flights_[flight];
   ++flights_[flight].epoch;
+  const auto stream_of_flight = static_cast<int>(flight % kStreams);
+  if (std::exchange(actors_[flight / kStreams].streams[stream_of_flight].wants_sms, false))
+    return meet(flight / kStreams, stream_of_flight, f.op);
   if (f.rendezvous < 0) {
     land_on(flight / kStreams, static_cast<int>(flight % kStreams), f);
     return;
@@ -509,7 +553,7 @@ void SimEngine::land_on(uint32_t actor, int stream, const Flight& f) {
     catch_up(actor);
   }
   a.in_flight = static_cast<uint16_t>(a.in_flight & ~(1u << stream));
-  count(actor, s.last_op, -1);
+  count(actor, ops_[s.last_op].kind, -1);
   if (accounts(a)) {
     if (stream == kCompute) account(a, f.start, now_);
     if (options_.record)

@@ -35,10 +35,13 @@ class SimEngine {
     uint8_t kind;  // of demand for ports_
     bool compute : 1;
     bool row_proportional : 1;
+    bool wants_sms : 1;  // a kernel of communication that may have to wait for them
+    SmHolder holder : 2;
   };
   static_assert(sizeof(OpInfo) == 8);
   struct Durations {
     int64_t beside[kBesideStates];
+    int64_t held;  // OpTiming::held
   };
   struct Stream {
     uint32_t next_call = 0;  // position in StreamProgram::calls
@@ -46,6 +49,8 @@ class SimEngine {
     uint32_t pos = 0, end = 0;
     uint32_t last_op = UINT32_MAX;
     bool done = false;
+    bool wants_sms = false;  // its op waits for SMs
+    bool holds_sms = false;  // its op has them, and waits for its peers
     Picos
         launched;  // when its last op reached the GPU: a collective's kernel waits there for peers
     Picos issued;  // when the host had issued it
@@ -87,7 +92,8 @@ class SimEngine {
     uint32_t queued_op = 0;
   };
   static constexpr int32_t kAlone = -1;
-  // An op in flight, kept at the (actor, stream) that completed its rendezvous.
+  // An op in flight, kept at the (actor, stream) that completed its rendezvous; or one that waits
+  // for SMs until `finish`.
   struct Flight {
     Picos start, finish;
     uint32_t op = 0;
@@ -125,17 +131,23 @@ class SimEngine {
   void reach(uint32_t actor, uint32_t event, int by);
   void launch(uint32_t actor, int stream, uint32_t op);
   bool queue_for_sms(uint32_t actor, int stream, uint32_t op);
+  void meet(uint32_t actor, int stream, uint32_t op);
   void take_off(uint32_t actor, int stream, uint32_t op, int32_t rendezvous);
   void land(uint32_t flight);
   void land_on(uint32_t actor, int stream, const Flight& f);
   void flush();
+  void start_flights();
   bool speed_changed(const Actor& a, int stream, PortStates::State before) const;
   void set_rate(uint32_t flight);
   Picos scaled(uint32_t flight, Picos duration) const;
   Picos host_lag(uint32_t flight);
   void join(uint32_t actor, int stream, uint32_t op, uint32_t flight);
-  void count(uint32_t actor, uint32_t op, int delta);
+  void count(uint32_t actor, uint8_t kind, int delta);
   int64_t full_time(uint32_t flight) const;
+
+  // sim_sm_wait.cpp
+  void admit_waiting();
+  Picos sms_free_at(uint32_t actor);
 
   // sim_chains.cpp
   void begin_chain(Actor& a, uint32_t launch);
@@ -197,6 +209,9 @@ class SimEngine {
   uint32_t tensor_stride_ = 0;
   RadixQueue<Finish> queue_;
   std::vector<uint32_t> dirty_, started_;
+  std::vector<uint32_t> wanting_;  // flights of ops that want SMs from now on
+  uint8_t holding_kind_[3] = {};   // of ports_, by SmHolder: one that only holds SMs
+  bool sm_waits_ = false;          // any compute op lets others wait
   Picos now_;
   int64_t reported_ = 0;
   int64_t host_lags_ = 0;  // ops that waited for their host so far

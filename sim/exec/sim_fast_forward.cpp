@@ -126,6 +126,10 @@ void FastForward::describe_actor(const SimEngine& e, std::size_t actor,
     if (s.done) continue;
     out.insert(out.end(), {s.pos, s.last_op});
     if (s.call >= w.region->end) event_range(s.call);
+    if (s.wants_sms) {
+      const auto& f = e.flights_[actor * kStreams + static_cast<std::size_t>(k)];
+      out.insert(out.end(), {relative(f.finish), f.op});
+    }
     if ((a.in_flight & (1u << k)) == 0) continue;
     // Which member of a collective came last decides nothing.
     const auto& f = e.flights_[a.flight[k]];

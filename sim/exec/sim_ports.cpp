@@ -73,7 +73,7 @@ uint8_t PortStates::nearest(const PortDemand& d) const {
   std::size_t best = 0;
   double least = 1e300;
   for (std::size_t k = 0; k < kinds_.size(); ++k) {
-    if (kinds_[k].resource != d.resource || kinds_[k].collective != d.collective) continue;
+    if (kinds_[k].resource != d.resource || kinds_[k].holder != d.holder) continue;
     double apart = std::abs(kinds_[k].beside_compute - d.beside_compute);
     for (std::size_t p = 0; p < kPorts; ++p) apart += std::abs(kinds_[k].port[p] - d.port[p]);
     if (apart < least) least = apart, best = k;
@@ -108,7 +108,8 @@ PortStates::Solved PortStates::solve(Counts counts) const {
     if (counts[k] == 0) continue;
     if (kinds_[k].resource == Resource::kCompute) compute += counts[k];
     if (kinds_[k].resource == Resource::kAllToAll) s.beside |= kBesideOther;
-    if (kinds_[k].collective) s.beside |= kBesideCollective;
+    if (kinds_[k].holder == SmHolder::kCollective) s.beside |= kBesideCollective;
+    if (kinds_[k].holder == SmHolder::kP2p) s.beside |= kBesideP2p;
   }
   if (compute > 1) s.beside |= kBesideSame;
   std::vector<double> cap(counts.size(), 1);

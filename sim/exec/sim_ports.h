@@ -30,17 +30,19 @@ namespace orrery {
 enum class Port : uint8_t { kNicOut, kNicIn, kGpuOut, kGpuIn, kLeaf, kPod };
 constexpr int kPorts = 6;
 
+// Whose channels hold SMs, from the start of the kernel, which then waits there for its peers.
+enum class SmHolder : uint8_t { kNone, kCollective, kP2p };
+
 struct PortDemand {
   std::array<double, kPorts> port{};  // share of each at full speed
   double beside_compute = 1;          // speed when compute kernels run
   Resource resource = Resource::kCompute;
-  bool collective = false;  // its channels hold SMs
+  SmHolder holder = SmHolder::kNone;
 
   bool operator==(const PortDemand& o) const {
     for (int p = 0; p < kPorts; ++p)
       if (port[static_cast<std::size_t>(p)] != o.port[static_cast<std::size_t>(p)]) return false;
-    return beside_compute == o.beside_compute && resource == o.resource &&
-           collective == o.collective;
+    return beside_compute == o.beside_compute && resource == o.resource && holder == o.holder;
   }
 };
 

@@ -57,7 +57,7 @@ double expert_rows_spread(double mean, double load_cv) {
   return mean > 0 ? std::sqrt(1 / mean + load_cv * load_cv) : 0;
 }
 
-double gemm_op_seconds(const Op& op, const TimingInput& in, const GpuShare& share) {
+GemmShape gemm_shape(const Op& op, const TimingInput& in) {
   GemmShape s;
   s.m = op.shape.m, s.n = op.shape.n, s.k = op.shape.k;
   s.groups = op.shape.groups;
@@ -66,6 +66,11 @@ double gemm_op_seconds(const Op& op, const TimingInput& in, const GpuShare& shar
   if (op.row_proportional && s.groups > 1)
     s.size_spread = expert_rows_spread(d(s.grouped == GroupedDim::kK ? s.k : s.m) / d(s.groups),
                                        in.graph.stack.expert_load_cv.value);
+  return s;
+}
+
+double gemm_op_seconds(const Op& op, const TimingInput& in, const GpuShare& share) {
+  GemmShape s = gemm_shape(op, in);
   // A gradient of one micro-batch (op.grad) is written in BF16.
   if (op.writes_gradient) {
     s.output = GemmOutput::kFp32;
@@ -119,9 +124,9 @@ bool is_gemm(OpKind k) {
          k == OpKind::kNewtonSchulz;
 }
 
-bool is_matrix(OpKind k) {
-  return is_gemm(k) || k == OpKind::kAttention || k == OpKind::kAttentionBackward;
-}
+bool is_attention(OpKind k) { return k == OpKind::kAttention || k == OpKind::kAttentionBackward; }
+
+bool is_matrix(OpKind k) { return is_gemm(k) || is_attention(k); }
 
 // TokenDispatch::kPerExpert: permute and unpermute sort the rows of other ranks' tokens by expert
 // and back; one more kernel of each kind, on the other side of the all-to-all, copies a rank's own
@@ -205,6 +210,11 @@ class Timer {
     left_sms_ = all_sms_ - static_cast<int64_t>(in.graph.stack.communication_sms.value);
     collective_sms_ = static_cast<int64_t>(
         in.graph.stack.collectives.channels[static_cast<std::size_t>(gpu.architecture)]);
+    const double p2p_channels =
+        in.graph.stack.collectives.p2p_channels[static_cast<std::size_t>(gpu.architecture)];
+    p2p_sms_ = in.graph.stack.posts_receives_early && in.graph.plan.pipeline_parallel > 1
+                   ? static_cast<int64_t>(p2p_channels / 2)
+                   : 0;
     gap_ = gpu.launch_gap_us.value * 1e-6 * d(in.cluster.node.ranks_per_gpu);
   }
 
@@ -301,8 +311,30 @@ class Timer {
       return t;
     }
     for (unsigned beside = 0; beside < kBesideStates; ++beside)
-      t.duration[beside] = picos(compute(op, beside) * (op.row_proportional ? row_load_ : 1));
+      t.duration[beside] = (beside & kBesideP2p) != 0 && p2p_sms_ == 0
+                               ? t.duration[beside & ~kBesideP2p]
+                               : picos(compute(op, beside) * (op.row_proportional ? row_load_ : 1));
+    if (in_.graph.stack.communication_waits_for_sms) t.held = held(op, t.duration[0]);
     return t;
+  }
+
+  // See OpTiming::held.
+  Picos held(const Op& op, Picos alone) const {
+    const auto part = [&](double rounds) {
+      return Picos(std::llround(static_cast<double>(alone.count()) / std::max(1.0, rounds)));
+    };
+    if (is_attention(op.kind)) return part(attention_rounds(op));
+    if (!is_gemm(op.kind)) return {};
+    const GpuSpec& gpu = in_.cluster.node.gpu;
+    const GemmShape s = gemm_shape(op, in_);
+    const GemmTiling t = gemm_tiling(gpu, s, all_sms_);
+    if (t.tiles + collective_sms_ <= all_sms_) return {};
+    return gemm_kernel_spec(gpu, s.kernel).fixed_grid ? alone : part(d(t.waves));
+  }
+
+  double attention_rounds(const Op& op) const {
+    const AttentionShape a = attention_shape(op, in_.graph.model);
+    return d(a.batch * a.heads * ceil_div(a.length, 128)) / d(all_sms_);
   }
 
   double host_seconds(const Op& op) const {
@@ -315,16 +347,19 @@ class Timer {
     // Persistent GEMM kernels of an overlapped pair leave the communication SMs alone throughout.
     const bool fewer = (beside & kBesideOther) != 0 || (pair_ && is_gemm(op.kind));
     int64_t sms = fewer ? left_sms_ : all_sms_;
+    const int64_t launched_for = pair_ ? 0 : sms;
     if ((beside & kBesideCollective) != 0) sms -= collective_sms_;
-    const bool shared = (beside & kBesideSame) != 0;
-    return compute_op_seconds(op, in_, std::max<int64_t>(1, shared ? sms / 2 : sms),
-                              shared ? 0.5 : 1.0);
+    if ((beside & kBesideP2p) != 0) sms -= p2p_sms_;
+    sms = std::max<int64_t>(1, sms);
+    if ((beside & kBesideSame) != 0)
+      return compute_op_seconds(op, in_, {std::max<int64_t>(1, sms / 2), 0.5});
+    return compute_op_seconds(op, in_, {sms, 1, 0, launched_for});
   }
 
   const ExecPlan& plan_;
   TimingInput in_;
   CommCosts comm_;
-  int64_t all_sms_ = 0, left_sms_ = 0, collective_sms_ = 0;
+  int64_t all_sms_ = 0, left_sms_ = 0, collective_sms_ = 0, p2p_sms_ = 0;
   double gap_ = 0;
   bool pair_ = false;
   double row_load_ = 1;
@@ -359,8 +394,8 @@ int rate_family(const Op& op, const GraphConfig& graph) {
   }
 }
 
-double compute_op_seconds(const Op& op, const TimingInput& in, int64_t sms, double hbm_fraction) {
-  const GpuShare share{sms, hbm_fraction, in.clock};
+double compute_op_seconds(const Op& op, const TimingInput& in, GpuShare share) {
+  share.clock = in.clock;
   const StepSpeed& speed = in.graph.stack.step_speed;
   return static_cast<double>(in.cluster.node.ranks_per_gpu) *
          (fused_op_seconds(op, in, share) /

@@ -1,12 +1,22 @@
 // Durations of the ops of an ExecPlan on a cluster with a stack.
 //
-// Compute ops have eight durations, one per state of what runs beside them on their GPU (`Beside`
+// Compute ops have sixteen durations, one per state of what runs beside them on their GPU (`Beside`
 // bits), so that the event loop only looks them up and rescales the work left when the state
-// changes: all-to-all kernels hold their SMs (StackSpec communication_sms), collectives hold an SM
-// a channel, and a second compute kernel takes half of the SMs and of HBM. Communication ops have
-// one duration, and their demand for the ports of the GPU (sim_ports.h).
+// changes: all-to-all kernels hold their SMs (StackSpec communication_sms), collectives and
+// messages between stages hold an SM a channel, and a second compute kernel takes half of the SMs
+// and of HBM. Communication ops have one duration, and their demand for the ports of the GPU
+// (sim_ports.h).
+//
+// Of a message between two ranks NCCL gives each an equal part of its channels, one block each
+// (nChannelsMin of addP2pToPlan, src/enqueue.cc): of 32 channels 16, as many as a waiting receive
+// was seen to hold on an H200, whose collectives held 24 (experiments/validation_h200).
+//
+// Where kernels of communication wait for SMs (StackSpec communication_waits_for_sms), a product of
+// the library keeps its SMs for the tiles of a wave, one with a fixed grid to its end, attention
+// for a tile, and small blocks of memory-bound kernels leave theirs at once.
 #pragma once
 
+#include "sim/cost/roofline.h"
 #include "sim/exec/plan_timing.h"
 #include "sim/graph/exec_plan.h"
 #include "sim/graph/stage_builder.h"
@@ -35,7 +45,7 @@ PlanTiming time_ops(const ExecPlan& plan, const TimingInput& in, double row_load
 // their own).
 int rate_family(const Op& op, const GraphConfig& graph);
 
-// The kernel time of a compute op alone on `sms` SMs, without the launch gap. Seconds.
-double compute_op_seconds(const Op& op, const TimingInput& in, int64_t sms, double hbm_fraction);
+// The kernel time of a compute op, without the launch gap, at the clock of `in`. Seconds.
+double compute_op_seconds(const Op& op, const TimingInput& in, GpuShare share);
 
 }  // namespace orrery

@@ -129,6 +129,9 @@ GpuSpec read_gpu(Reader r) {
   g.gemm_bf16_grouped = g.gemm_bf16;
   if (r.has("gemm_bf16_grouped"))
     g.gemm_bf16_grouped = read_gemm(r.object("gemm_bf16_grouped"), bf16);
+  // Those that are not the library's.
+  g.gemm_fp8.fixed_grid = g.gemm_fp8_wgrad.fixed_grid = true;
+  g.gemm_bf16_grouped.fixed_grid = r.has("gemm_bf16_grouped");
   g.attention_forward = read_attention(r.object("attention_forward"), bf16);
   g.attention_backward = read_attention(r.object("attention_backward"), bf16);
   if (r.has("attention_kernels"))

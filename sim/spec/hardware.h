@@ -23,6 +23,7 @@ struct GemmKernelSpec {
                                 // efficiency holds the clock
   // Part of the HBM time of accumulators in memory that no tile's main loop hides.
   Sourced accumulate_exposed = {};
+  bool fixed_grid = false;  // a block for each SM of the launch, whose tiles no other computes
 
   bool exists() const { return peak_TFLOPS.value > 0; }
 };

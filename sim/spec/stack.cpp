@@ -74,6 +74,8 @@ StackSpec read_stack(Reader r) {
   s.token_dispatch =
       static_cast<TokenDispatch>(r.choice_or("token_dispatch", 0, kTokenDispatchNames));
   s.communication_sms = read_sourced(r, "communication_sms", {0, 1024});
+  s.communication_waits_for_sms = r.boolean_or("communication_waits_for_sms", false);
+  s.posts_receives_early = r.boolean_or("posts_receives_early", false);
   s.dispatch = read_all_to_all(r.object("dispatch"));
   s.cached_dispatch = read_all_to_all(r.object("cached_dispatch"));
   s.combine = read_all_to_all(r.object("combine"));

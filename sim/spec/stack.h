@@ -80,7 +80,14 @@ extern const std::string_view kTokenDispatchNames[2];
 struct StackSpec {
   std::string name;
   TokenDispatch token_dispatch = TokenDispatch::kPerNode;
-  Sourced communication_sms;      // taken from compute while an all-to-all is resident
+  Sourced communication_sms;  // taken from compute while an all-to-all is resident
+  // A kernel of the collectives' library starts when the blocks of the running compute kernel leave
+  // it their SMs. False: it comes first, as with CUDA_DEVICE_MAX_CONNECTIONS=1 and launches in that
+  // order (Megatron), or copy engines do its work.
+  bool communication_waits_for_sms = false;
+  // Receives between pipeline stages are launched as soon as the one before has ended, and hold SMs
+  // while they wait for the sender. False: launched when the tensor comes.
+  bool posts_receives_early = false;
   AllToAllSpec dispatch;          // forward: FP8 payload and routing metadata
   AllToAllSpec cached_dispatch;   // backward: FP8 gradients along a known layout
   AllToAllSpec combine;           // BF16

@@ -65,9 +65,9 @@ double optimizer_seconds(const ExecPlan& plan, const RankClass& c, const TimingI
     if (!updates_weights(op.kind)) continue;
     const OptimizerShare& share = c.shares[static_cast<std::size_t>(op.shape.index)];
     const double part = share.muon() ? mean_shard(share) : 1;
-    s += part * compute_op_seconds(op, in, sms, 1);
+    s += part * compute_op_seconds(op, in, {sms});
     op.work.hbm = Bytes(0);
-    s -= part * compute_op_seconds(op, in, sms, 1);
+    s -= part * compute_op_seconds(op, in, {sms});
   }
   return s;
 }

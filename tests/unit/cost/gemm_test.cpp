@@ -163,6 +163,22 @@ TEST_CASE("an empty GEMM costs a kernel", "[cost]") {
   CHECK(gemm_tiling(h800(), fp8(0, 4096, 7168), 132).seconds == 0);
 }
 
+TEST_CASE("blocks of a fixed grid that find no SM compute their tiles after the others", "[cost]") {
+  GpuSpec gpu = round_gpu();
+  gpu.gemm_fp8.fixed_grid = true;
+  // 16 x 16 tiles of 128 on 100 blocks: 56 blocks have 3 tiles, 44 have 2. Of 76 that run at first
+  // 20 end after 2, not enough for the 24 late ones, of 2 tiles each: 3 + 2. Of 80 24 end early
+  // enough for 20 late ones: 2 + 2.
+  const GemmShape s = fp8(2048, 2048, 512);
+  REQUIRE(gemm_tiling(gpu, s, 100).tiles == 256);
+  CHECK(gemm_tiling(gpu, s, 100, 100).waves == 3);
+  CHECK(gemm_tiling(gpu, s, 76, 100).waves == 5);
+  CHECK(gemm_tiling(gpu, s, 80, 100).waves == 4);
+  CHECK(gemm_tiling(gpu, s, 76).waves == 4);  // launched on 76: ceil(256 / 76)
+  // As many blocks as tiles: those that run at first do all.
+  CHECK(gemm_tiling(gpu, fp8(1024, 1024, 512), 76, 100).waves == 1);
+}
+
 TEST_CASE("a larger GEMM is never faster, more SMs and bandwidth never slower", "[cost]") {
   const GpuSpec gpu = h800();
   Cases cases;

@@ -75,7 +75,7 @@ TEST_CASE("Compute lowers the speed of all-to-alls, which leave it fewer SMs", "
   PortDemand d = demand(Resource::kAllToAll, 1);
   d.beside_compute = 0.5;
   PortDemand reduce = demand(Resource::kNetwork, 1);
-  reduce.collective = true;
+  reduce.holder = SmHolder::kCollective;
   const uint8_t tokens = s.kind(d), compute = s.kind({}), gradients = s.kind(reduce);
   const PortStates::State both = s.with(s.with(PortStates::kIdle, tokens), compute);
   CHECK(s.slowdown(both, tokens) == 2);

@@ -18,7 +18,7 @@ TEST_CASE("Step speeds divide the times of their class of kernels and no others"
     std::vector<double> out;
     for (const Op& op : plan.stages.front().ops)
       out.push_back(op_resource(op.kind) == Resource::kCompute
-                        ? compute_op_seconds(op, {graph, s.cluster}, sms, 1)
+                        ? compute_op_seconds(op, {graph, s.cluster}, {sms})
                         : 0);
     return out;
   };
