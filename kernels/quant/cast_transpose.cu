@@ -52,10 +52,10 @@ struct SourceRows<true> {
   __device__ SourceRows(const CastTransposeParams& p, uint32_t row, bool inside) {
     const uint32_t lane = threadIdx.x % 32, mine = row - lane / 8 * kRowsOfThread + lane % 16;
     const int32_t index = mine < static_cast<uint32_t>(p.rows) ? p.gather[mine] : -1;
-    const int32_t source =
-        index < 0 ? -1
-                  : static_cast<int32_t>(static_cast<uint32_t>(index) /
-                                         static_cast<uint32_t>(p.gather_divisor));
+    const int32_t source = index < 0
+                               ? -1
+                               : static_cast<int32_t>(static_cast<uint32_t>(index) /
+                                                      static_cast<uint32_t>(p.gather_divisor));
 #pragma unroll
     for (int i = 0; i < kRowsOfThread; ++i) {
       of[i] = __shfl_sync(0xffffffffu, source, static_cast<int>(lane / 8) * kRowsOfThread + i);
@@ -157,8 +157,7 @@ struct Fp8Share {
         float stored[4];
         unpack_fp8x4(word_of(raw.of[i], w), stored);
 #pragma unroll
-        for (int j = 0; j < 4; ++j)
-          x[i][j] = __float_as_uint(fabsf(stored[j]) * -fabsf(scale[i]));
+        for (int j = 0; j < 4; ++j) x[i][j] = __float_as_uint(fabsf(stored[j]) * -fabsf(scale[i]));
       }
 #pragma unroll
       for (int j = 0; j < 4; ++j)
@@ -196,7 +195,8 @@ struct Fp8Share {
                                      bool upper, int distance) {
 #pragma unroll
     for (int j = 0; j < kHalf; ++j) {
-      const uint32_t given = upper ? all[j] : all[kHalf + j], kept = upper ? all[kHalf + j] : all[j];
+      const uint32_t given = upper ? all[j] : all[kHalf + j],
+                     kept = upper ? all[kHalf + j] : all[j];
       mine[j] = max(kept, __shfl_xor_sync(0xffffffffu, given, distance));
     }
   }
