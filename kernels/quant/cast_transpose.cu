@@ -93,6 +93,7 @@ struct RawRows {
 // A thread's share of a block's source, from column `col` on.
 struct Bf16Share {
   static constexpr int kColumns = kVec;
+  static constexpr bool kDownFirst = false;
   RawRows raw;
 
   template <bool kGathered>
@@ -131,6 +132,8 @@ struct Bf16Share {
 
 struct Fp8Share {
   static constexpr int kColumns = 16;
+  // Blocks below each other, whose rows of the transpose continue each other's, run together.
+  static constexpr bool kDownFirst = true;
   static_assert(8 * kColumns == kTile, "a block's columns have the scales of one tile");
   RawRows raw;
   float scale[kRowsOfThread];
@@ -138,7 +141,7 @@ struct Fp8Share {
   template <bool kGathered>
   __device__ Fp8Share(const CastTransposeParams& p, const SourceRows<kGathered>& rows, uint32_t col)
       : raw(rows, p.x8.data + col, p.cols) {
-    const float* scales = p.x8.scales + blockIdx.x * p.x8.tile_stride;
+    const float* scales = p.x8.scales + col / kTile * p.x8.tile_stride;
     const float* row[kRowsOfThread];
     rows.at(scales, static_cast<uint32_t>(p.x8.row_stride), row);
 #pragma unroll
@@ -226,7 +229,9 @@ __global__ __launch_bounds__(kTransposeThreads,
   __shared__ __align__(16) float warp_amax[kWarps][kColumns];
   __shared__ ColumnScales<kPerThread> column_scales;
 
-  const uint32_t row0 = blockIdx.y * kTile, col0 = blockIdx.x * kColumns;
+  const uint32_t down = Share::kDownFirst ? blockIdx.x : blockIdx.y;
+  const uint32_t across = Share::kDownFirst ? blockIdx.y : blockIdx.x;
+  const uint32_t row0 = down * kTile, col0 = across * kColumns;
   const uint32_t all_rows = static_cast<uint32_t>(p.rows), all_cols = static_cast<uint32_t>(p.cols);
   const uint32_t chunk = threadIdx.x % 8, word = threadIdx.x / 8;
   const uint32_t row = row0 + word * kRowsOfThread, col = col0 + chunk * kPerThread;
@@ -242,7 +247,7 @@ __global__ __launch_bounds__(kTransposeThreads,
     column_scales.put(static_cast<int>(threadIdx.x), tile_inverse(scale));
     const uint32_t column = col0 + threadIdx.x;
     if (column < all_cols)
-      p.out.scales[column * p.out.row_stride + blockIdx.y * p.out.tile_stride] = scale;
+      p.out.scales[column * p.out.row_stride + down * p.out.tile_stride] = scale;
   }
   __syncthreads();
 #pragma unroll
@@ -267,8 +272,9 @@ __global__ __launch_bounds__(kTransposeThreads,
 
 template <class Share, int kBlocks>
 void launch(const CastTransposeParams& p, cudaStream_t stream) {
-  const dim3 grid(static_cast<unsigned>(ceil_div(p.cols, 8 * Share::kColumns)),
-                  static_cast<unsigned>(tiles(p.rows)));
+  const auto down = static_cast<unsigned>(tiles(p.rows));
+  const auto across = static_cast<unsigned>(ceil_div(p.cols, 8 * Share::kColumns));
+  const dim3 grid = Share::kDownFirst ? dim3(down, across) : dim3(across, down);
   if (p.gather != nullptr)
     cast_transpose_kernel<Share, true, kBlocks><<<grid, kTransposeThreads, 0, stream>>>(p);
   else
@@ -283,7 +289,7 @@ Status cast_transpose(const CastTransposeParams& p, cudaStream_t stream) {
   if (Status s = check("cast_transpose",
                        {multiple_of("rows", p.rows, 16),
                         multiple_of("cols", p.cols, from_fp8 ? 16 : 8),
-                        at_most("cols", p.cols, 1 << 24),
+                        at_most("cols", p.cols, kMaxGridYz * 8 * kVec),
                         at_most("x8.row_stride", p.x8.row_stride, 1 << 24),
                         equal("out.rows", p.out.rows, p.cols),
                         equal("out.cols", p.out.cols, p.rows),
