@@ -221,14 +221,14 @@ class Consumer {
     for (int h = 0; h < 2; ++h) {
       largest[h] = fmaxf(largest[h], __shfl_xor_sync(0xffffffffu, largest[h], 1));
       largest[h] = fmaxf(largest[h], __shfl_xor_sync(0xffffffffu, largest[h], 2));
-      alpha[h] = exp2f((max_[h] - largest[h]) * scale_log2_);
+      alpha[h] = exp2_approx((max_[h] - largest[h]) * scale_log2_);
       max_[h] = largest[h];
       shift[h] = largest[h] * scale_log2_;
     }
 #pragma unroll
     for (int i = 0; i < kKeys / 2; ++i) {
       const int h = i / 2 % 2;
-      scores[i] = exp2f(fmaf(scores[i], scale_log2_, -shift[h]));
+      scores[i] = exp2_approx(fmaf(scores[i], scale_log2_, -shift[h]));
       sum[h] += scores[i];
     }
 #pragma unroll
