@@ -3,14 +3,14 @@
 
 Usage: measure.py ORRERY FOLDER [NAME ...]   FOLDER gets NAME.trace.json.gz, NAME.metrics.jsonl, machine.json
 
-Cases of one GPU run one on each GPU at a time; the others one after another. A case whose GPUs are
-missing is left out and named.
+Cases of one rank run one after another on the first GPU, the one that `orrery calibrate` measures; those
+that share a GPU run beside them on the last; the others one after another when these are done. A case whose
+GPUs are missing is left out and named.
 """
 
 import gzip
 import json
 import os
-import queue
 import subprocess
 import sys
 import tempfile
@@ -68,11 +68,7 @@ def all_gpus():
 
 
 def work(orrery, folder, gpu, cases):
-    while True:
-        try:
-            case = cases.get_nowait()
-        except queue.Empty:
-            return
+    for case in cases:
         measure(orrery, folder, [gpu], *case)
 
 
@@ -83,14 +79,15 @@ def main():
     machine = all_gpus()
     (folder / "machine.json").write_text(json.dumps(machine, indent=1) + "\n")
     gpus = [str(g) for g in range(len(machine))]
-    alone = queue.Queue()
-    for case in (c for c in wanted if gpus_of(c) == 1):
-        alone.put(case)
-    threads = [threading.Thread(target=work, args=(orrery, folder, g, alone)) for g in gpus]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    single = [c for c in wanted if c[2] == 1]
+    shared = [c for c in wanted if c[2] > 1 and gpus_of(c) == 1]
+    if len(gpus) == 1:
+        work(orrery, folder, gpus[0], single + shared)
+    else:
+        beside = threading.Thread(target=work, args=(orrery, folder, gpus[-1], shared))
+        beside.start()
+        work(orrery, folder, gpus[0], single)
+        beside.join()
     for case in (c for c in wanted if gpus_of(c) > 1):
         if gpus_of(case) > len(gpus):
             print(f"{case[0]}: needs {gpus_of(case)} GPUs")

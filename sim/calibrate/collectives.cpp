@@ -69,10 +69,13 @@ class CollectiveFitter {
     const auto to_all = [](const MeasuredPoint& p) {
       return p.collective == Collective::kAllToAll;
     };
-    step(c, local_constants(), [&](const MeasuredPoint& p) { return one_node(p) && !to_all(p); });
+    const auto sent = [](const MeasuredPoint& p) { return p.collective == Collective::kSendRecv; };
+    step(c, local_constants(),
+         [&](const MeasuredPoint& p) { return one_node(p) && !to_all(p) && !sent(p); });
     step(c, network_constants(),
          [&](const MeasuredPoint& p) { return !one_node(p) && !to_all(p); });
-    step(c, all_to_all_constants(), to_all);
+    step(c, direct_constants(),
+         [&](const MeasuredPoint& p) { return to_all(p) || (sent(p) && one_node(p)); });
     errors(c);
     c.spec = with_call(model_);
     return c;
@@ -129,7 +132,7 @@ class CollectiveFitter {
                  [](Model& m) -> double& { return m.cluster.latency_us.value; }, {0, 200, true})};
   }
 
-  std::vector<FreeConstant<Model>> all_to_all_constants() const {
+  std::vector<FreeConstant<Model>> direct_constants() const {
     const std::size_t g = gpu_;
     return {
         constant(fmt::format("/stack/collectives/p2p_efficiency/{}", kGpuArchitectureNames[g]),

@@ -2,13 +2,12 @@
 // constants of sim/net/collectives/: what the links reach and what a call costs.
 //
 // Fitted in three steps with collective_cost, the tuner's choices included:
-//   on one node: all-reduce, reduce-scatter, all-gather, send and receive
+//   on one node: all-reduce, reduce-scatter, all-gather
 //     node/nvlink_effective_GBps (or pcie_), ring_local_steps, nvls_efficiency where the node's
 //     switch multicasts, and call_us, which is added to base_latency_us of every algorithm
-//     (the model has no such constant for a send, so small ones come out too fast)
-//   between nodes: the same collectives
+//   between nodes: the same collectives, send and receive
 //     nic_effective_GBps, latency_us of the cluster
-//   all-to-all: p2p_efficiency, p2p_latency_us
+//   all-to-all, and send and receive on one node: p2p_efficiency, p2p_latency_us
 // Loss, held-back points and determination are those of calibrate.h.
 #pragma once
 

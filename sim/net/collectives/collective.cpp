@@ -41,7 +41,7 @@ CollectiveCost direct(const CollectiveSpec& s, Collective c, const GroupLinks& l
   const bool far = l.nodes > 1;
   const double hop = s.hop_latency_us[at(far ? LinkType::kNetwork : l.local)][at(Algorithm::kRing)]
                                      [at(Protocol::kSimple)];
-  cost.latency_s = (far ? std::max(hop, l.network_latency_us) : hop) * 1e-6;
+  cost.latency_s = std::max(hop, far ? l.network_latency_us : s.p2p_latency_us) * 1e-6;
   if (far)
     transfer(cost, l, 0, l.gpu_GBps, bytes * p, l.network_GBps);
   else
