@@ -106,7 +106,7 @@ struct GpuSpec {
   // The one that a stack gets which names none.
   AttentionKernelSpec attention_forward;
   AttentionKernelSpec attention_backward;
-  std::vector<AttentionKernels> attention_kernels;  // by name
+  std::vector<AttentionKernels> attention_kernels;  // by name; "..._fp8": of FP8 operands
   PowerSpec power;
   Sourced hbm_efficiency[kAccessPatterns];
   Sourced kernel_fixed_us;  // start and drain of a kernel on the GPU, beyond its work
