@@ -251,11 +251,10 @@ class Timer {
   static bool lasts_alike(const Op& a, const Op& b) {
     const OpShape &x = a.shape, &y = b.shape;
     return a.kind == b.kind && a.phase == b.phase && a.row_proportional == b.row_proportional &&
-           a.in_epilogue == b.in_epilogue &&
-           a.comm == b.comm && a.grad.valid() == b.grad.valid() && x.m == y.m && x.n == y.n &&
-           x.k == y.k && x.groups == y.groups && x.d_qk == y.d_qk && x.d_v == y.d_v &&
-           x.index == y.index && x.window == y.window && a.work.hbm == b.work.hbm &&
-           a.work.pattern == b.work.pattern;
+           a.in_epilogue == b.in_epilogue && a.comm == b.comm && a.grad.valid() == b.grad.valid() &&
+           x.m == y.m && x.n == y.n && x.k == y.k && x.groups == y.groups && x.d_qk == y.d_qk &&
+           x.d_v == y.d_v && x.index == y.index && x.window == y.window &&
+           a.work.hbm == b.work.hbm && a.work.pattern == b.work.pattern;
   }
 
   // The one clock of the kernels of all passes over all layers. The optimizer's are left out: they

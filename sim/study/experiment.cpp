@@ -113,8 +113,7 @@ void check_attention_kernel(Reader& r, const StudySpec& s) {
     return;
   }
   r.fail("stack", fmt::format("attention_kernel is \"{}\", but the profile of {} has {}", kernel,
-                              gpu.name,
-                              names.empty() ? "no attention_kernels" : names));
+                              gpu.name, names.empty() ? "no attention_kernels" : names));
 }
 
 // The readers of these know every key and have a default for what is left out, so that a key may be
