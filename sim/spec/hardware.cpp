@@ -66,6 +66,7 @@ AttentionKernelSpec read_attention(Reader r, const Sourced& peak) {
   a.softmax_us = read_sourced(r, "softmax_us", {0, 100});
   a.pJ_per_FLOP = read_or(r, "pJ_per_FLOP", {0, 20}, {});
   a.tail = read_or(r, "tail", {0, 1}, a.tail);
+  a.skips_window = read_or(r, "skips_window", {0, 1}, a.skips_window);
   r.finish();
   return a;
 }
