@@ -108,6 +108,11 @@ void require_kernels(bool cuda, const ExecPlan& plan, const ModelSpec& model) {
         ExitCode::kUnavailable,
         "tokens beyond an expert's capacity are not dropped in a run, only in a prediction: "
         "set /model/moe/capacity_factor to 0");
+  for (const StageGraph& g : plan.stages)
+    for (const Op& op : g.ops)
+      if (is_attention(op.kind) && g.tensors[g.inputs(op)[0].v].dtype != Dtype::kBf16)
+        throw Error(ExitCode::kUnavailable,
+                    "attention in FP8 is only predicted: set /plan/fp8_attention to false");
   const std::vector<std::string> all =
       cuda ? missing_on_cuda(plan, model) : std::vector<std::string>{};
   if (all.empty()) return;

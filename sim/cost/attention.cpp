@@ -57,7 +57,7 @@ double tiles_seconds(const GpuSpec& gpu, const AttentionKernelSpec& spec, const 
   if (!s.causal)
     return static_cast<double>(ceil_div(tiles, sms)) *
            (static_cast<double>(per_head) * block + overhead);
-  const Blocks blocks = causal_blocks(per_head, s.window);
+  const Blocks blocks = causal_blocks(per_head, spec.skips_window.value > 0 ? s.window : 0);
   const double longest = blocks.longest * block + overhead;
   const double mean = blocks.mean * block + overhead;
   const double work = static_cast<double>(tiles) * mean;

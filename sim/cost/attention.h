@@ -29,9 +29,9 @@
 // %, 2.7 and 2.6 %). Not fitted: DeepSeek's H800 trace, 128 heads of 192/128, L = 4096, 112 SMs,
 // where the forward is 5 % slow (1.24 ms measured) and the main backward 3 % slow (3.78 ms).
 // A sliding window of W keys leaves row i of blocks min(i + 1, 1 + ceil((W - 1) / 128)) blocks, and
-// S·W - W²/2 scores of a sequence.
-// Valid for head dimensions 64 to 256 and L >= 512. Ignored: variable length, splits over keys
-// (decoding).
+// S·W - W²/2 scores of a sequence. Kernels with skips_window 0 compute all causal blocks all the
+// same. Valid for head dimensions 64 to 256 and L >= 512. Ignored: variable length, splits over
+// keys (decoding).
 #pragma once
 
 #include <cstdint>

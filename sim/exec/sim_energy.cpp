@@ -27,7 +27,8 @@ KernelEnergy op_energy(const Op& op, TimingInput in) {
   // Twice as long at half the clock is what the clock drives.
   const double full = at(1), clocked = at(0.5) - full;
   const double pJ =
-      pJ_per_FLOP(node.gpu, in.graph.stack.attention_kernel, rate_family(op, in.graph));
+      pJ_per_FLOP(node.gpu, in.graph.stack.attention_kernel_name(in.graph.plan.fp8_attention),
+                  rate_family(op, in.graph));
   return {.switching_J = 1e-12 * pJ * op.work.flops.count(),
           .hbm_J = 1e-12 * node.gpu.power.pJ_per_byte.value * d(op.work.hbm.count()),
           .clocked_s = clocked,

@@ -105,7 +105,7 @@ AttentionShape attention_shape(const Op& op, const ModelSpec& m) {
 
 double attention_op_seconds(const Op& op, const TimingInput& in, const GpuShare& share) {
   const GpuSpec& gpu = in.cluster.node.gpu;
-  const std::string& kernel = in.graph.stack.attention_kernel;
+  const std::string kernel = in.graph.stack.attention_kernel_name(in.graph.plan.fp8_attention);
   const AttentionShape a = attention_shape(op, in.graph.model);
   const bool forward = op.kind == OpKind::kAttention;
   const bool dropout = in.graph.model.attention_dropout > 0;
@@ -251,10 +251,10 @@ class Timer {
   static bool lasts_alike(const Op& a, const Op& b) {
     const OpShape &x = a.shape, &y = b.shape;
     return a.kind == b.kind && a.phase == b.phase && a.row_proportional == b.row_proportional &&
-           a.comm == b.comm && a.grad.valid() == b.grad.valid() && x.m == y.m && x.n == y.n &&
-           x.k == y.k && x.groups == y.groups && x.d_qk == y.d_qk && x.d_v == y.d_v &&
-           x.index == y.index && x.window == y.window && a.work.hbm == b.work.hbm &&
-           a.work.pattern == b.work.pattern;
+           a.in_epilogue == b.in_epilogue && a.comm == b.comm && a.grad.valid() == b.grad.valid() &&
+           x.m == y.m && x.n == y.n && x.k == y.k && x.groups == y.groups && x.d_qk == y.d_qk &&
+           x.d_v == y.d_v && x.index == y.index && x.window == y.window &&
+           a.work.hbm == b.work.hbm && a.work.pattern == b.work.pattern;
   }
 
   // The one clock of the kernels of all passes over all layers. The optimizer's are left out: they
@@ -275,6 +275,7 @@ class Timer {
     KernelEnergy sum;
     for (std::size_t i = 0; i < graph_ops; ++i) {
       if (launches[i] == 0 || op_resource(op[i]->kind) != Resource::kCompute) continue;
+      if (op[i]->in_epilogue) continue;
       sum.add(op_energy(*op[i], in_), d(launches[i]));
     }
     return clock_fraction(in_.cluster.node.gpu.power, sum);
@@ -308,6 +309,10 @@ class Timer {
       t.demand = cost.demand;
       t.demand.resource = t.resource;
       std::fill(std::begin(t.duration), std::end(t.duration), picos(cost.seconds));
+      return t;
+    }
+    if (op.in_epilogue) {
+      std::fill(std::begin(t.duration), std::end(t.duration), Picos(1));
       return t;
     }
     for (unsigned beside = 0; beside < kBesideStates; ++beside)

@@ -76,6 +76,19 @@ CoreOperands scatter(StageBuilder& b, const CoreShape& s, const CoreOperands& in
   return out;
 }
 
+TensorId cast_for_core(StageBuilder& b, const std::string& name, TensorId x) {
+  const Tensor t = b.graph().tensors[x.v];
+  return b.map(OpKind::kCast, name + " cast", {x}, Dtype::kFp8Tensor, t.rows, t.cols);
+}
+
+// What the core reads, cast where it computes in FP8.
+CoreOperands core_operands(StageBuilder& b, const CoreOperands& in) {
+  if (!b.config().plan.fp8_attention) return in;
+  CoreOperands out{cast_for_core(b, "q", in.q), {}};
+  for (TensorId x : in.kv) out.kv.push_back(cast_for_core(b, "kv", x));
+  return out;
+}
+
 struct Partial {
   TensorId out, lse, probabilities, dropped = {}, mask = {};
 };
@@ -192,7 +205,7 @@ CoreOperands ring_backward(StageBuilder& b, const CoreShape& s, TensorId out, Te
 TensorId core_forward(StageBuilder& b, const CoreShape& s, const CoreOperands& in, CoreTape& t) {
   t.operands = in;
   if (ring(b)) return ring_forward(b, s, in, t);
-  if (all_to_all(b)) t.operands = scatter(b, s, in);
+  t.operands = all_to_all(b) ? scatter(b, s, in) : core_operands(b, in);
   if (b.again_selected()) {
     t.lse = b.kept_core()[1];
     return b.kept_core()[0];
@@ -216,12 +229,13 @@ TensorId core_again(StageBuilder& b, const CoreShape& s, const CoreOperands& in,
 }
 
 void core_operands_again(StageBuilder& b, const CoreShape& s, const CoreOperands& in, CoreTape& t) {
-  t.operands = all_to_all(b) ? scatter(b, s, in) : in;
+  t.operands = all_to_all(b) ? scatter(b, s, in) : core_operands(b, in);
 }
 
 CoreOperands core_backward(StageBuilder& b, const CoreShape& s, TensorId out, TensorId dout,
                            CoreTape& t) {
   if (ring(b)) return ring_backward(b, s, out, dout, t);
+  if (b.config().plan.fp8_attention) dout = cast_for_core(b, "attention grad", dout);
   if (!all_to_all(b)) return attend_backward(b, s, t.operands, out, dout, t, 0);
   const int64_t n = b.config().plan.context_parallel;
   dout = move_heads(b, OpKind::kScatterHeads, "scatter attention grad", dout, 0);

@@ -140,9 +140,13 @@ TensorId experts_forward(StageBuilder& b, FfnTape& t) {
                    t.layout, t.expert_gate_up, t.expert_gate_up_bias);
   const ActivationOps ops = activation_ops(m);
   const std::string name = std::string("experts ") + ops.name;
+  const bool fused = b.fuses_expert_epilogues();
+  b.in_epilogue(fused);
   const TensorId act =
       b.fp8() ? b.dynamic_map(ops.cast, name + "+cast", {gate_up}, Dtype::kFp8Row, kRows, width)
               : b.dynamic_map(ops.map, name, {gate_up}, Dtype::kBf16, kRows, width);
+  if (fused) b.operand("experts down fwd", act);
+  b.in_epilogue(false);
   const TensorId y = grouped_gemm(b, "experts down fwd", GemmLayout::kNN, act, width, m.hidden,
                                   t.layout, t.expert_down, t.expert_down_bias);
   TensorId out = b.dynamic_map(OpKind::kUnpermute, "unpermute tokens", {y, t.layout}, Dtype::kBf16,
@@ -178,6 +182,8 @@ TensorId experts_backward(StageBuilder& b, TensorId dy_arrived, FfnTape& t, Tens
   const TensorId act = b.dynamic_tensor("experts activation", Dtype::kBf16, kRows, width);
   const TensorId dgate = b.dynamic_tensor(first + " grad", Dtype::kBf16, kRows, wide);
   const ActivationOps ops = activation_ops(m);
+  const bool fused = b.fuses_expert_epilogues();
+  b.in_epilogue(fused);
   b.op(ops.backward, std::string("experts ") + ops.name + " fwd+bwd",
        {.m = b.balanced(kRows), .n = width}, {gate_up, dact, t.layout}, {dgate, act});
   dweights = b.dynamic_tensor("arrived weight grads", Dtype::kFp32, kTokens, m.experts_per_token);
@@ -185,13 +191,17 @@ TensorId experts_backward(StageBuilder& b, TensorId dy_arrived, FfnTape& t, Tens
   if (m.ffn_bias) products.push_back(t.grad);  // the weight also multiplies the bias
   b.op(OpKind::kSwiGluWeightBackward, "experts routing weight grad",
        {.m = b.balanced(kRows), .n = width}, products, {dweights}, t.expert_down_bias);
+  b.in_epilogue(false);
   if (m.ffn_bias) {
     bias_grad(b, "experts down bias grad", t.grad, t.layout, m.hidden, t.expert_down_bias);
     b.last_op().shape.index = 1;  // weighted
     bias_grad(b, first + " bias grad", dgate, t.layout, wide, t.expert_gate_up_bias);
   }
+  b.in_epilogue(fused);
   t.activation = b.transposed_operand("experts down input^T", act, width);
   const TensorId dgate_operand = b.payload(first + " grad", dgate);
+  if (fused) b.operand(first + " dgrad", dgate_operand);
+  b.in_epilogue(false);
   const TensorId dx = grouped_gemm(b, first + " dgrad", GemmLayout::kNT, dgate_operand, wide,
                                    m.hidden, t.layout, t.expert_gate_up);
   TensorId out = b.dynamic_map(OpKind::kUnpermute, "unpermute grads", {dx, t.layout}, Dtype::kBf16,

@@ -188,6 +188,7 @@ Op& StageBuilder::op(OpKind kind, std::string name, OpShape shape, std::vector<T
   op.segment = segment_;
   op.stream = stream_;
   op.row_proportional = row_proportional_;
+  op.in_epilogue = in_epilogue_;
   op.again = again_;
   op.unit = static_cast<int16_t>(unit_);
   op.layer = layer_;

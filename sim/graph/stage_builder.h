@@ -75,6 +75,11 @@ class StageBuilder {
   }
   void stream(StreamKind s) { stream_ = s; }
   void row_proportional(bool on) { row_proportional_ = on; }
+  void in_epilogue(bool on) { in_epilogue_ = on; }
+  // The experts' activation and the casts after it are part of their products.
+  bool fuses_expert_epilogues() const {
+    return config_.stack.fused_expert_epilogues && casts_both_ways(precision());
+  }
 
   TensorId tensor(std::string name, Dtype dtype, int64_t rows, int64_t cols,
                   BufferKind kind = BufferKind::kActivations);
@@ -235,6 +240,7 @@ class StageBuilder {
   std::vector<std::pair<TensorId, TensorId>> gathered_;  // by a selected second forward
   StreamKind stream_ = StreamKind::kCompute;
   bool row_proportional_ = false;
+  bool in_epilogue_ = false;
   bool again_ = false;
 };
 

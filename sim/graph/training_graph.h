@@ -198,6 +198,8 @@ struct Op {
   CommKind comm = CommKind::kNone;
   // Work grows with the rows that this rank's experts receive, so it varies between ranks.
   bool row_proportional = false;
+  // In the epilogue of a product, behind the main loop of its next tile: no kernel, no time.
+  bool in_epilogue = false;
   bool again = false;  // an op of the forward that the backward runs again; counts nothing twice
   bool writes_gradient = false;  // Param::gradient_written: of the product that makes it
   int16_t unit = 0;              // position of the layer or head in its stage

@@ -66,14 +66,22 @@ AttentionKernelSpec read_attention(Reader r, const Sourced& peak) {
   a.softmax_us = read_sourced(r, "softmax_us", {0, 100});
   a.pJ_per_FLOP = read_or(r, "pJ_per_FLOP", {0, 20}, {});
   a.tail = read_or(r, "tail", {0, 1}, a.tail);
+  a.skips_window = read_or(r, "skips_window", {0, 1}, a.skips_window);
   r.finish();
   return a;
 }
 
-std::vector<AttentionKernels> read_attention_kernels(Reader r, const Sourced& peak) {
+bool ends_with(const std::string& s, std::string_view end) {
+  return s.size() >= end.size() && s.compare(s.size() - end.size(), end.size(), end) == 0;
+}
+
+// Those named "..._fp8" multiply FP8 operands.
+std::vector<AttentionKernels> read_attention_kernels(Reader r, const Sourced& bf16,
+                                                     const Sourced& fp8) {
   std::vector<AttentionKernels> kernels;
   for (const std::string& name : r.keys()) {
     Reader k = r.object(name);
+    const Sourced& peak = ends_with(name, "_fp8") ? fp8 : bf16;
     kernels.push_back({name, read_attention(k.object("forward"), peak),
                        read_attention(k.object("backward"), peak)});
     k.finish();
@@ -135,7 +143,7 @@ GpuSpec read_gpu(Reader r) {
   g.attention_forward = read_attention(r.object("attention_forward"), bf16);
   g.attention_backward = read_attention(r.object("attention_backward"), bf16);
   if (r.has("attention_kernels"))
-    g.attention_kernels = read_attention_kernels(r.object("attention_kernels"), bf16);
+    g.attention_kernels = read_attention_kernels(r.object("attention_kernels"), bf16, fp8);
   if (r.has("power")) g.power = read_power(r.object("power"));
   Reader e = r.object("hbm_efficiency");
   for (int i = 0; i < kAccessPatterns; ++i)

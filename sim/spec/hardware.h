@@ -37,6 +37,8 @@ struct AttentionKernelSpec {
   Sourced pJ_per_FLOP;          // as a GEMM's
   // Part of the longest tile for which SMs wait at the end; 0: long tiles of all heads come first.
   Sourced tail = {0.5, Source::kAssumed, "", "", ""};
+  // 1: blocks of scores outside a sliding window are left out; 0: computed as if there were none.
+  Sourced skips_window = {1, Source::kAssumed, "", "", ""};
 };
 
 // An implementation of attention; a stack picks one by its name.
@@ -106,7 +108,7 @@ struct GpuSpec {
   // The one that a stack gets which names none.
   AttentionKernelSpec attention_forward;
   AttentionKernelSpec attention_backward;
-  std::vector<AttentionKernels> attention_kernels;  // by name
+  std::vector<AttentionKernels> attention_kernels;  // by name; "..._fp8": of FP8 operands
   PowerSpec power;
   Sourced hbm_efficiency[kAccessPatterns];
   Sourced kernel_fixed_us;  // start and drain of a kernel on the GPU, beyond its work

@@ -68,6 +68,7 @@ PlanSpec read_plan(json::Reader r) {
   p.precision = static_cast<Precision>(r.choice_or("precision", 0, kPrecisionNames));
   p.bf16_layers_at_start = r.integer_or("bf16_layers_at_start", 0, {0, 10000});
   p.bf16_layers_at_end = r.integer_or("bf16_layers_at_end", 0, {0, 10000});
+  p.fp8_attention = r.boolean_or("fp8_attention", false);
   p.moments = static_cast<MomentDtype>(r.choice_or("moments", 0, kMomentDtypeNames));
   p.schedule = static_cast<ScheduleKind>(r.choice("schedule", kScheduleNames));
   read_stages(r, p);

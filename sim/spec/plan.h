@@ -86,6 +86,9 @@ struct PlanSpec {
   // Layers at the ends of the model whose products stay BF16 (Megatron's
   // --num-layers-at-start-in-bf16 and its counterpart).
   int64_t bf16_layers_at_start = 0, bf16_layers_at_end = 0;
+  // Queries, keys and values, and the gradient of the attention core's output, are cast to FP8 and
+  // the core computes in it (Transformer Engine's fp8_dot_product_attention); its results are BF16.
+  bool fp8_attention = false;
   MomentDtype moments = MomentDtype::kFp32;
   ScheduleKind schedule = ScheduleKind::k1F1B;
   // Model chunks per pipeline rank (Megatron's virtual pipeline). Interleaved: rank r holds stages

@@ -82,6 +82,14 @@ void check_precision(const PlanSpec& p, const ClusterSpec& c, std::vector<std::s
                       kPrecisionNames[static_cast<std::size_t>(p.precision)], kernel, gpu.name));
 }
 
+void check_fp8_attention(const PlanSpec& p, std::vector<std::string>& out) {
+  if (p.fp8_attention && p.context_parallel > 1)
+    out.push_back(
+        fmt::format("fp8_attention with context_parallel {}: what travels between the ranks of a "
+                    "sequence in FP8 is not modelled",
+                    p.context_parallel));
+}
+
 void check_overlap(const PlanSpec& p, std::vector<std::string>& out) {
   const ScheduleKind s = p.schedule;
   if (p.overlap_expert_parallel &&
@@ -124,6 +132,7 @@ void check_passes(const PlanSpec& p, const ModelSpec& m, const ClusterSpec& c,
                   std::vector<std::string>& out) {
   check_schedule(p, out);
   check_precision(p, c, out);
+  check_fp8_attention(p, out);
   check_overlap(p, out);
   check_recompute(p, out);
   check_every_second_product(p, m, out);

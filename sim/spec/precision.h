@@ -22,8 +22,9 @@
 //                 column-wise copies, stochastic rounding of gradients.
 //
 // Weights of the last five are BF16 with a row-wise and a column-wise copy beside, cast once a step
-// (Megatron's default; --fp8-param-gather, which keeps no BF16, is not modelled). Not modelled
-// either: FP8 attention, norms that write FP8 themselves.
+// (Megatron's default; --fp8-param-gather, which keeps no BF16, is not modelled). The attention
+// core may compute in FP8 beside any of them (PlanSpec::fp8_attention). Not modelled either: norms
+// that write FP8 themselves.
 #pragma once
 
 #include <array>

@@ -89,6 +89,7 @@ StackSpec read_stack(Reader r) {
   s.cast_per_linear = r.boolean("cast_per_linear");
   s.separate_projections = r.boolean_or("separate_projections", false);
   s.grouped_wgrad = r.boolean_or("grouped_wgrad", false);
+  s.fused_expert_epilogues = r.boolean_or("fused_expert_epilogues", false);
   s.barrier_all_reduces = r.boolean_or("barrier_all_reduces", false);
   s.writes_gradients = r.boolean_or("writes_gradients", false);
   s.casts_in_optimizer = r.boolean_or("casts_in_optimizer", false);

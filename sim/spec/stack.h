@@ -108,6 +108,11 @@ struct StackSpec {
   bool cast_per_linear = false;  // each Linear casts its own input, even when two share it
   // Weight gradients of a rank's experts are one grouped product; else one each, on two streams.
   bool grouped_wgrad = false;
+  // Where products cast their operands both ways (fp8_delayed to nvfp4), the grouped products of a
+  // rank's experts apply the gated activation, forward and backward, weight it, and write the next
+  // product's operand in both layouts, in epilogues that hide behind their main loops (cuDNN's
+  // grouped_gemm_swiglu and grouped_gemm_dswiglu, Transformer Engine's fused grouped MLP).
+  bool fused_expert_epilogues = false;
   // With one micro-batch a step, the one product that makes a weight's gradient writes it;
   // else gradients start from zeros that are added to.
   bool writes_gradients = false;
@@ -155,6 +160,10 @@ struct StackSpec {
   StepSpeed step_speed;
   CollectiveSpec collectives;  // the library of all other collectives and transfers
 
+  // The kernels of the plan's attention core: those of an FP8 core have "_fp8" added to their name.
+  std::string attention_kernel_name(bool fp8) const {
+    return attention_kernel + (fp8 ? "_fp8" : "");
+  }
   bool unfused_attention() const { return attention_kernel == kUnfusedAttention; }
 };
 

@@ -102,13 +102,18 @@ void check_attention_kernel(Reader& r, const StudySpec& s) {
       r.fail("stack", "attention_kernel is \"unfused\", which latent attention does not have");
     return;
   }
-  if (attention_forward_kernel(gpu, s.stack.attention_kernel) != nullptr) return;
+  const std::string kernel = s.stack.attention_kernel_name(s.plan.fp8_attention);
+  if (attention_forward_kernel(gpu, kernel) != nullptr) return;
   std::string names;
   for (const AttentionKernels& k : gpu.attention_kernels)
     names += (names.empty() ? "only " : ", ") + k.name;
-  r.fail("stack", fmt::format("attention_kernel is \"{}\", but the profile of {} has {}",
-                              s.stack.attention_kernel, gpu.name,
-                              names.empty() ? "no attention_kernels" : names));
+  if (s.plan.fp8_attention) {
+    r.fail("plan", fmt::format("fp8_attention needs the kernels {}, but the profile of {} has {}",
+                               kernel, gpu.name, names.empty() ? "no attention_kernels" : names));
+    return;
+  }
+  r.fail("stack", fmt::format("attention_kernel is \"{}\", but the profile of {} has {}", kernel,
+                              gpu.name, names.empty() ? "no attention_kernels" : names));
 }
 
 // The readers of these know every key and have a default for what is left out, so that a key may be

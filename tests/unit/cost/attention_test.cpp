@@ -103,6 +103,19 @@ TEST_CASE("attention is never faster than the roofline, and grows with its work"
         }
 }
 
+TEST_CASE("A kernel that does not skip the blocks outside a window takes the time of all",
+          "[cost]") {
+  GpuSpec gpu = h800();
+  AttentionKernelSpec kernel = gpu.attention_backward;
+  AttentionShape s{.batch = 2, .heads = 64, .kv_heads = 8, .length = 8192, .d_qk = 64, .d_v = 64};
+  const double whole = attention_backward_seconds(gpu, kernel, s, whole_gpu(gpu));
+  s.window = 1024;
+  // 9 of 64 blocks a row at most: less than a quarter of the causal half.
+  CHECK(attention_backward_seconds(gpu, kernel, s, whole_gpu(gpu)) < 0.3 * whole);
+  kernel.skips_window.value = 0;
+  CHECK(attention_backward_seconds(gpu, kernel, s, whole_gpu(gpu)) == Approx(whole));
+}
+
 TEST_CASE("the forward follows FlashAttention-3's H100 figure", "[cost][accuracy]") {
   // arXiv 2407.08608 Figure 5, H100 SXM5: TFLOP/s at 512, 1024, ... 16384, 16k tokens in all and
   // heads * head dimension = 2048.
