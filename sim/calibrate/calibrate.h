@@ -12,7 +12,8 @@
 // keeps the base profile's value, and so do all that no point is about: peaks, bandwidths,
 // static_W, pJ_per_byte. pJ_per_FLOP is not fitted but the median over the class's fitted points of
 // what the formula of sim/cost/power.h gives for the clock that was counted. launch_gap_us is not
-// fitted: it is the time in which no thread runs between two kernels of a graph.
+// fitted: it is the time in which no thread runs between two kernels of a graph. One by one in a
+// stream (stream_launch_gap_us) it is longer by as much as empty kernels are further apart there.
 #pragma once
 
 #include <string>
@@ -23,6 +24,10 @@
 #include "sim/calibrate/measured.h"
 
 namespace orrery {
+
+// Classes that nothing is fitted for.
+constexpr char kGraphLaunches[] = "launch", kStreamLaunches[] = "launch in a stream",
+               kL2Copies[] = "copy within L2";
 
 struct PointError {
   std::size_t point = 0;  // of Measured::points

@@ -77,6 +77,10 @@ ordered_json measured_number(double value, const std::string& reference, const s
 
 std::string class_reference(const ClassFit& f, const Measured& m, const std::string& run) {
   const std::string start = fmt::format("orrery calibrate on {}, {}: ", m.gpu, run);
+  if (f.name == kStreamLaunches)
+    return start + "launch_gap_us, and as much more as empty kernels are further apart in a stream";
+  if (f.name == kL2Copies)
+    return start + "copies within L2, read and written bytes, the slope from the least to the most";
   if (f.points.empty())
     return fmt::format("{}between kernels of a CUDA graph, no thread running", start);
   const ClassErrors fitted = summarise(f, m, Part::kFitted), held = summarise(f, m, Part::kHeldOut);

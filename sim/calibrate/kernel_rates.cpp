@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "sim/calibrate/gpu_profile.h"
+#include "sim/spec/stack.h"
 
 namespace orrery {
 namespace {
@@ -16,7 +18,11 @@ constexpr Bound kFixed{0, 30, true};
 struct Kernel {
   std::vector<std::string> kinds;
   std::vector<std::string> points;  // MeasuredPoint::kernel
+  double rated = 1;                 // the bytes that the rate is of, over those of the points
 };
+
+// Rows of 56 scales are transposed in two tiles of 32.
+constexpr double kWholeScaleTiles = 64.0 / 56;
 
 const std::vector<Kernel>& kernels() {
   static const std::vector<Kernel> all = {
@@ -25,10 +31,11 @@ const std::vector<Kernel>& kernels() {
       {{"rms_norm_reduce"}, {"rms_norm_reduce"}},
       {{"cast_fp8"}, {"cast_rows"}},
       {{"cast_back"}, {"cast_back"}},
-      {{"cast_transpose_fp8"}, {"cast_transpose of FP8", "cast_transpose of BF16"}},
+      {{"cast_transpose_fp8"}, {"cast_transpose of BF16"}},
+      {{std::string(kCastTransposeOfFp8)}, {"cast_transpose of FP8"}},
       {{"swiglu_cast_transpose"}, {"swiglu_cast_transpose"}},
       {{"transpose_fp8"}, {"transpose_block"}},
-      {{"transpose_scales"}, {"transpose_scales"}},
+      {{"transpose_scales"}, {"transpose_scales"}, kWholeScaleTiles},
       {{"cast_e5m6"}, {"cast_e5m6"}},
       {{"cast_back_e5m6"}, {"cast_back_e5m6"}},
       {{"rope", "rope_backward"}, {"rope"}},
@@ -47,8 +54,14 @@ const std::vector<Kernel>& kernels() {
   return all;
 }
 
-KernelRateFit fit_kernel(const Kernel& kernel, const Measured& m, const GpuSpec& gpu,
+Bytes rated(Bytes moved, double ratio) {
+  return Bytes(std::llround(static_cast<double>(moved.count()) * ratio));
+}
+
+KernelRateFit fit_kernel(const Kernel& kernel, Measured m, const GpuSpec& gpu,
                          const std::vector<std::size_t>& points) {
+  if (kernel.rated != 1)
+    for (const std::size_t i : points) m.points[i].bytes = rated(m.points[i].bytes, kernel.rated);
   KernelRateFit rate;
   rate.kinds = kernel.kinds;
   // The formula is that of memory-bound kernels with constants of its own.

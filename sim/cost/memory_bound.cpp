@@ -5,7 +5,8 @@ namespace orrery {
 double memory_bound_seconds(const GpuSpec& gpu, AccessPattern pattern, Bytes bytes,
                             const GpuShare& share) {
   const double efficiency = gpu.hbm_efficiency[static_cast<std::size_t>(pattern)].value;
-  return gpu.kernel_fixed_us.value * 1e-6 + hbm_seconds(gpu, bytes, efficiency, share);
+  return fixed_seconds(gpu.kernel_fixed_us.value, share) +
+         memory_seconds(gpu, bytes, efficiency, share);
 }
 
 }  // namespace orrery

@@ -22,6 +22,8 @@ struct GpuShare {
   double clock = 0;         // of the full one, in (0, 1]; 0: what the kernel settles at when alone
   // SMs that a kernel was launched for which does not know that it has fewer; 0: it knows.
   int64_t launched_for = 0;
+  // Of the bytes that the kernel moves, the part that it reads from L2.
+  double in_l2 = 0;
 };
 
 GpuShare whole_gpu(const GpuSpec& gpu);
@@ -31,6 +33,14 @@ FlopsPerSecond sm_peak(const GpuSpec& gpu, double peak_TFLOPS);
 
 // Seconds to move `bytes` to and from HBM at `efficiency` of the bandwidth that is left.
 double hbm_seconds(const GpuSpec& gpu, Bytes bytes, double efficiency, const GpuShare& share);
+
+// Of a kernel that waits for memory alone: the same less what it reads from L2, or L2's time for
+// all, whichever is longer. L2's rate goes with the clock.
+double memory_seconds(const GpuSpec& gpu, Bytes bytes, double efficiency, const GpuShare& share);
+
+// Of what a kernel takes beyond its bytes: starts, dependent loads, barriers, which take so many
+// cycles of the SMs and L2. `us` is that at the full clock.
+double fixed_seconds(double us, const GpuShare& share);
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }  // a >= 0, b > 0
 

@@ -8,6 +8,7 @@
 #include "sim/cost/gemm.h"
 #include "sim/cost/memory_bound.h"
 #include "sim/cost/unfused_attention.h"
+#include "sim/exec/l2_reuse.h"
 #include "sim/exec/sim_comm.h"
 #include "sim/exec/sim_energy.h"
 #include "sim/graph/optimizer.h"
@@ -15,6 +16,8 @@
 
 namespace orrery {
 namespace {
+
+constexpr int64_t kScaleTile = 32;
 
 GemmKernel cast_kernel(Precision p, bool weight_gradient) {
   switch (p) {
@@ -158,17 +161,38 @@ double unfused_seconds(const Op& op, const TimingInput& in, const GpuShare& shar
   return 0;
 }
 
+// What kernel_rates calls the op. A cast from BF16 moves 3 bytes an element, one from FP8 2.
+std::string_view rate_name(const Op& op) {
+  if (op.kind == OpKind::kCastTranspose && 2 * op.work.hbm.count() < 5 * op_elements(op))
+    return kCastTransposeOfFp8;
+  return op_kind_name(op.kind);
+}
+
 // nullptr: the GPU's constants hold.
 const KernelRate* kernel_rate(const Op& op, const StackSpec& stack) {
+  const std::string_view name = rate_name(op);
   for (const KernelRate& r : stack.kernel_rates)
-    if (r.kind == op_kind_name(op.kind)) return &r;
+    if (r.kind == name) return &r;
   return nullptr;
+}
+
+// What the rate of a kernel is of. Scales are transposed in tiles of 32 by 32, each a block whose
+// threads take their turn whether or not they move anything (kernels/quant/transpose.cu); w.hbm
+// counts what they move.
+Bytes rated_bytes(const Op& op) {
+  if (op.kind != OpKind::kTransposeScales) return op.work.hbm;
+  return Bytes(8 * kScaleTile * ceil_div(op.shape.m, kScaleTile) * op.shape.n);
 }
 
 double memory_bound_op_seconds(const Op& op, const TimingInput& in, const GpuShare& share) {
   const GpuSpec& gpu = in.cluster.node.gpu;
-  if (const KernelRate* r = kernel_rate(op, in.graph.stack))
-    return r->fixed_us.value * 1e-6 + hbm_seconds(gpu, op.work.hbm, r->hbm_efficiency.value, share);
+  const KernelRate* r = kernel_rate(op, in.graph.stack);
+  // The kernel's rate was measured on parts of heads; on whole ones it streams.
+  if (r != nullptr && op.work.contiguous)
+    return memory_bound_seconds(gpu, AccessPattern::kStream, op.work.hbm, share);
+  if (r != nullptr)
+    return fixed_seconds(r->fixed_us.value, share) +
+           memory_seconds(gpu, rated_bytes(op), r->hbm_efficiency.value, share);
   return memory_bound_seconds(gpu, op.work.pattern, op.work.hbm, share);
 }
 
@@ -191,6 +215,7 @@ double fused_op_seconds(const Op& op, const TimingInput& in, const GpuShare& sha
     case OpKind::kRouter:
       return composite_seconds(stack.router_forward, tokens);
     case OpKind::kRouterBackward:
+      if (kernel_rate(op, stack) != nullptr) return memory_bound_op_seconds(op, in, share);
       return composite_seconds(stack.router_backward, tokens);
     case OpKind::kExpertLayout:
       return composite_seconds(stack.expert_layout, tokens);
@@ -243,9 +268,16 @@ class Timer {
                                      plan_.stages[like].ops.end(), lasts_alike))
         ++like;
       first_op_.push_back(like < s ? first_op_[like] : n);
-      if (like == s) n += ops.size();
+      if (like < s) continue;
+      n += ops.size();
+      const std::vector<double> parts = reads_in_l2(plan_.stages[s], l2_capacity());
+      in_l2_.insert(in_l2_.end(), parts.begin(), parts.end());
     }
     return n;
+  }
+
+  Bytes l2_capacity() const {
+    return Bytes(std::llround(in_.cluster.node.gpu.l2_capacity_MiB.value * 1024 * 1024));
   }
 
   static bool lasts_alike(const Op& a, const Op& b) {
@@ -254,7 +286,8 @@ class Timer {
            a.in_epilogue == b.in_epilogue && a.comm == b.comm && a.grad.valid() == b.grad.valid() &&
            x.m == y.m && x.n == y.n && x.k == y.k && x.groups == y.groups && x.d_qk == y.d_qk &&
            x.d_v == y.d_v && x.index == y.index && x.window == y.window &&
-           a.work.hbm == b.work.hbm && a.work.pattern == b.work.pattern;
+           a.work.hbm == b.work.hbm && a.work.pattern == b.work.pattern &&
+           a.work.contiguous == b.work.contiguous;
   }
 
   // The one clock of the kernels of all passes over all layers. The optimizer's are left out: they
@@ -315,10 +348,12 @@ class Timer {
       std::fill(std::begin(t.duration), std::end(t.duration), Picos(1));
       return t;
     }
+    const double in_l2 = in_l2_[first_op_[p.stage] + p.graph_op];
     for (unsigned beside = 0; beside < kBesideStates; ++beside)
-      t.duration[beside] = (beside & kBesideP2p) != 0 && p2p_sms_ == 0
-                               ? t.duration[beside & ~kBesideP2p]
-                               : picos(compute(op, beside) * (op.row_proportional ? row_load_ : 1));
+      t.duration[beside] =
+          (beside & kBesideP2p) != 0 && p2p_sms_ == 0
+              ? t.duration[beside & ~kBesideP2p]
+              : picos(compute(op, beside, in_l2) * (op.row_proportional ? row_load_ : 1));
     if (in_.graph.stack.communication_waits_for_sms) t.held = held(op, t.duration[0]);
     return t;
   }
@@ -348,7 +383,7 @@ class Timer {
 
   Picos picos(double seconds) const { return std::max(Picos(1), from_seconds(seconds + gap_)); }
 
-  double compute(const Op& op, unsigned beside) const {
+  double compute(const Op& op, unsigned beside, double in_l2) const {
     // Persistent GEMM kernels of an overlapped pair leave the communication SMs alone throughout.
     const bool fewer = (beside & kBesideOther) != 0 || (pair_ && is_gemm(op.kind));
     int64_t sms = fewer ? left_sms_ : all_sms_;
@@ -357,8 +392,8 @@ class Timer {
     if ((beside & kBesideP2p) != 0) sms -= p2p_sms_;
     sms = std::max<int64_t>(1, sms);
     if ((beside & kBesideSame) != 0)
-      return compute_op_seconds(op, in_, {std::max<int64_t>(1, sms / 2), 0.5});
-    return compute_op_seconds(op, in_, {sms, 1, 0, launched_for});
+      return compute_op_seconds(op, in_, {std::max<int64_t>(1, sms / 2), 0.5, 0, 0, in_l2});
+    return compute_op_seconds(op, in_, {sms, 1, 0, launched_for, in_l2});
   }
 
   const ExecPlan& plan_;
@@ -370,6 +405,7 @@ class Timer {
   double row_load_ = 1;
   static constexpr uint32_t kUnknown = UINT32_MAX;
   std::vector<std::size_t> first_op_;     // of each stage, among all that differ
+  std::vector<double> in_l2_;             // by graph op: GpuShare::in_l2
   std::vector<uint32_t> alone_, paired_;  // by graph op: number of its timing outside, inside pairs
   PlanTiming out_;
 };

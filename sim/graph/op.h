@@ -187,6 +187,7 @@ struct OpWork {
   Bytes network{0};  // collectives and P2P: payload of one rank
   Bytes host{0};     // copies between GPU and host
   AccessPattern pattern = AccessPattern::kStream;
+  bool contiguous = false;  // of kStrided: RoPE on whole heads, one stretch of memory
 };
 
 }  // namespace orrery

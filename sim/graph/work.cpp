@@ -115,6 +115,7 @@ OpWork op_work(const StageGraph& g, const Op& op) {
     case OpKind::kRope:
     case OpKind::kRopeBackward:  // in place on n columns of each head
       w.hbm = Bytes(4 * s.m * s.groups * s.n);
+      w.contiguous = w.hbm == 2 * in;
       break;
     case OpKind::kCopy:  // these read only what they write
     case OpKind::kLoadTokens:

@@ -151,6 +151,9 @@ GpuSpec read_gpu(Reader r) {
   e.finish();
   g.kernel_fixed_us = read_sourced(r, "kernel_fixed_us", {0, 100});
   g.launch_gap_us = read_sourced(r, "launch_gap_us", {0, 100});
+  g.stream_launch_gap_us = read_or(r, "stream_launch_gap_us", {0, 100}, g.launch_gap_us);
+  g.l2_capacity_MiB = read_or(r, "l2_capacity_MiB", {0, 4096}, {});
+  g.l2_bandwidth_GBps = read_or(r, "l2_bandwidth_GBps", {0, 1e6}, {});
   if (r.has("calibration")) read_calibration(r.object("calibration"), g);
   r.finish();
   return g;

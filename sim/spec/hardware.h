@@ -113,6 +113,13 @@ struct GpuSpec {
   Sourced hbm_efficiency[kAccessPatterns];
   Sourced kernel_fixed_us;  // start and drain of a kernel on the GPU, beyond its work
   Sourced launch_gap_us;    // between two dependent kernels of one stream
+  // The same where kernels are launched one by one and not as a CUDA graph; launch_gap_us unless
+  // given.
+  Sourced stream_launch_gap_us;
+  // What a kernel finds there of its inputs takes no HBM bandwidth (sim/exec/l2_reuse.h). 0: not
+  // modelled.
+  Sourced l2_capacity_MiB;
+  Sourced l2_bandwidth_GBps;  // of reads and writes together, at the full clock
   // Of the calibration that the profile comes from ("": none), by family.
   std::string calibration;
   HeldOutErrors held_out[kRateFamilies];

@@ -41,8 +41,10 @@ struct UnfusedOp {
 
 // A memory-bound kernel of the stack as it was measured, in place of the GPU's constants for all
 // kernels of its access pattern: fixed_us + bytes / (HBM bandwidth * hbm_efficiency).
+// Of rows that are in FP8 already; without " of fp8" of rows in BF16.
+constexpr std::string_view kCastTransposeOfFp8 = "cast_transpose_fp8 of fp8";
 struct KernelRate {
-  std::string kind;        // an op_kind_name
+  std::string kind;        // an op_kind_name, or kCastTransposeOfFp8
   Sourced hbm_efficiency;  // with the op's fewest bytes
   Sourced fixed_us;
 };

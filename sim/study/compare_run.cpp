@@ -164,6 +164,19 @@ void keep_compute_of_rank(RunComparison& c) {
   c.step = {"compute", total_us(c.predicted), total_us(c.measured)};
 }
 
+// Of a step whose ops are launched one by one, as the runtime launches those that it traces: events
+// around an op cannot be part of a graph. An op's time holds the gap to the next in both traces.
+Timeline traced_timeline(StudySpec study) {
+  GpuSpec& gpu = study.cluster.node.gpu;
+  // Among ranks that share a GPU the time of an op is that of turns, which no gap was measured in.
+  if (study.cluster.node.ranks_per_gpu == 1) gpu.launch_gap_us = gpu.stream_launch_gap_us;
+  const CompiledStudy compiled = compile_study(study);
+  SimOptions options = sim_options(study);
+  options.record = true;
+  const StepTrace step = simulate(compiled.plan, compiled.timing, options);
+  return predicted_timeline(compiled.plan, step, options.reserved);
+}
+
 void compare(RunComparison& c) {
   Joiner(c.predicted, c.measured, c).join();
   c.sides = put_side_by_side(c.predicted, c.measured, true);
@@ -205,13 +218,12 @@ void require_one_plan(const NamedRun& a, const NamedRun& b, const RunComparison&
 
 RunComparison compare_run(const StudySpec& study, const RunTrace& trace) {
   const CompiledStudy compiled = compile_study(study);
-  SimOptions options = sim_options(study);
-  options.record = true;
+  const SimOptions options = sim_options(study);
   const StepTrace step = simulate(compiled.plan, compiled.timing, options);
   RunComparison c;
   c.experiment = trace.experiment;
   c.device = trace.device;
-  c.predicted = predicted_timeline(compiled.plan, step, options.reserved);
+  c.predicted = traced_timeline(study);
   c.measured = run_timeline(trace, &compiled.plan);
   c.step = {"step", micros(step.step), longest_window(c.measured)};
   if (trace.fake_process_group) keep_compute_of_rank(c);

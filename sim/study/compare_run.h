@@ -46,6 +46,8 @@ struct RunComparison {
   SideBySide sides;
 };
 
+// The step is predicted as runs go without a trace; the ops, and the timeline, as those of a step
+// that launches kernels one by one (GpuSpec::stream_launch_gap_us).
 RunComparison compare_run(const StudySpec& study, const RunTrace& trace);
 // Adds what the metrics of the run say of its other steps and, where the trace does not, of memory.
 void add_metrics(RunComparison& c, const RunMetrics& metrics);

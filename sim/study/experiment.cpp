@@ -92,7 +92,8 @@ void check_operators(Reader& r, const StackSpec& stack) {
     r.fail("stack", fmt::format("{} has \"{}\", which is no compute operator", table, kind));
   };
   for (const UnfusedOp& u : stack.unfused_ops) check("unfused_ops", u.kind);
-  for (const KernelRate& k : stack.kernel_rates) check("kernel_rates", k.kind);
+  for (const KernelRate& k : stack.kernel_rates)
+    if (k.kind != kCastTransposeOfFp8) check("kernel_rates", k.kind);
 }
 
 void check_attention_kernel(Reader& r, const StudySpec& s) {

@@ -4,7 +4,7 @@ $ orrery calibrate --nccl-tests tests/data/nccl_tests/all_reduce_2_gpus.txt test
 >   collectives  points  base's  fitted  median  largest  held out  median  largest
 >   -------------------------------------------------------------------------------
 >   all_reduce       11  76.6 %       9   8.0 %   51.5 %         2   3.7 %    5.5 %
->   all_to_all       11  39.6 %       9   0.9 %   12.5 %         2   5.2 %    8.8 %
+>   all_to_all       11  51.5 %       9   0.9 %   12.5 %         2   5.2 %    8.8 %
 >
 >   constants                                  base  measured
 >   -----------------------------------------------------------------------
@@ -12,7 +12,7 @@ $ orrery calibrate --nccl-tests tests/data/nccl_tests/all_reduce_2_gpus.txt test
 >   /stack/collectives/ring_local_steps        0.37    0.6815
 >   call_us                                       0     30.09
 >   /stack/collectives/p2p_efficiency/hopper  0.877     0.737
->   /stack/collectives/p2p_latency_us            20     33.26
+>   /stack/collectives/p2p_latency_us          15.8     33.26
 > warning: outliers, points far from the fit: 2
 >   all_reduce of 262,144 bytes, 2 ranks, 79.1 us, predicted 40.4
 >   all_reduce of 4,194,304 bytes, 2 ranks, 38.1 us, predicted 57.8
@@ -97,6 +97,8 @@ $ orrery calibrate --from hardware_profiles/measured/h200_sxm5/2026-11-28_2.json
 >   constants                                gpu/h200_sxm5  measured
 >   --------------------------------------------------------------------------------------
 >   /launch_gap_us                                       2     1.016
+>   /stream_launch_gap_us                                2     1.881
+>   /l2_bandwidth_GBps                                   0      7326
 >   /hbm_efficiency/stream                            0.89    0.8906
 >   /kernel_fixed_us                                     2    0.8936
 >   /hbm_efficiency/row_reduce                        0.72    0.7134
@@ -171,17 +173,18 @@ $ orrery calibrate --from hardware_profiles/measured/h200_sxm5/2026-11-28_2.json
 >   cuBLASLt 512 x 2112 x 7168, 17.6 us, predicted 21.0
 >   and 3 more
 >
->   kernels of orrery run  of HBM  fixed us  by pattern  fitted  median  largest  held out  median  largest
->   -------------------------------------------------------------------------------------------------------
->   rms_norm                0.829      2.73      12.0 %      10   3.5 %   18.7 %         2  19.4 %   19.8 %
->   rms_norm_backward       0.790      4.29       9.5 %       5   0.6 %    1.8 %         1   0.2 %    0.2 %
->   cast_rows               0.785      1.93      10.9 %       5   0.7 %    2.3 %         1   0.0 %    0.0 %
->   cast_back               0.800      0.84      14.5 %       5   0.3 %    0.9 %         1   0.3 %    0.3 %
->   cast_transpose of FP8   0.490      2.75      14.5 %      10  12.4 %   19.8 %         2  14.5 %   19.4 %
->   transpose_block         0.783      0.93       1.6 %       5   0.6 %    2.4 %         1  18.5 %   18.5 %
->   rope                    0.741      1.30       1.8 %       5   0.1 %    0.4 %         1   0.2 %    0.2 %
->   swiglu                  0.910      1.40       6.2 %       5   1.1 %    6.0 %         1   1.5 %    1.5 %
->   swiglu_backward         0.861      1.28       0.5 %       5   0.1 %    0.3 %         1   1.1 %    1.1 %
->   swiglu_cast             0.665      1.91       6.4 %       5   1.0 %    6.9 %         1   1.2 %    1.2 %
->   permute                 0.527      0.00      10.0 %       4   5.2 %   10.6 %         1  11.9 %   11.9 %
->   unpermute               0.936     30.00      51.7 %       4  16.8 %   30.9 %         1   4.4 %    4.4 %
+>   kernels of orrery run   of HBM  fixed us  by pattern  fitted  median  largest  held out  median  largest
+>   --------------------------------------------------------------------------------------------------------
+>   rms_norm                 0.829      2.73      12.0 %      10   3.5 %   18.7 %         2  19.4 %   19.8 %
+>   rms_norm_backward        0.790      4.29       9.5 %       5   0.6 %    1.8 %         1   0.2 %    0.2 %
+>   cast_rows                0.785      1.93      10.9 %       5   0.7 %    2.3 %         1   0.0 %    0.0 %
+>   cast_back                0.800      0.84      14.5 %       5   0.3 %    0.9 %         1   0.3 %    0.3 %
+>   cast_transpose of BF16   0.550      2.40      28.0 %       5   0.9 %    2.7 %         1   2.1 %    2.1 %
+>   cast_transpose of FP8    0.390      2.44       7.1 %       5   1.1 %    1.3 %         1   0.5 %    0.5 %
+>   transpose_block          0.783      0.93       1.6 %       5   0.6 %    2.4 %         1  18.5 %   18.5 %
+>   rope                     0.741      1.30       1.8 %       5   0.1 %    0.4 %         1   0.2 %    0.2 %
+>   swiglu                   0.910      1.40       6.2 %       5   1.1 %    6.0 %         1   1.5 %    1.5 %
+>   swiglu_backward          0.861      1.28       0.5 %       5   0.1 %    0.3 %         1   1.1 %    1.1 %
+>   swiglu_cast              0.665      1.91       6.4 %       5   1.0 %    6.9 %         1   1.2 %    1.2 %
+>   permute                  0.527      0.00      10.0 %       4   5.2 %   10.6 %         1  11.9 %   11.9 %
+>   unpermute                0.936     30.00      51.7 %       4  16.8 %   30.9 %         1   4.4 %    4.4 %

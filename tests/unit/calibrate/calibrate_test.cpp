@@ -181,3 +181,21 @@ TEST_CASE("Medians and their deviation resist wild values", "[calibrate]") {
   CHECK(outliers({1, 1.01, 0.99, 1, 5}, 5, 0.1) == std::vector<std::size_t>{4});
   CHECK(outliers({1, 1, 1, 1.05}, 5, 0.1).empty());  // below the floor
 }
+
+TEST_CASE("Launches in a stream and copies within L2 give their constants", "[calibrate]") {
+  const GpuSpec truth = known_gpu();  // launch_gap_us 0.9
+  Measured m = synthetic(truth, false);
+  m.highest_sm_clock_MHz = 2000;
+  m.points.push_back(launch_point("graph", 1));
+  m.points.back().sm_clock_MHz = 1500;  // 0.75 us at the full clock
+  m.points.push_back(launch_point("stream", 1.75));
+  for (const auto& [bytes, us] : {std::pair{8'000'000, 2.0}, {32'000'000, 5.0}}) {
+    MeasuredPoint p;
+    p.family = Family::kL2Copy, p.kernel = "copy", p.bytes = Bytes(bytes), p.us = {us, us, us};
+    m.points.push_back(p);
+  }
+  const Calibration c = calibrate_gpu(m, orrery::test::h800());
+  CHECK(c.gpu.launch_gap_us.value == Approx(0.9));
+  CHECK(c.gpu.stream_launch_gap_us.value == Approx(0.9 + 1.75 - 0.75));
+  CHECK(c.gpu.l2_bandwidth_GBps.value == Approx(8000));  // 24 MB in 3 us
+}

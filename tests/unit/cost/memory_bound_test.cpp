@@ -56,3 +56,25 @@ TEST_CASE("kernels of DeepSeek's H800 training trace, held-out layers", "[cost][
   CHECK(micros(AccessPattern::kGatedMap, int64_t{28416} * 2 * (5 * 2048 + 2 * 2048)) ==
         Approx(277).epsilon(0.2));
 }
+
+TEST_CASE("What a kernel reads from L2 takes none of HBM's time, but of L2's", "[cost]") {
+  GpuSpec gpu = orrery::test::h800();
+  gpu.hbm_bandwidth_GBps.value = 4000, gpu.l2_bandwidth_GBps.value = 8000;
+  gpu.hbm_efficiency[static_cast<std::size_t>(AccessPattern::kStream)].value = 0.8;
+  gpu.kernel_fixed_us.value = 2;
+  const auto us = [&](double clock, double in_l2) {
+    GpuShare share = whole_gpu(gpu);
+    share.clock = clock, share.in_l2 = in_l2;
+    return 1e6 * memory_bound_seconds(gpu, AccessPattern::kStream, Bytes(32'000'000), share);
+  };
+  // 32 MB at 3200 GB/s: 10 us.
+  CHECK(us(0, 0) == Approx(2 + 10));
+  CHECK(us(0, 0.25) == Approx(2 + 7.5));
+  // L2 moves all of it in 4 us.
+  CHECK(us(0, 0.75) == Approx(2 + 4));
+  // At half the clock the start takes twice as long, HBM as long as before, L2 8 us.
+  CHECK(us(0.5, 0) == Approx(4 + 10));
+  CHECK(us(0.5, 0.75) == Approx(4 + 8));
+  // A slow L2 is not used instead of HBM.
+  CHECK(us(0.25, 0.75) == Approx(8 + 10));
+}
