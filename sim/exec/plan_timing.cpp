@@ -6,7 +6,8 @@ namespace orrery {
 
 bool OpTiming::operator==(const OpTiming& o) const {
   return std::equal(std::begin(duration), std::end(duration), std::begin(o.duration)) &&
-         held == o.held && resource == o.resource && demand == o.demand;
+         held == o.held && host == o.host && read_back == o.read_back && resource == o.resource &&
+         demand == o.demand;
 }
 
 PlanTiming::PlanTiming(const std::vector<OpTiming>& each) {

@@ -21,6 +21,9 @@ struct OpTiming {
   // Compute: how long the blocks of the kernel, alone on the GPU, keep the SMs that a kernel of
   // communication waits for; 0: it need not wait.
   Picos held;
+  // CPU time of the rank to issue it (sim_host_costs.h), and, of an op whose result the CPU waits
+  // for before it issues anything else, from its end until the CPU has read that; 0: it does not.
+  Picos host, read_back;
   Resource resource = Resource::kCompute;
   PortDemand demand;
 

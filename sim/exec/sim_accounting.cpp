@@ -73,8 +73,9 @@ void SimEngine::release(Actor& a, int stream, const StreamInstr& i) {
 
 // A gap on the compute stream inside a call is exposed communication when an all-to-all ended it.
 // Before a call's first op it is the pipeline's bubble up to the start of the call's own
-// communication, and exposed from there on; gradient collectives of calls before are exposed too,
-// and what is left to wait for copies between GPU and host when all else is there.
+// communication, and exposed from there on; what the CPU held back comes off first; gradient
+// collectives of calls before are exposed too, and what is left to wait for copies between GPU and
+// host when all else is there.
 void SimEngine::account(Actor& a, Picos start, Picos end) {
   ClassTime& time = trace_.time[a.program];
   const Stream& s = a.streams[static_cast<int>(StreamKind::kCompute)];
@@ -87,6 +88,12 @@ void SimEngine::account(Actor& a, Picos start, Picos end) {
                        a.woken_by == static_cast<int>(StreamKind::kHostToDevice) ||
                        a.woken_by == static_cast<int>(StreamKind::kDeviceToHost);
   const bool by_copy = by_comm && a.woken_by >= static_cast<int>(StreamKind::kHostToDevice);
+  if (!host_.empty()) {
+    const Picos host = std::min(gap, take_host_held(a));
+    time.host[kind] += host;
+    time.block[kind] += host;
+    gap -= host;
+  }
   if (gap > Picos(0) && first_of_call && by_copy) {
     const Picos bubble = std::clamp(a.waits_since - a.compute_until, Picos(0), gap);
     time.bubble += bubble;

@@ -33,6 +33,7 @@ void SimEngine::start_chain(uint32_t index) {
     if (options_.host_issue * (int64_t{p.issue_base[s.call]} + last + 1) > clock())
       c.end = c.at + 1;
   }
+  if (c.end - c.at > 1 && !host_.empty()) c.end = issued_end(a, c.at, c.end);
   c.beside = ports_.beside_compute(a.load);
   const int64_t* sums = table.sums(c.beside);
   f.full = sums[c.at + 1] - sums[c.at];

@@ -23,7 +23,7 @@ SimEngine::SimEngine(const ExecPlan& plan, const PlanTiming& timing, const SimOp
   if (options.mirror && options.folding == Folding::kFolded && !options.record &&
       options.load.cv <= 0 && options.noise.ranks == 0)
     mirror_ = find_mirror(plan, timing);
-  make_programs();
+  make_programs(timing);
   index_tensors();
   make_chains();
   make_actors();
@@ -44,6 +44,7 @@ void SimEngine::index_ops(const PlanTiming& timing) {
     Durations& d = timings_.emplace_back();
     for (int k = 0; k < kBesideStates; ++k) d.beside[k] = t.duration[k].count();
     d.held = t.held.count();
+    d.read_back = t.read_back.count();
     sm_waits_ = sm_waits_ || d.held > 0;
   }
   for (const SmHolder h : {SmHolder::kCollective, SmHolder::kP2p}) {
@@ -73,10 +74,13 @@ void SimEngine::index_ops(const PlanTiming& timing) {
   }
 }
 
-void SimEngine::make_programs() {
+void SimEngine::make_programs(const PlanTiming& timing) {
   programs_.resize(plan_.classes.size());
   for (uint32_t c = 0; c < plan_.classes.size(); ++c)
     if (simulates(c)) programs_[c] = stream_program(plan_, c);
+  const auto issued = [](const OpTiming& t) { return t.host > Picos(0) || t.read_back > Picos(0); };
+  if (std::any_of(timing.distinct().begin(), timing.distinct().end(), issued))
+    for (const RankClass& c : plan_.classes) host_.emplace_back(c, timing);
   if (options_.folding != Folding::kFolded)
     for (const StreamProgram& p : programs_) quiet_.push_back(without_memory(p));
 }
@@ -87,9 +91,10 @@ void SimEngine::make_chains() {
   const bool loaded = options_.load.cv > 0;
   const auto times = [this, loaded](uint32_t op) {
     const OpInfo& o = ops_[op];
-    return ComputeChains::OpTimes{
-        o.compute && o.communicator < 0 && !(loaded && o.row_proportional),
-        timings_[o.timing].beside};
+    return ComputeChains::OpTimes{o.compute && o.communicator < 0 &&
+                                      !(loaded && o.row_proportional) &&
+                                      timings_[o.timing].read_back == 0,
+                                  timings_[o.timing].beside};
   };
   for (std::size_t c = 0; c < programs_.size(); ++c) {
     const std::vector<Block>& blocks = plan_.classes[c].blocks;
@@ -277,6 +282,7 @@ void SimEngine::advance(uint32_t actor, int stream) {
       case Instr::Kind::kLaunch:
         ++s.pos;
         s.issued = options_.host_issue * (int64_t{p.issue_base[s.call]} + i.issue + 1);
+        if (!host_.empty() && !issued(actor, stream)) return;
         launch(actor, stream, i.arg);
         return;
       case Instr::Kind::kRecord:
@@ -530,6 +536,8 @@ void SimEngine::land(uint32_t flight) {
   const Flight f = flights_[flight];
   ++flights_[flight].epoch;
   const auto stream_of_flight = static_cast<int>(flight % kStreams);
+  if (std::exchange(actors_[flight / kStreams].streams[stream_of_flight].wants_host, false))
+    return issue_now(flight / kStreams, stream_of_flight);
   if (std::exchange(actors_[flight / kStreams].streams[stream_of_flight].wants_sms, false))
     return meet(flight / kStreams, stream_of_flight, f.op);
   if (f.rendezvous < 0) {
@@ -560,6 +568,8 @@ void SimEngine::land_on(uint32_t actor, int stream, const Flight& f) {
       trace_.records.push_back({f.rendezvous < 0 ? f.start : s.launched, now_, s.last_op, s.call,
                                 static_cast<uint16_t>(a.program), static_cast<StreamKind>(stream)});
   }
+  if (const int64_t t = timings_[ops_[s.last_op].timing].read_back; t > 0)
+    read_back(actor, Picos(t));
   if (a.queued_stream >= 0 && (stream == kCompute || stream == kComputeAux))
     take_off(actor, std::exchange(a.queued_stream, -1), a.queued_op, kAlone);
   advance(actor, stream);

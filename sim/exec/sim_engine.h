@@ -14,6 +14,7 @@
 #include "sim/exec/sim_backend.h"
 #include "sim/exec/sim_chains.h"
 #include "sim/exec/sim_fast_forward.h"
+#include "sim/exec/sim_host.h"
 #include "sim/exec/stream_program.h"
 
 namespace orrery {
@@ -41,7 +42,7 @@ class SimEngine {
   static_assert(sizeof(OpInfo) == 8);
   struct Durations {
     int64_t beside[kBesideStates];
-    int64_t held;  // OpTiming::held
+    int64_t held, read_back;  // OpTiming
   };
   struct Stream {
     uint32_t next_call = 0;  // position in StreamProgram::calls
@@ -54,6 +55,9 @@ class SimEngine {
     Picos
         launched;  // when its last op reached the GPU: a collective's kernel waits there for peers
     Picos issued;  // when the host had issued it
+    bool wants_host = false;  // its op is not issued yet,
+    Picos held_since;         // since then
+    Picos host_held;          // while the compute stream had nothing, see take_host_held()
     // Of the current call, by Role: where its events, tensors and reader counts start.
     uint32_t events[3] = {0, 0, 0};
     uint32_t reads[3] = {0, 0, 0};
@@ -70,8 +74,9 @@ class SimEngine {
     PortStates::State load = PortStates::kIdle;     // the ops in flight
     PortStates::State settled = PortStates::kIdle;  // load when their rates were last set
     Stream streams[kStreams];
-    uint32_t flight[kStreams];        // of the op that runs on a stream
-    ChainFlight chain;                // what the compute stream runs, when that is a chain
+    uint32_t flight[kStreams];  // of the op that runs on a stream
+    ChainFlight chain;          // what the compute stream runs, when that is a chain
+    HostState host;
     uint32_t launch = 0;              // number (ComputeChains) of the compute stream's last launch
     std::vector<uint16_t> events;     // kReached, and the streams that wait
     std::vector<uint8_t> reads_left;  // of tensors with several reading streams, [slot, tensor]
@@ -117,7 +122,7 @@ class SimEngine {
   static constexpr uint16_t kReached = 1u << 15;
 
   int64_t total_ops() const;
-  void make_programs();
+  void make_programs(const PlanTiming& timing);
   void make_actors();
   void make_rendezvous();
   void index_tensors();
@@ -148,6 +153,15 @@ class SimEngine {
   // sim_sm_wait.cpp
   void admit_waiting();
   Picos sms_free_at(uint32_t actor);
+
+  // sim_host_wait.cpp
+  HostProgram::Issue issue_of(const Actor& a, const Stream& s, uint32_t instr) const;
+  bool issued(uint32_t actor, int stream);
+  void issue_later(uint32_t actor, int stream, Picos at);
+  void issue_now(uint32_t actor, int stream);
+  void read_back(uint32_t actor, Picos takes);
+  uint32_t issued_end(const Actor& a, uint32_t at, uint32_t end);
+  Picos take_host_held(Actor& a);
 
   // sim_chains.cpp
   void begin_chain(Actor& a, uint32_t launch);
@@ -197,6 +211,7 @@ class SimEngine {
   PortStates ports_;
   SimOptions options_;
   std::vector<StreamProgram> programs_;  // per class; empty where its image is simulated
+  std::vector<HostProgram> host_;        // per class; empty when nothing waits for its host
   std::vector<StreamProgram> quiet_;     // the same without allocations, for ranks not accounted
   std::vector<ComputeChains> chains_, quiet_chains_;  // of these
   std::vector<ChainMemory> chain_memory_;             // of chains_

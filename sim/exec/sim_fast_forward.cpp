@@ -16,6 +16,7 @@ void extrapolate(ClassTime& now, const ClassTime& then, int64_t times) {
   add(now.bubble, then.bubble);
   for (int k = 0; k < kBlockKinds; ++k) {
     add(now.block[k], then.block[k]);
+    add(now.host[k], then.host[k]);
     for (int c = 0; c < kKernelClasses; ++c) add(now.exposed[k][c], then.exposed[k][c]);
   }
 }
@@ -126,6 +127,12 @@ void FastForward::describe_actor(const SimEngine& e, std::size_t actor,
     if (s.done) continue;
     out.insert(out.end(), {s.pos, s.last_op});
     if (s.call >= w.region->end) event_range(s.call);
+    if (!e.host_.empty()) out.insert(out.end(), {s.wants_host, s.host_held.count()});
+    if (s.wants_host) {
+      const auto& f = e.flights_[actor * kStreams + static_cast<std::size_t>(k)];
+      const bool known = (a.host.waiting & (1u << k)) == 0;
+      out.insert(out.end(), {relative(s.held_since), known ? relative(f.finish) : 0});
+    }
     if (s.wants_sms) {
       const auto& f = e.flights_[actor * kStreams + static_cast<std::size_t>(k)];
       out.insert(out.end(), {relative(f.finish), f.op});
@@ -139,6 +146,7 @@ void FastForward::describe_actor(const SimEngine& e, std::size_t actor,
       out.insert(out.end(), {a.chain.at, a.chain.end, relative(a.chain.began),
                              relative(a.chain.until), a.chain.gap_open});
   }
+  if (!e.host_.empty()) describe_host(e, actor, out);
   for (uint32_t c = w.first; c <= w.last; ++c) event_range(c);
   const RankClass& cls = e.plan_.classes[a.program];
   for (std::size_t chunk = 0; chunk < cls.stage_of_chunk.size(); ++chunk) {
@@ -169,6 +177,9 @@ FastForward::State FastForward::sketch(const SimEngine& e) {
   s.time = e.now_;
   s.events = e.trace_.events;
   s.host_lags = e.host_lags_;
+  s.host_lead.clear();
+  if (!e.host_.empty())
+    for (std::size_t i = 0; i < e.actors_.size(); ++i) s.host_lead.push_back(host_lead(e, i));
   s.account = e.trace_.time;
   s.sketch.clear();
   s.words.clear();
@@ -200,18 +211,53 @@ void FastForward::describe(const SimEngine& e, State& s) const {
   }
 }
 
-// Hosts that held nothing back and get further ahead with every period will hold nothing back.
-bool FastForward::hosts_keep_up(const SimEngine& e, const State& then) const {
-  if (e.options_.host_issue <= Picos(0)) return true;
-  if (e.host_lags_ != then.host_lags) return false;
-  const int64_t periods = period_ - then.period;
-  for (std::size_t i = 0; i < windows_.size(); ++i) {
-    const Window& w = windows_[i];
-    const std::vector<uint32_t>& issued = e.programs_[e.actors_[i].program].issue_base;
-    const uint32_t first = w.region->begin;
-    const int64_t kernels = issued[first + w.region->period] - issued[first];
-    if (e.options_.host_issue * (kernels * periods) > e.now_ - then.time) return false;
+// Whether the CPU waits for its GPU in every period of the actor's region.
+bool FastForward::reads_back(const SimEngine& e, std::size_t actor) const {
+  const CallRegion& r = *windows_[actor].region;
+  const HostProgram& host = e.host_[e.actors_[actor].program];
+  return host.before(r.begin + r.period).read_backs > host.before(r.begin).read_backs;
+}
+
+// Where it does, launches are issued relative to when it last went on.
+void FastForward::describe_host(const SimEngine& e, std::size_t actor,
+                                std::vector<int64_t>& out) const {
+  const auto& a = e.actors_[actor];
+  const CallRegion& r = *windows_[actor].region;
+  const HostProgram& host = e.host_[a.program];
+  const int64_t period =
+      host.before(r.begin + r.period).read_backs - host.before(r.begin).read_backs;
+  out.insert(out.end(), {a.host.waiting, a.host.read_backs - period_ * period});
+  if (reads_back(e, actor)) out.push_back((a.host.since - e.clock()).count());
+}
+
+// Where it does not: how long ago it began to issue the calls of the period.
+Picos FastForward::host_lead(const SimEngine& e, std::size_t actor) const {
+  const auto& a = e.actors_[actor];
+  if (e.host_.empty() || reads_back(e, actor)) return {};
+  const CallRegion& r = *windows_[actor].region;
+  const HostProgram& host = e.host_[a.program];
+  const Picos period = host.before(r.begin + r.period).time - host.before(r.begin).time;
+  return e.clock() - a.host.since - host.before(r.begin).time - period * period_;
+}
+
+// Hosts are as far ahead as they were, or held nothing back and get further ahead with every
+// period, and so will hold nothing back.
+bool FastForward::hosts_keep_up(const SimEngine& e, const State& now, const State& then) const {
+  const int64_t periods = now.period - then.period;
+  const bool held = now.host_lags != then.host_lags;
+  if (e.options_.host_issue > Picos(0)) {
+    if (held) return false;
+    for (std::size_t i = 0; i < windows_.size(); ++i) {
+      const Window& w = windows_[i];
+      const std::vector<uint32_t>& issued = e.programs_[e.actors_[i].program].issue_base;
+      const uint32_t first = w.region->begin;
+      const int64_t kernels = issued[first + w.region->period] - issued[first];
+      if (e.options_.host_issue * (kernels * periods) > now.time - then.time) return false;
+    }
   }
+  for (std::size_t i = 0; i < now.host_lead.size(); ++i)
+    if (now.host_lead[i] != then.host_lead[i] && (held || now.host_lead[i] < then.host_lead[i]))
+      return false;
   return true;
 }
 
@@ -253,7 +299,7 @@ void FastForward::compare(SimEngine& e) {
   for (auto then = past_.rbegin(); then != past_.rend(); ++then) {
     if (then->sketch != now.sketch) continue;
     if (now.words.empty()) describe(e, now);
-    if (then->words != now.words || !hosts_keep_up(e, *then)) continue;
+    if (then->words != now.words || !hosts_keep_up(e, now, *then)) continue;
     const int64_t cycles = cycles_left(e, now.period - then->period);
     if (cycles > 0) jump(e, *then, cycles);
     past_.clear();
@@ -269,14 +315,23 @@ void FastForward::jump(SimEngine& e, const State& then, int64_t cycles) {
   const int64_t events = (e.trace_.events - then.events) * cycles;
   e.trace_.events += events;
   e.trace_.skipped_events += events;
-  skipped_ += (e.now_ - then.time) * cycles;
-  for (std::size_t i = 0; i < e.actors_.size(); ++i) move_actor(e, i, periods);
+  const Picos time = (e.now_ - then.time) * cycles;
+  skipped_ += time;
+  for (std::size_t i = 0; i < e.actors_.size(); ++i) move_actor(e, i, periods, time);
 }
 
 // Moves what belongs to live calls and slots to where they are `periods` later. From the last on:
 // the ranges may overlap.
-void FastForward::move_actor(SimEngine& e, std::size_t actor, int64_t periods) const {
+void FastForward::move_actor(SimEngine& e, std::size_t actor, int64_t periods, Picos time) const {
   auto& a = e.actors_[actor];
+  if (!e.host_.empty() && reads_back(e, actor)) {
+    const CallRegion& r = *windows_[actor].region;
+    const HostProgram& host = e.host_[a.program];
+    a.host.read_backs +=
+        static_cast<uint32_t>(periods) *
+        (host.before(r.begin + r.period).read_backs - host.before(r.begin).read_backs);
+    a.host.since += time;
+  }
   const Window& w = windows_[actor];
   const StreamProgram& p = e.programs_[a.program];
   const RankClass& cls = e.plan_.classes[a.program];

@@ -43,6 +43,7 @@ class FastForward {
     Picos time;
     int64_t events = 0;
     int64_t host_lags = 0;
+    std::vector<Picos> host_lead;  // per actor: of its CPU, against the start of the period's calls
     std::vector<ClassTime> account;
     std::vector<int64_t> sketch;  // a part, which tells most states apart
     std::vector<int64_t> words;   // all of it; empty: not described
@@ -65,10 +66,13 @@ class FastForward {
   void describe(const SimEngine& e, State& s) const;
   void describe_actor(const SimEngine& e, std::size_t actor, std::vector<int64_t>& out) const;
   void compare(SimEngine& e);
-  bool hosts_keep_up(const SimEngine& e, const State& then) const;
+  void describe_host(const SimEngine& e, std::size_t actor, std::vector<int64_t>& out) const;
+  bool reads_back(const SimEngine& e, std::size_t actor) const;
+  Picos host_lead(const SimEngine& e, std::size_t actor) const;
+  bool hosts_keep_up(const SimEngine& e, const State& now, const State& then) const;
   int64_t cycles_left(const SimEngine& e, int64_t periods) const;
   void jump(SimEngine& e, const State& then, int64_t cycles);
-  void move_actor(SimEngine& e, std::size_t actor, int64_t periods) const;
+  void move_actor(SimEngine& e, std::size_t actor, int64_t periods, Picos time) const;
 
   CallRegions regions_;
   // Per class, [call * chunks + chunk]: lowest micro-batch that the call or a later one refers to,

@@ -11,6 +11,7 @@
 #include "sim/exec/l2_reuse.h"
 #include "sim/exec/sim_comm.h"
 #include "sim/exec/sim_energy.h"
+#include "sim/exec/sim_host_costs.h"
 #include "sim/graph/optimizer.h"
 #include "sim/graph/work.h"
 
@@ -283,6 +284,7 @@ class Timer {
   static bool lasts_alike(const Op& a, const Op& b) {
     const OpShape &x = a.shape, &y = b.shape;
     return a.kind == b.kind && a.phase == b.phase && a.row_proportional == b.row_proportional &&
+           a.segment == b.segment && a.again == b.again && a.bias.valid() == b.bias.valid() &&
            a.in_epilogue == b.in_epilogue && a.comm == b.comm && a.grad.valid() == b.grad.valid() &&
            x.m == y.m && x.n == y.n && x.k == y.k && x.groups == y.groups && x.d_qk == y.d_qk &&
            x.d_v == y.d_v && x.index == y.index && x.window == y.window &&
@@ -325,11 +327,25 @@ class Timer {
   }
 
   OpTiming time(const RankClass& c, const PlanOp& p) {
+    OpTiming t = device_time(c, p);
+    if (!in_.graph.stack.host || hands_over(c, p)) return t;
+    const HostCost host = host_cost(plan_.stages[p.stage], p.graph_op, in_.graph, in_.cluster.node);
+    t.host = host.issue;
+    t.read_back = host.read_back;
+    return t;
+  }
+
+  // Between two chunks of one rank a tensor changes hands, no kernel runs.
+  bool hands_over(const RankClass& c, const PlanOp& p) const {
+    return is_p2p(plan_.graph_op(p).comm) &&
+           c.communicators[static_cast<std::size_t>(p.communicator)].size == 1;
+  }
+
+  OpTiming device_time(const RankClass& c, const PlanOp& p) {
     const Op& op = plan_.graph_op(p);
     OpTiming t{};
     t.resource = t.demand.resource = op_resource(op.kind);
-    // Between two chunks of one rank a tensor changes hands, no kernel runs.
-    if (is_p2p(op.comm) && c.communicators[static_cast<std::size_t>(p.communicator)].size == 1) {
+    if (hands_over(c, p)) {
       std::fill(std::begin(t.duration), std::end(t.duration), Picos(1));
       return t;
     }

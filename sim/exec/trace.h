@@ -32,6 +32,9 @@ struct ClassTime {
   Picos bubble;              // waiting between calls
   // Part of `block`: the compute stream waits inside a call, by what it waits for.
   Picos exposed[kBlockKinds][kKernelClasses];
+  // Part of `block` and of none of `exposed`: the compute stream waits for the host to issue what
+  // runs next, or the communication that it needs (OpTiming::host).
+  Picos host[kBlockKinds];
 };
 
 struct ClassMemory {
@@ -47,7 +50,8 @@ struct StepTrace {
   int64_t skipped_events = 0;   // of these, by fast-forward
   std::vector<ClassTime> time;  // per class (of its first rank)
   std::vector<ClassMemory> memory;
-  std::vector<Picos> host_wait;  // per class: its compute kernels' waits for the host to issue them
+  // Per class: its compute kernels' waits for the host to issue them (SimOptions::host_issue).
+  std::vector<Picos> host_wait;
   std::vector<OpRecord> records;                           // when asked for
   std::vector<std::vector<MemorySample>> memory_timeline;  // per class, when asked for
 };

@@ -21,6 +21,7 @@ Json breakdown_json(const Breakdown& b) {
   Json& exposed = j["exposed_communication"] = Json::object();
   for (int c = 0; c < kKernelClasses; ++c)
     if (b.exposed[c] > Picos(0)) exposed[std::string(kKernelClassNames[c])] = seconds(b.exposed[c]);
+  if (b.host > Picos(0)) j["host_wait"] = seconds(b.host);
   return j;
 }
 

@@ -125,6 +125,9 @@ std::string breakdown_section(const Prediction& p) {
              fmt::format("{:.3f}", seconds(b.exposed[c])), share(b.exposed[c], p.trace.step)});
   const std::string exposed = e.str();
   if (!exposed.empty()) out += "  of which exposed communication\n" + e.str("    ");
+  if (b.host > Picos(0))
+    out += fmt::format("  of which waiting for the host to launch: {:.3f} s, {}\n", seconds(b.host),
+                       share(b.host, p.trace.step));
   return out;
 }
 

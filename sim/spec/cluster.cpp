@@ -81,6 +81,7 @@ NodeSpec read_node(Reader r) {
   n.nvlink_effective_GBps = read_sourced(r, effective, json::kPositive);
   n.nvlink_latency_us = read_sourced(r, pcie ? "pcie_latency_us" : "nvlink_latency_us", {0, 1000});
   read_host(r, n);
+  if (r.has("host_slowdown")) n.host_slowdown = read_sourced(r, "host_slowdown", {0.1, 10});
   n.network = static_cast<NetworkKind>(r.choice_or("network", 0, kNetworkNames));
   n.nics = r.integer("nics", {1, 576});
   n.nic_GBps = read_sourced(r, "nic_GBps", json::kPositive);

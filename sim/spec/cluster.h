@@ -39,6 +39,8 @@ struct NodeSpec {
   // Between one GPU and the host's memory, per direction: line rate, and what large copies reach;
   // and the node's host memory, reads and writes together. 0: the profile does not say.
   Sourced host_link_GBps, host_link_effective_GBps, host_memory_GBps;
+  // One core of the host against the x86 core that HostSpec's times are of. Without the key: 1.
+  Sourced host_slowdown{1, Source::kAssumed, "", "", ""};
   NetworkKind network = NetworkKind::kRdma;
   int64_t nics = 8;
   Sourced nic_GBps;  // per adapter and direction, line rate

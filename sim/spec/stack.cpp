@@ -98,6 +98,7 @@ StackSpec read_stack(Reader r) {
   s.separate_gradient_add = r.boolean_or("separate_gradient_add", false);
   s.blocking_p2p = r.boolean_or("blocking_p2p", false);
   if (r.has("host_issue_us")) s.host_issue_us = read_sourced(r, "host_issue_us", {0, 1000});
+  if (r.has("host")) s.host = read_host(r.object("host"));
   if (r.has("kernel_rates")) s.kernel_rates = read_kernel_rates(r.object("kernel_rates"));
   if (r.has("unfused_ops")) s.unfused_ops = read_unfused_ops(r.object("unfused_ops"));
   s.loss_kernel = static_cast<LossKernel>(r.choice_or("loss_kernel", 0, kLossKernelNames));

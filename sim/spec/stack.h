@@ -2,11 +2,13 @@
 // input like any other, because the same plan moves by tens of percent between stacks.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "sim/spec/collectives.h"
+#include "sim/spec/host.h"
 #include "sim/spec/provenance.h"
 
 namespace orrery {
@@ -124,7 +126,9 @@ struct StackSpec {
   bool scale_attention_out = false;  // multiplies the attention block's output, as a kernel
   Sourced reserved_GiB;              // CUDA context, NCCL and allocator reserve on every GPU
   // CPU time to issue one kernel of an eager framework; 0: CUDA graphs, or a host that never lags.
+  // Ignored where `host` says more.
   Sourced host_issue_us;
+  std::optional<HostSpec> host;
   std::vector<KernelRate> kernel_rates;  // ops that it leaves out: as the GPU's profile has them
   std::vector<UnfusedOp> unfused_ops;
   LossKernel loss_kernel = LossKernel::kInPlace;

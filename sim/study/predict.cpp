@@ -26,6 +26,7 @@ Breakdown breakdown_of(const ClassTime& t) {
   b.bubble = t.bubble;
   for (const auto& row : t.exposed)
     for (int c = 0; c < kKernelClasses; ++c) b.exposed[c] += row[c];
+  for (const Picos wait : t.host) b.host += wait;
   return b;
 }
 
@@ -43,6 +44,7 @@ Breakdown mean(const std::vector<Breakdown>& ranks, Picos step) {
   m.weight = average(&Breakdown::weight);
   m.overlapped_pairs = average(&Breakdown::overlapped_pairs);
   m.optimizer = average(&Breakdown::optimizer);
+  m.host = average(&Breakdown::host);
   m.bubble = step - m.forward - m.backward - m.backward_input - m.weight - m.overlapped_pairs -
              m.optimizer;
   for (int c = 0; c < kKernelClasses; ++c) {
@@ -137,8 +139,16 @@ void check_host(Prediction& p) {
   constexpr double kWorthSaying = 0.02;  // of the step
   Picos most;
   for (const Picos wait : p.trace.host_wait) most = std::max(most, wait);
+  for (const Breakdown& b : p.per_rank) most = std::max(most, b.host);
   const double share = seconds(most) / seconds(p.trace.step);
   if (share < kWorthSaying) return;
+  if (p.study.stack.host) {
+    p.warnings.push_back(fmt::format(
+        "CPU-bound: compute kernels wait {:.1f} % of the step for the host to issue them (host of "
+        "stack {}); CUDA graphs, fewer experts per rank or a larger micro-batch would hide that",
+        100 * share, p.study.stack.name));
+    return;
+  }
   p.warnings.push_back(
       fmt::format("CPU-bound: compute kernels wait {:.1f} % of the step for the host, which issues "
                   "one every {:g} us (host_issue_us of stack {}); CUDA graphs, fused kernels or a "
@@ -153,7 +163,7 @@ SimOptions sim_options(const StudySpec& study) {
   o.reserved = from_gib(study.stack.reserved_GiB.value);
   o.gpus_per_node = study.cluster.node.gpus;
   o.expert_parallel = study.plan.expert_parallel;
-  o.host_issue = from_micros(study.stack.host_issue_us.value);
+  if (!study.stack.host) o.host_issue = from_micros(study.stack.host_issue_us.value);
   return o;
 }
 

@@ -27,6 +27,7 @@ struct Breakdown {
   Picos forward, backward, backward_input, weight, overlapped_pairs, bubble, optimizer;
   // Parts of the above in which the compute stream waits for communication, by kernel class.
   Picos exposed[kKernelClasses];
+  Picos host;  // and in which it waits for the host to issue what comes next (HostSpec)
 };
 
 struct StageMemory {
