@@ -19,11 +19,16 @@ bool is_activation(OpKind k) {
          (k >= OpKind::kActivation && k <= OpKind::kActivationBackward);
 }
 
+bool is_cast(OpKind k) {
+  return k == OpKind::kCast || k == OpKind::kCastBoth || k == OpKind::kCastBack ||
+         k == OpKind::kCastE5M6 || k == OpKind::kCastBackE5M6;
+}
+
 // Part of another operator's call.
 bool is_bare_kernel(OpKind k) {
-  return (k >= OpKind::kCast && k <= OpKind::kTransposeScales) || k == OpKind::kRmsNormReduce ||
-         k == OpKind::kLayerNormReduce || k == OpKind::kSwiGluWeightBackward ||
-         k == OpKind::kNotify;
+  return k == OpKind::kAmax || k == OpKind::kTransposeFp8 || k == OpKind::kTransposeScales ||
+         k == OpKind::kRmsNormReduce || k == OpKind::kLayerNormReduce ||
+         k == OpKind::kSwiGluWeightBackward || k == OpKind::kNotify;
 }
 
 // Of a layer or head, where autograd runs; else of the data-parallel wrapper, the pipeline or the
@@ -50,12 +55,9 @@ class OpHost {
   HostCost cost(uint32_t i) const {
     const Op& op = stage_.ops[i];
     HostCost c;
-    if (op.in_epilogue) return c;
-    const double scale = spec_.scale.value * node_.host_slowdown.value;
-    if (in_graph(i))
-      c.issue = starts_graph(i) ? from_micros(scale * operators(op).product.value) : Picos(0);
-    else
-      c.issue = from_micros(scale * micros(op));
+    if (op.in_epilogue || spec_.graphs == HostGraphs::kIteration) return c;
+    const double us = in_graph(i) ? (starts_graph(i) ? graph_us(op) : 0) : micros(op);
+    c.issue = from_micros(us * node_.host_slowdown.value);
     if (op.kind == OpKind::kNotify && counts_tokens(op))
       c.read_back = from_micros(spec_.counts_wait_us.value * node_.host_slowdown.value);
     return c;
@@ -66,34 +68,46 @@ class OpHost {
     return is_forward(op) ? spec_.forward_us : spec_.backward_us;
   }
 
+  double graph_us(const Op& op) const { return spec_.scale.value * operators(op).product.value; }
+
   double micros(const Op& op) const {
-    const double kernel = spec_.kernel_us.value, experts = d(groups(op));
+    const double kernel = spec_.kernel_us.value;
     if (!in_layer(op.segment)) return kernel;
+    if (in_fused_projection(op) || op.kind == OpKind::kCastTranspose) return 0;
     const HostOperators& o = operators(op);
+    const double scale = spec_.scale.value, extra = extra_kernels(op) * kernel;
+    const double of_experts = op.row_proportional ? d(local_experts()) : 0;
     if (is_product(op.kind)) {
       const double part = is_forward(op) ? 1 : 0.5;
-      return part * o.product.value + (experts - 1) * kernel +
+      return scale * part * o.product.value + of_experts * spec_.expert_us.value +
              (op.bias.valid() ? biases(op, o) : 0);
     }
-    if (op.kind == OpKind::kBiasBackward && op.row_proportional) return biases(op, o);
+    if (op.kind == OpKind::kBiasBackward) return biases(op, o);
+    if (is_cast(op.kind)) return op.row_proportional ? of_experts * spec_.expert_us.value : kernel;
+    if (op.kind == OpKind::kAmax && op.row_proportional) return of_experts * kernel;
+    if (is_bare_kernel(op.kind)) return kernel;
     if (op.kind == OpKind::kAttention || op.kind == OpKind::kAttentionBackward)
-      return o.product.value + extra_kernels(op) * kernel;
-    if (is_bare_kernel(op.kind)) return experts * kernel;
-    if (is_norm(op.kind)) return o.norm.value + extra_kernels(op) * kernel;
-    if (is_activation(op.kind)) return o.activation.value + extra_kernels(op) * kernel;
-    return o.elementwise.value + extra_kernels(op) * kernel;
+      return scale * o.product.value + extra;
+    if (is_norm(op.kind)) return scale * o.norm.value + extra;
+    if (is_activation(op.kind)) return scale * o.activation.value + extra;
+    // Gradients of one tensor are added without a node.
+    if (op.kind == OpKind::kAdd) return scale * spec_.forward_us.elementwise.value;
+    return scale * o.elementwise.value + extra;
   }
 
-  // One kernel each: of the experts that the rows of the op belong to.
-  int64_t groups(const Op& op) const {
-    if (is_product(op.kind)) return std::max<int64_t>(1, op.shape.groups);
-    return op.row_proportional ? local_experts() : 1;
+  // The graph of a model with experts has q, k and v apart where the stack's linear has them in
+  // one.
+  bool in_fused_projection(const Op& op) const {
+    return !graph_.stack.separate_projections &&
+           (op.name.starts_with("k_proj") || op.name.starts_with("v_proj"));
   }
+
   int64_t local_experts() const {
     return std::max<int64_t>(1, graph_.model.experts / graph_.plan.expert_parallel);
   }
   double biases(const Op& op, const HostOperators& o) const {
-    return op.row_proportional ? 2 * d(local_experts()) * o.elementwise.value : 0;
+    return op.row_proportional ? 2 * d(local_experts()) * spec_.scale.value * o.elementwise.value
+                               : 0;
   }
 
   double extra_kernels(const Op& op) const {

@@ -2,8 +2,8 @@
 
 namespace orrery {
 
-const std::string_view kHostGraphsNames[4] = {"none", "router", "attention",
-                                              "attention_and_router"};
+const std::string_view kHostGraphsNames[5] = {"none", "router", "attention", "attention_and_router",
+                                              "iteration"};
 
 namespace {
 
@@ -25,6 +25,7 @@ HostSpec read_host(json::Reader r) {
   HostSpec h;
   h.scale = read_sourced(r, "scale", {0.1, 100});
   h.kernel_us = read_sourced(r, "kernel_us", kMicros);
+  h.expert_us = read_sourced(r, "expert_us", kMicros);
   h.forward_us = read_operators(r.object("forward_us"));
   h.backward_us = read_operators(r.object("backward_us"));
   h.counts_wait_us = read_sourced(r, "counts_wait_us", kMicros);

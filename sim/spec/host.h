@@ -25,20 +25,23 @@ struct HostOperators {
   Sourced elementwise;  // all else
 };
 
-// The parts of a layer that one CUDA graph holds, forward and backward, so that the host launches
-// them as one.
+// What CUDA graphs hold, forward and backward, so that the host launches it as one: parts of a
+// layer, or all.
 //   router     the norm before the router, the router, and shared experts (moe_router,
 //              moe_preprocess)
 //   attention  from the layer's input to the attention's output (attn)
-enum class HostGraphs : uint8_t { kNone, kRouter, kAttention, kAttentionAndRouter };
-extern const std::string_view kHostGraphsNames[4];
+//   iteration  all of a step: nothing waits for the host
+enum class HostGraphs : uint8_t { kNone, kRouter, kAttention, kAttentionAndRouter, kIteration };
+extern const std::string_view kHostGraphsNames[5];
 
 struct HostSpec {
   // What the stack's modules take over the bare operators.
   Sourced scale;
-  // A kernel that is no operator of Python's: a cast of an operand, an expert's part of a grouped
-  // product, a collective of the gradients.
+  // A kernel that is no operator of Python's: a cast, a collective of the gradients.
   Sourced kernel_us;
+  // One expert of a grouped product, or of the cast of its operand: Transformer Engine multiplies
+  // and casts expert by expert.
+  Sourced expert_us;
   HostOperators forward_us, backward_us;
   // From the end of the kernel that counts the tokens of each expert until the host has read the
   // counts, which give the shapes of what it launches next. It waits there for the GPU in every
