@@ -1,21 +1,26 @@
 // What issuing the ops of a plan costs the CPU of a rank (HostSpec), and after which it waits.
 //
-//   product      forward_us.product, or half of backward_us.product for the input's gradient and
-//                half for the weight's, which autograd computes in one node; of grouped experts
-//                kernel_us more for each expert after the first, and where they have biases two
+//   product      scale * forward_us.product; backward half of backward_us.product for the input's
+//                gradient and half for the weight's, which autograd computes in one node; of grouped
+//                experts expert_us more for each expert of the rank, and for a bias of theirs two
 //                elementwise operators for each (Megatron-Core, TEGroupedMLP._apply_bias)
-//   attention    a product's, forward or backward
-//   norm, activation, and all other maps and collectives in a layer: one operator each
-//   cast, transpose, amax, the second kernel of a norm's or of an activation's gradient, and
-//                everything outside layers: kernel_us; of the experts' rows for each expert
-//                (tex.split_quantize)
-//   each of the kernels that the stack has beyond the op (unfused_ops, composites): kernel_us
-//   graph        of the first op of the part of a layer that is one CUDA graph (HostGraphs): a
-//                product's, forward or backward; of the others nothing
-// times scale times NodeSpec::host_slowdown.
+//   k and v      nothing where the stack's linear has them in one product with q
+//                (StackSpec::separate_projections), of which the graph has three
+//   attention    as a product, backward all of it
+//   norm, activation, and all other maps and collectives of a layer: scale * one such operator;
+//                gradients are added as in the forward, without a node
+//   cast         kernel_us; of experts' rows expert_us for each expert (tex.split_quantize). The
+//                transposed copy comes out of the same call.
+//   amax, transposes, the second kernel of a gradient of a norm or a gated activation, the entry
+//                barrier of an all-to-all, and everything outside layers: kernel_us
+//   each kernel that the stack has beyond the op (unfused_ops, composites): kernel_us
+//   graph        the first op of the part of a layer that is one CUDA graph (HostGraphs) costs what
+//                a product does, forward or backward; the others nothing
+// times NodeSpec::host_slowdown. The CPU waits after the entry barrier of the dispatch in a layer's
+// forward, also when that runs again: it carries the counts (kNotify).
 //
 // Ignored: the data loader, hooks of the data-parallel wrapper, garbage collection, and that the
-// copies of an optimizer's states are issued in fewer calls.
+// optimizer's operators launch many kernels each.
 #pragma once
 
 #include "sim/graph/exec_plan.h"

@@ -17,6 +17,7 @@ inline void check_same(const StepTrace& a, const StepTrace& b) {
     CHECK(a.time[c].bubble == b.time[c].bubble);
     for (int k = 0; k < kBlockKinds; ++k) {
       CHECK(a.time[c].block[k] == b.time[c].block[k]);
+      CHECK(a.time[c].host[k] == b.time[c].host[k]);
       CHECK(std::equal(std::begin(a.time[c].exposed[k]), std::end(a.time[c].exposed[k]),
                        b.time[c].exposed[k]));
     }
