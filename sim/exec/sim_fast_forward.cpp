@@ -177,9 +177,11 @@ FastForward::State FastForward::sketch(const SimEngine& e) {
   s.time = e.now_;
   s.events = e.trace_.events;
   s.host_lags = e.host_lags_;
-  s.host_lead.clear();
-  if (!e.host_.empty())
-    for (std::size_t i = 0; i < e.actors_.size(); ++i) s.host_lead.push_back(host_lead(e, i));
+  s.host_lead.clear(), s.host_held.clear();
+  for (std::size_t i = 0; i < e.actors_.size() && !e.host_.empty(); ++i) {
+    s.host_lead.push_back(host_lead(e, i));
+    s.host_held.push_back(e.actors_[i].host.held);
+  }
   s.account = e.trace_.time;
   s.sketch.clear();
   s.words.clear();
@@ -240,24 +242,23 @@ Picos FastForward::host_lead(const SimEngine& e, std::size_t actor) const {
   return e.clock() - a.host.since - host.before(r.begin).time - period * period_;
 }
 
-// Hosts are as far ahead as they were, or held nothing back and get further ahead with every
+// Each host is as far ahead as it was, or held nothing back and gets further ahead with every
 // period, and so will hold nothing back.
 bool FastForward::hosts_keep_up(const SimEngine& e, const State& now, const State& then) const {
-  const int64_t periods = now.period - then.period;
-  const bool held = now.host_lags != then.host_lags;
-  if (e.options_.host_issue > Picos(0)) {
-    if (held) return false;
-    for (std::size_t i = 0; i < windows_.size(); ++i) {
-      const Window& w = windows_[i];
-      const std::vector<uint32_t>& issued = e.programs_[e.actors_[i].program].issue_base;
-      const uint32_t first = w.region->begin;
-      const int64_t kernels = issued[first + w.region->period] - issued[first];
-      if (e.options_.host_issue * (kernels * periods) > now.time - then.time) return false;
-    }
-  }
   for (std::size_t i = 0; i < now.host_lead.size(); ++i)
-    if (now.host_lead[i] != then.host_lead[i] && (held || now.host_lead[i] < then.host_lead[i]))
+    if (now.host_lead[i] != then.host_lead[i] &&
+        (now.host_held[i] != then.host_held[i] || now.host_lead[i] < then.host_lead[i]))
       return false;
+  if (e.options_.host_issue <= Picos(0)) return true;
+  if (now.host_lags != then.host_lags) return false;
+  const int64_t periods = now.period - then.period;
+  for (std::size_t i = 0; i < windows_.size(); ++i) {
+    const Window& w = windows_[i];
+    const std::vector<uint32_t>& issued = e.programs_[e.actors_[i].program].issue_base;
+    const uint32_t first = w.region->begin;
+    const int64_t kernels = issued[first + w.region->period] - issued[first];
+    if (e.options_.host_issue * (kernels * periods) > now.time - then.time) return false;
+  }
   return true;
 }
 

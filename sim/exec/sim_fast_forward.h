@@ -43,7 +43,9 @@ class FastForward {
     Picos time;
     int64_t events = 0;
     int64_t host_lags = 0;
-    std::vector<Picos> host_lead;  // per actor: of its CPU, against the start of the period's calls
+    // Per actor, of its CPU: how far ahead of the GPU it is, and HostState::held.
+    std::vector<Picos> host_lead;
+    std::vector<int64_t> host_held;
     std::vector<ClassTime> account;
     std::vector<int64_t> sketch;  // a part, which tells most states apart
     std::vector<int64_t> words;   // all of it; empty: not described

@@ -45,6 +45,7 @@ struct HostState {
   uint32_t read_backs = 0;
   Picos since;  // from the start of the step
   uint16_t waiting = 0;
+  int64_t held = 0;  // launches that were made later, since it had not issued them
 };
 
 }  // namespace orrery

@@ -1,7 +1,7 @@
 // What issuing the ops of a plan costs the CPU of a rank (HostSpec), and after which it waits.
 //
 //   product      scale * forward_us.product; backward half of backward_us.product for the input's
-//                gradient and half for the weight's, which autograd computes in one node; of grouped
+//                gradient and half for the weight's, which autograd computes in one node; of
 //                experts expert_us more for each expert of the rank, and for a bias of theirs two
 //                elementwise operators for each (Megatron-Core, TEGroupedMLP._apply_bias)
 //   k and v      nothing where the stack's linear has them in one product with q

@@ -41,7 +41,7 @@ void SimEngine::issue_now(uint32_t actor, int stream) {
   Stream& s = a.streams[stream];
   if (stream != kCompute) catch_up(actor);
   trace_.events -= stands_for();  // no op has ended
-  ++host_lags_;
+  ++a.host.held;
   if ((a.in_flight & (1u << kCompute)) == 0)
     s.host_held += now_ - std::max(s.held_since, a.compute_until);
   launch(actor, stream, flights_[actor * kStreams + static_cast<uint32_t>(stream)].op);
