@@ -7,6 +7,7 @@
 #include "sim/exec/sim_host_costs.h"
 #include "sim/report/text.h"
 #include "sim/schedule/compile_plan.h"
+#include "sim/study/analytic.h"
 #include "tests/catch.h"
 #include "tests/unit/deepseek.h"
 #include "tests/unit/exec/same_trace.h"
@@ -158,6 +159,13 @@ TEST_CASE("A CPU that reads token counts cannot run ahead of its GPU", "[exec]")
     longest = std::max(longest, h.before(static_cast<uint32_t>(r.calls.size())).time);
   }
   CHECK(step(s, true).step >= longest);
+}
+
+TEST_CASE("The analytic tier bounds a step with a host from below", "[exec]") {
+  for (const double scale : {0.1, 1.0, 10.0}) {
+    const StudySpec s = hosted(host(scale, 10));
+    CHECK(analytic_step(s).step_s <= seconds(step(s, true).step));
+  }
 }
 
 TEST_CASE("With a host fast-forward and folding change no number of the result", "[exec]") {
