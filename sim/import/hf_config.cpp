@@ -16,8 +16,11 @@ struct Family {
   std::string_view model_type;
   void (*read)(Reader&, ModelSpec&);
 };
-constexpr std::array<Family, 16> kFamilies = {{{"deepseek_v2", hf::read_deepseek_v2},
+constexpr std::array<Family, 21> kFamilies = {{{"deepseek_v2", hf::read_deepseek_v2},
                                                {"deepseek_v3", hf::read_deepseek_v3},
+                                               {"ernie4_5_moe", hf::read_ernie4_5_moe},
+                                               {"falcon", hf::read_falcon},
+                                               {"glm4_moe", hf::read_glm4_moe},
                                                {"gpt2", hf::read_gpt2},
                                                {"gpt_neox", hf::read_gpt_neox},
                                                {"gpt_oss", hf::read_gpt_oss},
@@ -28,10 +31,12 @@ constexpr std::array<Family, 16> kFamilies = {{{"deepseek_v2", hf::read_deepseek
                                                {"mpt", hf::read_mpt},
                                                {"nemotron", hf::read_nemotron},
                                                {"orrery", read_model_json},
+                                               {"phi3", hf::read_phi3},
                                                {"qwen2", hf::read_qwen2},
                                                {"qwen2_moe", hf::read_qwen2_moe},
                                                {"qwen3", hf::read_qwen3},
-                                               {"qwen3_moe", hf::read_qwen3_moe}}};
+                                               {"qwen3_moe", hf::read_qwen3_moe},
+                                               {"starcoder2", hf::read_starcoder2}}};
 
 void check_attention(Reader& r, const ModelSpec& m) {
   if (m.attention == AttentionKind::kGqa && m.kv_heads > 0 && m.heads % m.kv_heads != 0)

@@ -76,14 +76,19 @@ void read_deepseek_inference(json::Reader& r, ModelSpec& m);
 void read_llama(json::Reader& r, ModelSpec& m);
 void read_mistral(json::Reader& r, ModelSpec& m);
 void read_mixtral(json::Reader& r, ModelSpec& m);
+void read_phi3(json::Reader& r, ModelSpec& m);
 void read_qwen2(json::Reader& r, ModelSpec& m);
 void read_qwen3(json::Reader& r, ModelSpec& m);
 void read_qwen2_moe(json::Reader& r, ModelSpec& m);
 void read_qwen3_moe(json::Reader& r, ModelSpec& m);
+void read_glm4_moe(json::Reader& r, ModelSpec& m);
+void read_ernie4_5_moe(json::Reader& r, ModelSpec& m);
 void read_gpt_oss(json::Reader& r, ModelSpec& m);
+void read_falcon(json::Reader& r, ModelSpec& m);
 void read_gpt2(json::Reader& r, ModelSpec& m);
 void read_gpt_neox(json::Reader& r, ModelSpec& m);
 void read_mpt(json::Reader& r, ModelSpec& m);
 void read_nemotron(json::Reader& r, ModelSpec& m);
+void read_starcoder2(json::Reader& r, ModelSpec& m);
 
 }  // namespace orrery::hf

@@ -1,5 +1,5 @@
-// GPT descendants with LayerNorm and an ungated feed-forward block: transformers' GPT2Config,
-// GPTNeoXConfig, MptConfig and NemotronConfig.
+// GPT descendants with LayerNorm and an ungated feed-forward block: transformers' FalconConfig,
+// GPT2Config, GPTNeoXConfig, MptConfig, NemotronConfig and Starcoder2Config.
 #include <fmt/format.h>
 
 #include "sim/import/hf_family.h"
@@ -28,6 +28,40 @@ void multi_head(Reader& r, ModelSpec& m, std::string_view heads_key) {
 }
 
 }  // namespace
+
+void read_falcon(Reader& r, ModelSpec& m) {
+  ConfigReader c(r, m);
+  m.hidden = c.get("hidden_size", 4544);
+  m.layers = m.dense_layers = c.get("num_hidden_layers", 32);
+  m.heads = c.get("num_attention_heads", 71);
+  m.vocab = c.get("vocab_size", 65024);
+  multi_head(r, m, "num_attention_heads");
+  const bool grouped = c.get_bool("new_decoder_architecture", false);
+  if (grouped)
+    m.kv_heads = c.get_derived("num_kv_heads", m.heads);
+  else if (c.get_bool("multi_query", true))
+    m.kv_heads = 1;
+  m.ffn = c.get_derived("ffn_hidden_size", 4 * m.hidden);
+  m.tied_embeddings = c.get_bool("tie_word_embeddings", true);
+  layer_norm(m, true);
+  all_biases(m, r.boolean_or("bias", false));
+  const Node* norms = r.raw("num_ln_in_parallel_attn");
+  const bool given = norms != nullptr && norms->kind != Node::Kind::kNull;
+  const bool two = grouped && (!given || r.integer("num_ln_in_parallel_attn", {1, 2}) == 2);
+  if (two)
+    m.block = BlockForm::kParallel;
+  else if (grouped || c.get_bool("parallel_attn", true))
+    m.block = BlockForm::kParallelOneNorm;
+  m.activation = read_activation(r, "activation", "gelu", false);
+  read_dropout(r, "hidden_dropout", "hidden_dropout", 0, m);
+  if (r.boolean_or("alibi", false)) m.position = PositionKind::kAlibi;
+  read_numerics(r,
+                {.norm_eps = 1e-5,
+                 .rope_theta = 10000,
+                 .max_position_embeddings = 2048,
+                 .norm_eps_key = "layer_norm_epsilon"},
+                m);
+}
 
 void read_gpt2(Reader& r, ModelSpec& m) {
   ConfigReader c(r, m);
@@ -130,6 +164,29 @@ void read_nemotron(Reader& r, ModelSpec& m) {
                  .norm_eps_key = "norm_eps",
                  .initializer_range = 0.0134,
                  .partial_rotary_factor = 0.5},
+                m);
+}
+
+void read_starcoder2(Reader& r, ModelSpec& m) {
+  ConfigReader c(r, m);
+  m.hidden = c.get("hidden_size", 3072);
+  m.layers = m.dense_layers = c.get("num_hidden_layers", 30);
+  m.vocab = c.get("vocab_size", 49152);
+  read_gqa_heads(r, c, m, 24, 2, 0);
+  m.ffn = c.get("intermediate_size", 12288);
+  m.tied_embeddings = c.get_bool("tie_word_embeddings", true);
+  layer_norm(m, true);
+  all_biases(m, r.boolean_or("use_bias", true));
+  m.activation = read_activation(r, "hidden_act", "gelu_pytorch_tanh", false);
+  m.sliding_window = c.get("sliding_window", 0, kCountOrZero);
+  read_layer_types(r, m, [](int64_t) { return true; });
+  read_dropout(r, "residual_dropout", "embedding_dropout", 0, m);
+  read_numerics(r,
+                {.norm_eps = 1e-5,
+                 .rope_theta = 10000,
+                 .max_position_embeddings = 4096,
+                 .norm_eps_key = "norm_epsilon",
+                 .initializer_range = 0.018042},
                 m);
 }
 

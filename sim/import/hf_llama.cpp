@@ -1,5 +1,5 @@
 // Dense models with grouped-query attention, RMSNorm, SwiGLU and RoPE: transformers' LlamaConfig,
-// MistralConfig, Qwen2Config and Qwen3Config.
+// MistralConfig, Phi3Config, Qwen2Config and Qwen3Config.
 #include "sim/import/hf_family.h"
 
 namespace orrery::hf {
@@ -7,7 +7,7 @@ namespace {
 
 using json::Reader;
 
-// Shapes under the keys that the four share; what they default to differs.
+// Shapes under the keys that all share; what they default to differs.
 struct DenseDefaults {
   int64_t vocab, ffn, kv_heads, head_dim;
 };
@@ -47,6 +47,22 @@ void read_mistral(Reader& r, ModelSpec& m) {
   m.sliding_window = c.get("sliding_window", 4096, kCountOrZero);
   read_layer_types(r, m, [](int64_t) { return true; });
   read_numerics(r, {.norm_eps = 1e-6, .rope_theta = 10000, .max_position_embeddings = 131072}, m);
+}
+
+// Its QKV and its gate and up projections are one matrix each, as in the training graph.
+void read_phi3(Reader& r, ModelSpec& m) {
+  ConfigReader c(r, m);
+  m.hidden = c.get("hidden_size", 3072);
+  m.layers = m.dense_layers = c.get("num_hidden_layers", 32);
+  m.vocab = c.get("vocab_size", 32064);
+  read_gqa_heads(r, c, m, 32, 0, 0);
+  m.ffn = c.get("intermediate_size", 8192);
+  m.tied_embeddings = c.get_bool("tie_word_embeddings", false);
+  m.activation = read_activation(r, "hidden_act", "silu", true);
+  m.sliding_window = c.get("sliding_window", 0, kCountOrZero);
+  read_layer_types(r, m, [](int64_t) { return true; });
+  read_dropout(r, "resid_pdrop", "embd_pdrop", 0, m);
+  read_numerics(r, {.norm_eps = 1e-5, .rope_theta = 10000, .max_position_embeddings = 4096}, m);
 }
 
 void read_qwen2(Reader& r, ModelSpec& m) {

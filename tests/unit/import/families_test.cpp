@@ -105,6 +105,64 @@ TEST_CASE("Nemotron-4 340B", "[import]") {
   CHECK(static_cast<double>(count_parameters(m).total()) / 1e9 == Approx(341.0).margin(0.1));
 }
 
+TEST_CASE("Falcon, Phi-3 and StarCoder2 from their published files", "[import]") {
+  const ModelSpec falcon = read_family(R"({"model_type": "falcon", "alibi": false, "bias": false,
+      "hidden_size": 4544, "multi_query": true, "new_decoder_architecture": false,
+      "num_attention_heads": 71, "num_hidden_layers": 32, "parallel_attn": true,
+      "vocab_size": 65024})");
+  // Per layer 10·4544² + 2·4544·64 and one norm of 2·4544; embedding once; final norm.
+  CHECK(count_parameters(falcon).total() ==
+        32 * (10LL * 4544 * 4544 + 2 * 4544 * 64 + 2 * 4544) + 65024LL * 4544 + 2 * 4544);
+  CHECK(count_parameters(falcon).total() == 6921720704LL);
+  CHECK(falcon.block == BlockForm::kParallelOneNorm);
+  const ModelSpec falcon_40b = read_family(R"({"model_type": "falcon", "hidden_size": 8192,
+      "new_decoder_architecture": true, "num_attention_heads": 128, "num_kv_heads": 8,
+      "num_hidden_layers": 60, "vocab_size": 65024})");
+  CHECK(falcon_40b.block == BlockForm::kParallel);
+  CHECK(falcon_40b.kv_heads == 8);
+  CHECK(static_cast<double>(count_parameters(falcon_40b).total()) / 1e9 ==
+        Approx(41.3).margin(0.01));
+  const ModelSpec phi = read_family(R"({"model_type": "phi3", "sliding_window": 2047})");
+  // 32·(4·3072² + 3·3072·8192 + 2·3072) + 2·32064·3072 + 3072.
+  CHECK(count_parameters(phi).total() == 3821079552LL);
+  CHECK(phi.window(31) == 2047);
+  const ModelSpec coder = read_family(R"({"model_type": "starcoder2", "hidden_size": 4608,
+      "intermediate_size": 18432, "num_attention_heads": 36, "num_key_value_heads": 4,
+      "num_hidden_layers": 32, "vocab_size": 49152, "sliding_window": 4096})");
+  CHECK(count_parameters(coder).total() == 7173923840LL);
+  CHECK(coder.qkv_bias);
+  CHECK(contains(error_of([] {
+                   read_family(R"({"model_type": "phi3", "rope_scaling": {"type": "longrope"}})");
+                 }),
+                 "found \"longrope\""));
+}
+
+TEST_CASE("GLM-4.5-Air and ERNIE 4.5 from their published files", "[import]") {
+  const ModelSpec glm = read_family(R"({"model_type": "glm4_moe", "attention_bias": true,
+      "head_dim": 128, "num_nextn_predict_layers": 1, "rope_theta": 1000000})");
+  // Attention 2·4096·12288 + 2·4096·1024 and biases of 12288 + 2·1024; one dense layer of
+  // 3·4096·10944; 45 of 129 experts of 3·4096·1408 and a router of 128·4097; norms 2·4096.
+  const int64_t attention = 2LL * 4096 * 12288 + 2 * 4096 * 1024 + 12288 + 2 * 1024;
+  const int64_t moe = 129LL * 3 * 4096 * 1408 + 128 * 4097;
+  CHECK(count_parameters(glm).total() ==
+        46 * (attention + 2 * 4096) + 3LL * 4096 * 10944 + 45 * moe + 2LL * 151552 * 4096 + 4096);
+  CHECK(glm.rope_dim() == 64);
+  CHECK_FALSE(glm.attention_out_bias);
+  CHECK(glm.mtp_layers == 1);
+  // Published: 106B, 12B active.
+  CHECK(static_cast<double>(count_parameters(glm).active(glm)) / 1e9 == Approx(12.0).margin(1));
+  const ModelSpec ernie = read_family(R"({"model_type": "ernie4_5_moe", "head_dim": null,
+      "moe_layer_end_index": null})");
+  CHECK(ernie.moe_layers() == 27);
+  CHECK(ernie.shared_width() == 3072);
+  CHECK(ernie.rope.interleaved);
+  // Published: 21B, 3B active.
+  CHECK(static_cast<double>(count_parameters(ernie).total()) / 1e9 == Approx(21.8).margin(0.1));
+  CHECK(read_family(R"({"model_type": "ernie4_5_moe", "moe_layer_interval": 2,
+      "moe_layer_end_index": 9})")
+            .moe_layers() == 5);
+}
+
 TEST_CASE("Windows, sinks, biases and forms come from each family's keys", "[import]") {
   const ModelSpec oss = read_family(R"({"model_type": "gpt_oss"})");
   CHECK(oss.window(0) == 128);
