@@ -4,14 +4,14 @@ $ orrery predict experiments/deepseek_v3
 > layers per stage: 4 4 4 4 4 4 4 4 4 4 4 4 4 4 4 1 (embedding on the first, head and MTP on the last)
 >
 > Step
->   step time                                     17.123 s  (90 %: 16.004 to 22.641)
->   tokens per second per GPU                       1794.0  (90 %: 1356.9 to 1919.6)
->   tokens per day                                 317.4 B    (90 %: 240.1 to 339.7)
+>   step time                                     17.123 s  (90 %: 15.946 to 22.302)
+>   tokens per second per GPU                       1794.0  (90 %: 1377.4 to 1926.5)
+>   tokens per day                                 317.4 B    (90 %: 243.7 to 340.9)
 >   TFLOPS per GPU, causal / non-causal      449.3 / 504.4
 >   MFU, causal / non-causal             45.43 % / 51.00 %
 >   expert compute, for uneven loads               x 1.050
 >   90 % interval: errors of 82 runs of 13 stacks, none of its stack, whose step_speed is assumed to be 1
->     standard deviations: stack 2.3 %, GPU 1.9 %, run 9.9 %; centre +11.2 % of the prediction
+>     standard deviations: stack 1.7 %, run 9.9 %; centre +10.1 % of the prediction
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 250.4 / 281.2 GFLOP per token) over 989 TFLOPS BF16 dense
 >
 > Where the step goes (mean over pipeline ranks)
@@ -57,11 +57,11 @@ $ orrery predict experiments/deepseek_v3
 >
 > Training cost at $2 per GPU-hour
 >   phase                      tokens  GPU-hours                    90 %  days     cost                90 %    confidence
->   pre-training               14.8 T  2,291,553  2,141,678 to 3,029,891  46.6  $4.583M  $4.283M to $6.060M     simulated
->   context extension 32K   0.06291 T     18,101             over 16,917   0.4  $0.036M        over $0.034M  extrapolated
->   context extension 128K  0.06291 T     46,761             over 43,703   1.0  $0.094M        over $0.087M  extrapolated
+>   pre-training               14.8 T  2,291,553  2,134,026 to 2,984,593  46.6  $4.583M  $4.268M to $5.969M     simulated
+>   context extension 32K   0.06291 T     18,101             over 16,856   0.4  $0.036M        over $0.034M  extrapolated
+>   context extension 128K  0.06291 T     46,761             over 43,546   1.0  $0.094M        over $0.087M  extrapolated
 >   ---------------------------------------------------------------------------------------------------------------------
->   total                              2,356,414          over 2,202,297  47.9  $4.713M        over $4.405M
+>   total                              2,356,414          over 2,194,429  47.9  $4.713M        over $4.389M
 >
 > Beside the published record
 >                                  predicted  published    error
@@ -89,14 +89,14 @@ $ orrery predict experiments/deepseek_v3 --set /plan/optimizer=muon
 > layers per stage: 4 4 4 4 4 4 4 4 4 4 4 4 4 4 4 1 (embedding on the first, head and MTP on the last)
 >
 > Step
->   step time                                     17.296 s  (90 %: 16.165 to 22.868)
->   tokens per second per GPU                       1776.2  (90 %: 1343.3 to 1900.5)
->   tokens per day                                 314.3 B    (90 %: 237.7 to 336.3)
+>   step time                                     17.296 s  (90 %: 16.107 to 22.527)
+>   tokens per second per GPU                       1776.2  (90 %: 1363.7 to 1907.3)
+>   tokens per day                                 314.3 B    (90 %: 241.3 to 337.5)
 >   TFLOPS per GPU, causal / non-causal      444.8 / 499.4
 >   MFU, causal / non-causal             44.98 % / 50.49 %
 >   expert compute, for uneven loads               x 1.050
 >   90 % interval: errors of 82 runs of 13 stacks, none of its stack, whose step_speed is assumed to be 1
->     standard deviations: stack 2.3 %, GPU 1.9 %, run 9.9 %; centre +11.2 % of the prediction
+>     standard deviations: stack 1.7 %, run 9.9 %; centre +10.1 % of the prediction
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 250.4 / 281.2 GFLOP per token) over 989 TFLOPS BF16 dense
 >
 > Where the step goes (mean over pipeline ranks)
@@ -142,11 +142,11 @@ $ orrery predict experiments/deepseek_v3 --set /plan/optimizer=muon
 >
 > Training cost at $2 per GPU-hour
 >   phase                      tokens  GPU-hours                    90 %  days     cost                90 %    confidence
->   pre-training               14.8 T  2,314,612  2,163,229 to 3,060,380  47.1  $4.629M  $4.326M to $6.121M     simulated
->   context extension 32K   0.06291 T     18,283             over 17,087   0.4  $0.037M        over $0.034M  extrapolated
->   context extension 128K  0.06291 T     47,231             over 44,142   1.0  $0.094M        over $0.088M  extrapolated
+>   pre-training               14.8 T  2,314,612  2,155,501 to 3,014,626  47.1  $4.629M  $4.311M to $6.029M     simulated
+>   context extension 32K   0.06291 T     18,283             over 17,026   0.4  $0.037M        over $0.034M  extrapolated
+>   context extension 128K  0.06291 T     47,231             over 43,985   1.0  $0.094M        over $0.088M  extrapolated
 >   ---------------------------------------------------------------------------------------------------------------------
->   total                              2,380,126          over 2,224,458  48.4  $4.760M        over $4.449M
+>   total                              2,380,126          over 2,216,511  48.4  $4.760M        over $4.433M
 >
 > Beside the published record
 >                                  predicted  published    error
@@ -174,14 +174,14 @@ $ orrery predict experiments/deepseek_v3 --set /plan/offload_optimizer=true
 > layers per stage: 4 4 4 4 4 4 4 4 4 4 4 4 4 4 4 1 (embedding on the first, head and MTP on the last)
 >
 > Step
->   step time                                     17.145 s  (90 %: 16.024 to 22.669)
->   tokens per second per GPU                       1791.8  (90 %: 1355.1 to 1917.1)
->   tokens per day                                 317.0 B    (90 %: 239.8 to 339.2)
+>   step time                                     17.145 s  (90 %: 15.967 to 22.330)
+>   tokens per second per GPU                       1791.8  (90 %: 1375.7 to 1924.0)
+>   tokens per day                                 317.0 B    (90 %: 243.4 to 340.4)
 >   TFLOPS per GPU, causal / non-causal      448.7 / 503.8
 >   MFU, causal / non-causal             45.37 % / 50.94 %
 >   expert compute, for uneven loads               x 1.050
 >   90 % interval: errors of 82 runs of 13 stacks, none of its stack, whose step_speed is assumed to be 1
->     standard deviations: stack 2.3 %, GPU 1.9 %, run 9.9 %; centre +11.2 % of the prediction
+>     standard deviations: stack 1.7 %, run 9.9 %; centre +10.1 % of the prediction
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 250.4 / 281.2 GFLOP per token) over 989 TFLOPS BF16 dense
 >
 > Where the step goes (mean over pipeline ranks)
@@ -229,11 +229,11 @@ $ orrery predict experiments/deepseek_v3 --set /plan/offload_optimizer=true
 >
 > Training cost at $2 per GPU-hour
 >   phase                      tokens  GPU-hours                    90 %  days     cost                90 %    confidence
->   pre-training               14.8 T  2,294,458  2,144,392 to 3,033,732  46.7  $4.589M  $4.289M to $6.067M     simulated
->   context extension 32K   0.06291 T     18,124             over 16,938   0.4  $0.036M        over $0.034M  extrapolated
->   context extension 128K  0.06291 T     46,820             over 43,758   1.0  $0.094M        over $0.088M  extrapolated
+>   pre-training               14.8 T  2,294,458  2,136,731 to 2,988,376  46.7  $4.589M  $4.273M to $5.977M     simulated
+>   context extension 32K   0.06291 T     18,124             over 16,878   0.4  $0.036M        over $0.034M  extrapolated
+>   context extension 128K  0.06291 T     46,820             over 43,602   1.0  $0.094M        over $0.087M  extrapolated
 >   ---------------------------------------------------------------------------------------------------------------------
->   total                              2,359,401          over 2,205,089  48.0  $4.719M        over $4.410M
+>   total                              2,359,401          over 2,197,211  48.0  $4.719M        over $4.394M
 >
 > Beside the published record
 >                                  predicted  published    error
@@ -261,13 +261,13 @@ $ orrery predict experiments/validation_h200/dense --set '/plan/offload_activati
 > layers per stage: 6 (embedding on the first, head and MTP on the last)
 >
 > Step
->   step time                                      0.241 s      (90 %: 0.222 to 0.324)
->   tokens per second per GPU                      67958.1  (90 %: 50633.5 to 73811.4)
+>   step time                                      0.241 s      (90 %: 0.221 to 0.320)
+>   tokens per second per GPU                      67958.1  (90 %: 51248.0 to 74298.6)
 >   tokens per day                                   5.9 B          (90 %: 4.4 to 6.4)
 >   TFLOPS per GPU, causal / non-causal      201.8 / 222.3
 >   MFU, causal / non-causal             20.41 % / 22.48 %
 >   90 % interval: errors of 82 runs of 13 stacks, none of its stack, whose step_speed is assumed to be 1; its GPU was calibrated
->     standard deviations: stack 2.3 %, GPU 4.8 %, run 9.9 %; centre +11.2 % of the prediction
+>     standard deviations: stack 1.7 %, GPU 4.8 %, run 9.9 %; centre +10.1 % of the prediction
 >   MFU: model FLOPs (forward + backward, no recompute, no MTP: 3.0 / 3.3 GFLOP per token) over 989 TFLOPS BF16 dense
 >
 > Where the step goes (mean over pipeline ranks)

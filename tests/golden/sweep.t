@@ -1,10 +1,10 @@
 $ orrery sweep experiments/tiny_moe_4_ranks --vary /plan/schedule=1f1b,dualpipe --vary /plan/layers_per_stage=[2,2],[3,1],[4,1]
 > /plan/schedule  /plan/layers_per_stage  step s            90 %  tokens/s/GPU  MFU %  peak GiB
-> 1f1b                             [2,2]   0.551  0.512 to 0.733        1856.8   0.00       1.5
-> 1f1b                             [3,1]   0.441  0.410 to 0.587        2319.7   0.00       1.5
+> 1f1b                             [2,2]   0.551  0.511 to 0.723        1856.8   0.00       1.5
+> 1f1b                             [3,1]   0.441  0.409 to 0.578        2319.7   0.00       1.5
 > 1f1b                             [4,1]       -               -             -      -         -  infeasible
-> dualpipe                         [2,2]   0.388  0.361 to 0.517        2636.8   0.00       1.5
-> dualpipe                         [3,1]   0.390  0.363 to 0.519        2622.7   0.00       1.5
+> dualpipe                         [2,2]   0.388  0.359 to 0.509        2636.8   0.00       1.5
+> dualpipe                         [3,1]   0.390  0.361 to 0.512        2622.7   0.00       1.5
 > dualpipe                         [4,1]       -               -             -      -         -  infeasible
 > /plan/schedule=1f1b /plan/layers_per_stage=[4,1]: experiments/tiny_moe_4_ranks/experiment.json: the plan cannot run:
 >   layers_per_stage sums to 5, but the model has 4 layers (num_hidden_layers)
